@@ -1,0 +1,21 @@
+"""What travels from the input pipelines to the jitted steps."""
+
+from typing import TypedDict
+
+import numpy as np
+
+
+class TrainBatch(TypedDict):
+    """B = P * K clips of one training step, the clips of an identity side by side."""
+
+    clips: np.ndarray  # [B, T, H, W, 3] uint8, RGB
+    labels: np.ndarray  # [B] int32, 0 ... num_ids - 1
+    index: np.ndarray  # [B] int32, the clip's position in the global batch (keys its augmentation)
+
+
+class EvalBatch(TypedDict):
+    """B clips of any tracklets; rows with `valid` False are padding."""
+
+    clips: np.ndarray  # [B, T, H, W, 3] uint8, RGB
+    tracklet: np.ndarray  # [B] int32, row in the list of tracklets; 0 where not valid
+    valid: np.ndarray  # [B] bool

@@ -1,0 +1,22 @@
+"""Settings of the whole suite: eight CPU devices, no silent broadcasting between ranks, no compilation cache of the user."""
+
+import os
+import pathlib
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+
+import jax
+import pytest
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'
+
+
+@pytest.fixture(scope='session')
+def shared():
+    """Folder of public metadata that developers have beside the checkout; tests that read it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip('the shared metadata folder is not beside this checkout')
+    return SHARED
