@@ -10,9 +10,16 @@ import math
 import typing
 
 BLOCKS = ('c2d', 'i3d', 'p3da', 'p3db', 'p3dc')
-SAMPLER_KINDS = ('tracklet_epoch', 'tracklet_epoch_distinct', 'camera_epoch_distinct', 'identity_epoch', 'identity_epoch_unique')
+SAMPLER_KINDS = (
+    'tracklet_epoch',
+    'tracklet_epoch_distinct',
+    'camera_epoch_distinct',
+    'identity_epoch',
+    'identity_epoch_unique',
+)
 TRAIN_CLIPS = ('stride_crop', 'rrs', 'random', 'begin_crop', 'consecutive')
 TEST_CLIPS = ('all_frames', 'rrs', 'begin_crop')
+BRANCHES = ('t_tau', 't_sigma', 's_tau', 's_sigma')
 PROTOCOLS = ('mars-paper', 'mars-official', 'torchreid', 'ste-nvan')
 
 
@@ -60,7 +67,7 @@ class Augment:
     translate_px: int = 0  # zero padding of a random crop, one draw per clip
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Backbone:
     """ResNet with optional 3-D blocks (spec section 1)."""
 
@@ -71,15 +78,22 @@ class Backbone:
     strides: tuple[int, ...] = (1, 2, 2, 1)  # spatial stride of each stage; the last is the papers' "last stride"
     frame_pool: str = 'max'  # max | avg: spatial pooling of a frame's last feature map
     init: str = 'imagenet'  # imagenet (see weights) | random
-    weights: str = ''  # torchvision ResNet-50: a .pth or .safetensors file, or a Hugging Face repository; '' = look in the cache
+    weights: str = (
+        ''  # torchvision ResNet-50: a .pth or .safetensors file, or a Hugging Face repository; '' = look in the cache
+    )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Strf:
     """Spatio-temporal representation factorisation units (STRF, ICCV 2021; spec section 2)."""
 
     stages: tuple[int, ...] = (2, 3)  # stages (1-4) whose 3-D bottlenecks hold a unit; () = no STRF
-    branches: tuple[str, ...] = ('t_tau', 't_sigma', 's_tau', 's_sigma')  # any non-empty subset; tau dynamic, sigma static
+    branches: tuple[str, ...] = (
+        't_tau',
+        't_sigma',
+        's_tau',
+        's_sigma',
+    )  # any non-empty subset; tau dynamic, sigma static
     r_tau: int = 1  # pooling extent of the fine/dynamic branches, in positions or frames
     r_sigma: int = 3  # pooling extent of the coarse/static branches
     global_pool: tuple[str, ...] = ()  # branches whose pooling takes the whole extent instead of r
@@ -97,7 +111,7 @@ class Strf:
     fam: str = 'covariance'  # covariance | none_hadamard | none_gram | none_softmax (Fig. 6a: FFM without FAM)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class NonLocal:
     """Non-local blocks on stage outputs (STRF section 3.3; placement from AP3D's code)."""
 
@@ -105,7 +119,7 @@ class NonLocal:
     stage3: tuple[int, ...] = ()  # e.g. (1, 3, 5)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Head:
     """What turns the clip feature into embedding and logits (spec section 1.4)."""
 
@@ -181,3 +195,232 @@ class Experiment:
     optim: Optim = dataclasses.field(default_factory=Optim)
     train: Train = dataclasses.field(default_factory=Train)
     test: Test = dataclasses.field(default_factory=Test)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    'system': ('baseline',),
+    'data.dataset': ('mars', 'synthetic'),
+    'data.preset': ('tiny', 'demo', 'gait', 'mars_scale'),
+    'data.store': ('folder',),
+    'data.resize': ('bicubic', 'bilinear'),
+    'data.on_corrupt_train': ('skip_frame', 'error'),
+    'data.on_corrupt_eval': ('skip_frame', 'error'),
+    'sampler.kind': SAMPLER_KINDS,
+    'sampler.clip': TRAIN_CLIPS,
+    'augment.erase_scope': ('frame', 'clip'),
+    'backbone.block': BLOCKS,
+    'backbone.frame_pool': ('max', 'avg'),
+    'backbone.init': ('imagenet', 'random'),
+    'strf.branches': BRANCHES,
+    'strf.global_pool': BRANCHES,
+    'strf.avg_pool': BRANCHES,
+    'strf.pool_mode': ('same', 'strided'),
+    'strf.order': ('t_then_s', 's_then_t', 'parallel'),
+    'strf.location': ('3x1x1', '1x3x3'),
+    'strf.softmax_axis': ('source', 'target'),
+    'strf.cov_norm': ('none', 'l2'),
+    'strf.branch_reduce': ('sum', 'mean'),
+    'strf.fam': ('covariance', 'none_hadamard', 'none_gram', 'none_softmax'),
+    'head.kind': ('a', 'b'),
+    'loss.triplet': ('margin', 'soft', 'off'),
+    'loss.distance': ('cosine', 'euclidean'),
+    'loss.triplet_on': ('after_neck', 'before_neck'),
+    'optim.schedule': ('step', 'cosine', 'constant'),
+    'train.compute_dtype': ('auto', 'float32', 'bfloat16', 'float64'),
+    'test.clips': TEST_CLIPS,
+    'test.monitor_clips': TEST_CLIPS,
+    'test.distance': ('cosine', 'euclidean'),
+    'test.protocols': PROTOCOLS,
+}
+
+# Smallest allowed value of the numbers that have one.
+MINIMA: dict[str, float] = {
+    'data.num_ids': 1,
+    'data.height': 1,
+    'data.width': 1,
+    'data.threads': 1,
+    'data.processes': 0,
+    'data.prefetch': 1,
+    'sampler.num_ids': 1,
+    'sampler.tracklets_per_id': 1,
+    'sampler.frames': 1,
+    'sampler.stride_frames': 1,
+    'augment.translate_px': 0,
+    'backbone.width': 1,
+    'strf.r_tau': 1,
+    'strf.r_sigma': 1,
+    'strf.reduction': 1,
+    'optim.weight_decay': 0,
+    'optim.warmup_epochs': 0,
+    'train.epochs': 1,
+    'train.max_steps': 0,
+    'train.seed': 0,
+    'train.bn_groups': 1,
+    'train.log_every_steps': 1,
+    'train.checkpoint_every_steps': 1,
+    'train.eval_every_epochs': 0,
+    'test.frames': 1,
+    'test.batch_clips': 1,
+}
+
+
+class ConfigError(ValueError):
+    """A setting has a wrong type, an unknown value, or cannot go with another."""
+
+
+def flatten(node: typing.Any, prefix: str = '') -> dict[str, typing.Any]:
+    """Maps a dataclass to {'section.field': value}."""
+    flat = {}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            flat.update(flatten(value, f'{prefix}{field.name}.'))
+        else:
+            flat[prefix + field.name] = value
+    return flat
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """Says ' Did you mean X?' where a name is close to a valid one, or lists the valid ones."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(names)}.'
+
+
+def unknown_field(path: str) -> ConfigError:
+    """The error for a setting that does not exist, e.g. 'optim.lrr'."""
+    known = sorted(flatten(Experiment()))
+    section = path.rpartition('.')[0]
+    siblings = [k for k in known if k.rpartition('.')[0] == section]
+    close = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
+    hint = f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(siblings or known)}.'
+    return ConfigError(f'unknown setting config.{path}.{hint}')
+
+
+def _type_problem(path: str, value: typing.Any, hint: typing.Any) -> str | None:
+    if typing.get_origin(hint) is tuple:
+        element = typing.get_args(hint)[0]
+        if not isinstance(value, tuple):
+            return f'config.{path} = {value!r} is not a tuple; write e.g. --config.{path}="(1, 2)"'
+        for item in value:
+            if _type_problem(path, item, element):
+                return f'config.{path} = {value!r} holds {item!r}, which is not of type {element.__name__}'
+        return None
+    accepted = (int, float) if hint is float else hint
+    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+        return f'config.{path} = {value!r} has type {type(value).__name__}, expected {hint.__name__}'
+    if hint is float and not math.isfinite(value):
+        return f'config.{path} = {value!r} is not finite'
+    return None
+
+
+def _type_problems(node: typing.Any, prefix: str = '') -> list[str]:
+    hints = typing.get_type_hints(type(node))
+    problems = []
+    for field in dataclasses.fields(node):
+        value, hint, path = getattr(node, field.name), hints[field.name], prefix + field.name
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            if isinstance(value, hint):
+                problems += _type_problems(value, f'{path}.')
+            else:
+                problems.append(f'config.{path} = {value!r} is not a {getattr(hint, "__name__", hint)} section')
+        elif problem := _type_problem(path, value, hint):
+            problems.append(problem)
+    return problems
+
+
+def _value_problems(c: Experiment) -> list[str]:
+    problems = []
+    flat = flatten(c)
+    for path, choices in CHOICES.items():
+        values = flat[path] if isinstance(flat[path], tuple) else (flat[path],)
+        for value in values:
+            if value not in choices:
+                problems.append(f'config.{path} = {value!r} is not known.{nearest(value, choices)}')
+    for path, minimum in MINIMA.items():
+        if flat[path] < minimum:
+            problems.append(f'config.{path} = {flat[path]} is below its minimum {minimum}')
+    for path in ('augment.flip', 'augment.erase', 'loss.smoothing'):
+        if not 0 <= flat[path] <= 1:
+            problems.append(f'config.{path} = {flat[path]} is not between 0 and 1')
+    if not 0 < c.augment.erase_area_min <= c.augment.erase_area_max <= 1:
+        problems.append('config.augment.erase_area_min and _max must satisfy 0 < min <= max <= 1')
+    if not 0 < c.augment.erase_aspect_min <= 1:
+        problems.append(f'config.augment.erase_aspect_min = {c.augment.erase_aspect_min} is not in (0, 1]')
+    if c.optim.lr <= 0:
+        problems.append(f'config.optim.lr = {c.optim.lr} is not above 0')
+    if len(c.backbone.depths) != 4 or len(c.backbone.strides) != 4:
+        problems.append('config.backbone.depths and config.backbone.strides need four numbers, one per stage')
+    elif min(c.backbone.depths) < 1 or not set(c.backbone.strides) <= {1, 2}:
+        problems.append('config.backbone.depths must be at least 1 and config.backbone.strides 1 or 2')
+    for path in ('backbone.stages', 'strf.stages'):
+        if not set(flat[path]) <= {1, 2, 3, 4} or len(set(flat[path])) != len(flat[path]):
+            problems.append(f'config.{path} = {flat[path]} must name stages 1 to 4, each once')
+    for path in ('strf.branches', 'test.protocols'):
+        if not flat[path] or len(set(flat[path])) != len(flat[path]):
+            problems.append(f'config.{path} = {flat[path]} needs at least one entry, each once')
+    return problems
+
+
+def _combination_problems(c: Experiment) -> list[str]:
+    problems = []
+    clips = c.sampler.num_ids * c.sampler.tracklets_per_id
+    if clips % c.train.bn_groups:
+        problems.append(
+            f'{clips} clips (sampler.num_ids * sampler.tracklets_per_id) do not split over train.bn_groups = '
+            f'{c.train.bn_groups}; make the first a multiple of the second'
+        )
+    if c.strf.stages and c.backbone.block == 'c2d':
+        problems.append(
+            "config.strf.stages needs a 3-D block to host the units; set backbone.block or strf.stages='()'"
+        )
+    if c.strf.stages and c.strf.location == '1x3x3' and c.backbone.block == 'i3d':
+        problems.append("config.strf.location = '1x3x3' needs a P3D block: I3D has no separate spatial convolution")
+    if c.strf.stages and c.strf.fam == 'covariance':
+        for stage in c.strf.stages:
+            planes = c.backbone.width * 2 ** (stage - 1)
+            if planes % c.strf.reduction:
+                problems.append(
+                    f'strf.reduction = {c.strf.reduction} does not divide the {planes} channels of stage {stage} '
+                    '(backbone.width * 2^(stage-1))'
+                )
+    for path, blocks, depth in (
+        ('nonlocal_blocks.stage2', c.nonlocal_blocks.stage2, c.backbone.depths[1]),
+        ('nonlocal_blocks.stage3', c.nonlocal_blocks.stage3, c.backbone.depths[2]),
+    ):
+        if any(not 0 <= b < depth for b in blocks):
+            problems.append(f'config.{path} = {blocks} names a bottleneck outside 0 ... {depth - 1}')
+    if c.backbone.init == 'imagenet' and (c.backbone.width != 64 or c.backbone.depths != (3, 4, 6, 3)):
+        problems.append(
+            'ImageNet weights exist for width 64 and depths (3, 4, 6, 3) only; ask for a random start with '
+            '--config.backbone.init=random'
+        )
+    if c.loss.triplet != 'off' and c.sampler.num_ids < 2:
+        problems.append('the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)')
+    return problems
+
+
+def validate(c: Experiment) -> Experiment:
+    """Returns the settings unchanged, or raises with every problem found.
+
+    Raises:
+      ConfigError: wrong types, unknown values, impossible combinations; each line names the field, what was found
+        and what is valid.
+    """
+    problems = _type_problems(c)
+    problems = problems or _value_problems(c)
+    problems = problems or _combination_problems(c)
+    if problems:
+        raise ConfigError('\n'.join(problems))
+    return c
+
+
+def to_dict(c: Experiment) -> dict[str, typing.Any]:
+    """The settings as plain JSON-able values (tuples become lists)."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+    return plain(dataclasses.asdict(c))

@@ -1,0 +1,208 @@
+"""Checkpoints on Orbax: the whole state, and beside it what is needed to understand it (config, labels, versions).
+
+`<workdir>/checkpoints/<step>/` keeps the newest two, `<workdir>/best/<step>/` the one with the highest monitored mAP.
+Saving is asynchronous; a checkpoint appears under its number only when it is complete.
+"""
+
+import contextlib
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxreid import config
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written, found, or fitted to the model."""
+
+
+class Checkpoints:
+    """One folder of checkpoints."""
+
+    def __init__(self, directory: pathlib.Path, *, keep: int):
+        """Opens (and creates) the folder; `keep` newest checkpoints stay."""
+        self.directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(
+                directory.absolute(),
+                options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True),
+            )
+        except OSError as e:
+            raise CheckpointError(
+                f'cannot create the checkpoint folder {directory}: {e}; choose a writable --workdir'
+            ) from e
+
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Starts writing a checkpoint; returns when the state is copied. A step already saved is left as it is."""
+        if step in self._manager.all_steps():
+            return
+        with self._explained():
+            self._manager.save(
+                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+            )
+
+    def wait(self) -> None:
+        """Returns when what was started is on disk; raises where it could not be written."""
+        with self._explained():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of the folder."""
+        with self._explained():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _explained(self):
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as e:
+            free = shutil.disk_usage(self.directory).free / 2**20
+            try:
+                kept = self.latest()
+            except (OSError, ValueError):
+                kept = None
+            safe = 'no complete checkpoint exists' if kept is None else f'the last complete checkpoint is step {kept}'
+            raise CheckpointError(
+                f'cannot write a checkpoint to {self.directory} ({free:.0f} MiB free there): {_first_line(e)}; {safe}. '
+                'Make space (or raise the file size limit) and run the same command again to continue.'
+            ) from e
+
+
+def _first_line(e: BaseException) -> str:
+    text = str(e).strip().splitlines()
+    return text[0][:300] if text else type(e).__name__
+
+
+def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Finds a checkpoint: `path` may be a workdir, a folder of checkpoints, or one checkpoint.
+
+    Returns:
+      (folder of checkpoints, step).
+
+    Raises:
+      CheckpointError: nothing complete is there; says what was looked for.
+    """
+    if path.name.isdigit() and (path / 'state').is_dir():
+        return path.parent, int(path.name)
+    for folder in (path / 'checkpoints', path):
+        steps = [int(p.name) for p in folder.glob('*') if p.name.isdigit() and (p / 'state').is_dir()]
+        if steps:
+            return folder, max(steps)
+    raise CheckpointError(
+        f'no checkpoint under {path}: expected a workdir with checkpoints/<step>/, a folder of <step>/ folders, '
+        'or one <step>/ folder, written by jaxreid'
+    )
+
+
+def read_meta(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """What was saved beside the state: config, labels, steps per epoch, versions."""
+    with _reader(folder) as manager:
+        try:
+            return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+        except (OSError, ValueError, KeyError, FileNotFoundError) as e:
+            raise CheckpointError(
+                f'checkpoint {folder / str(step)} has no readable meta entry: {_first_line(e)}'
+            ) from e
+
+
+def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
+    """Reads a state onto the devices that `abstract` names, however many wrote it.
+
+    Args:
+      folder: from `find`.
+      step: from `find`.
+      abstract: tree of jax.ShapeDtypeStruct with shardings; entries of the checkpoint outside it are left out only
+        where a whole branch of the tree is missing (evaluation restores params and batch_stats alone).
+
+    Raises:
+      CheckpointError: another model; lists what differs.
+    """
+    with _reader(folder) as manager:
+        saved = _shapes(manager.item_metadata(step)['state'])
+        wanted = _shapes(abstract)
+        branches = {name.split('/')[0] for name in wanted}
+        saved = {k: v for k, v in saved.items() if k.split('/')[0] in branches}
+        problems = [f'{k}: missing in the checkpoint' for k in sorted(wanted.keys() - saved.keys())]
+        problems += [f'{k}: in the checkpoint, not in the model' for k in sorted(saved.keys() - wanted.keys())]
+        problems += [
+            f'{k}: shape {saved[k]} in the checkpoint, {wanted[k]} in the model'
+            for k in sorted(wanted.keys() & saved.keys())
+            if saved[k] != wanted[k]
+        ]
+        if problems:
+            listed = '\n  '.join(problems[:8]) + (f'\n  ... and {len(problems) - 8} more' if len(problems) > 8 else '')
+            raise CheckpointError(
+                f'checkpoint {folder / str(step)} belongs to another model:\n  {listed}\n'
+                'Use the config it was trained with, or another --workdir.'
+            )
+        restore_args = ocp.args.PyTreeRestore(
+            item=abstract,
+            restore_args=jax.tree.map(
+                lambda x: ocp.ArrayRestoreArgs(dtype=x.dtype, sharding=x.sharding, global_shape=x.shape), abstract
+            ),
+            partial_restore=True,
+        )
+        return manager.restore(step, args=ocp.args.Composite(state=restore_args))['state']
+
+
+def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        folder.absolute(),
+        options=ocp.CheckpointManagerOptions(read_only=True),
+        item_handlers={'state': ocp.PyTreeCheckpointHandler(), 'meta': ocp.JsonCheckpointHandler()},
+    )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        '/'.join(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path): tuple(leaf.shape)
+        for path, leaf in leaves
+        if hasattr(leaf, 'shape')
+    }
+
+
+def check_same_run(saved: dict[str, Any], experiment: config.Experiment, directory: pathlib.Path) -> None:
+    """Refuses to continue a run under settings that change what it computes.
+
+    Paths, threads, reporting and test settings may change between the parts of a run; so may its length where the
+    learning rate does not depend on it.
+    """
+    now = config.flatten(experiment)
+    before = _flatten_dict(saved['config'])
+    free = {'data.root', 'data.threads', 'data.processes', 'data.prefetch', 'data.num_ids', 'backbone.weights'}
+    free |= {'train.max_steps', 'train.log_every_steps', 'train.checkpoint_every_steps', 'train.eval_every_epochs'}
+    if experiment.optim.schedule != 'cosine':
+        free.add('train.epochs')
+    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in now.items()}
+    changed = [
+        f'config.{k}: {before.get(k)!r} before, {listed.get(k)!r} now'
+        for k in sorted(before.keys() | listed.keys())
+        if before.get(k) != listed.get(k) and k not in free and not k.startswith('test.')
+    ]
+    if changed:
+        raise CheckpointError(
+            f'{directory} holds a run with other settings:\n  ' + '\n  '.join(changed) + '\n'
+            'Continue it with its own settings, or start a new run with another --workdir.'
+        )
+
+
+def _flatten_dict(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten_dict(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and dtypes of a tree, placed by `sharding`."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), tree)

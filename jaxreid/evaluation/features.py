@@ -1,0 +1,132 @@
+"""Tracklet features: extraction on all devices, and the file that carries them."""
+
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from jaxreid import batch as batch_lib
+from jaxreid import sharding
+from jaxreid.data import tracklet
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """N tracklets of a test split.
+
+    embedding: [N, D] float32, after the neck, mean over clips, not normalised.
+    embedding_before_neck: [N, D] float32.
+    pid, camera: [N] int, raw ids; junk -1 and distractors 0 included.
+    query, gallery: [N] bool; a tracklet may be both.
+    name: [N] str. frames: [N] int, frames of the tracklet.
+    meta: dataset, split, clip protocol, flip, config, checkpoint step.
+    """
+
+    embedding: np.ndarray
+    embedding_before_neck: np.ndarray
+    pid: np.ndarray
+    camera: np.ndarray
+    query: np.ndarray
+    gallery: np.ndarray
+    name: np.ndarray
+    frames: np.ndarray
+    meta: dict[str, Any]
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes an .npz that `numpy.load` opens without pickle; a temporary name first, then renamed."""
+        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'meta'}
+        temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open('wb') as file:
+                np.savez(file, **arrays, meta=np.array(json.dumps(self.meta)))
+            temporary.replace(path)
+        except OSError as e:
+            temporary.unlink(missing_ok=True)
+            raise OSError(f'cannot write {path}: {e}; make space or choose a writable --workdir') from e
+
+
+def extract(
+    eval_step: Callable,
+    variables: dict,
+    batches: Iterator[batch_lib.EvalBatch],
+    tracklets: int,
+    *,
+    mesh: Mesh,
+    total: int,
+    label: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean clip feature of every tracklet.
+
+    Memory does not depend on the length of a tracklet: clips of many tracklets fill fixed batches, sums are kept on the
+    host. Averaging before or after the neck is the same, since in evaluation it is affine (spec: STRF section 1.4).
+
+    Args:
+      eval_step: from `step.make_eval_step`.
+      variables: {'params', 'batch_stats'} on the devices.
+      batches: this process' batches, as many on every process.
+      tracklets: N.
+      mesh: devices.
+      total: number of batches, for the progress bar.
+      label: what the bar says.
+
+    Returns:
+      embedding, embedding_before_neck: [N, D] float32; clip counts: [N] float32.
+    """
+    sums: dict[str, np.ndarray] = {}
+    counts = np.zeros(tracklets, np.float32)
+    pending: collections.deque = collections.deque()
+
+    def collect() -> None:
+        rows, valid, outputs = pending.popleft()
+        for name, output in outputs.items():
+            local = _local_rows(output)
+            if name not in sums:
+                sums[name] = np.zeros((tracklets, local.shape[1]), np.float32)
+            np.add.at(sums[name], rows[valid], local[valid].astype(np.float32))
+        np.add.at(counts, rows[valid], np.float32(1))
+
+    for batch in tqdm.tqdm(
+        batches, total=total, desc=label, unit='batch', leave=False, disable=jax.process_index() > 0
+    ):
+        outputs = eval_step(variables, sharding.shard_batch(batch['clips'], mesh))
+        pending.append((batch['tracklet'], batch['valid'], outputs))
+        if len(pending) > 2:  # the device works on the next batch while this one is fetched
+            collect()
+    while pending:
+        collect()
+    if jax.process_count() > 1:
+        sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
+        counts = np.sum(multihost_utils.process_allgather(counts), axis=0)
+    scale = 1 / np.maximum(counts, 1)[:, None]
+    return sums['embedding'] * scale, sums['embedding_before_neck'] * scale, counts
+
+
+def _local_rows(array: jax.Array) -> np.ndarray:
+    shards = sorted(array.addressable_shards, key=lambda s: s.index[0].start or 0)
+    return np.concatenate([np.asarray(s.data) for s in shards])
+
+
+def describe(dataset: tracklet.Dataset, embedding: np.ndarray, before: np.ndarray, meta: dict[str, Any]) -> Features:
+    """Puts ids and roles of a data set's test split beside its features."""
+    test = dataset.test
+    return Features(
+        embedding=embedding,
+        embedding_before_neck=before,
+        pid=np.array([t.pid for t in test], np.int64),
+        camera=np.array([t.camera for t in test], np.int64),
+        query=np.asarray(dataset.query, bool),
+        gallery=np.asarray(dataset.gallery, bool),
+        name=np.array([t.name for t in test], np.str_),
+        frames=np.array([len(t.frames) for t in test], np.int64),
+        meta=meta,
+    )

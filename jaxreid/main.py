@@ -1,0 +1,175 @@
+"""Trains, evaluates, extracts or summarises a person re-identification system.
+
+  python -m jaxreid.main                                    the synthetic benchmark, rendered on first use
+  python -m jaxreid.main --config configs/strf_mars.py --config.data.root=/path/to/MARS
+  python -m jaxreid.main --config configs/strf_mars.py:table2_p3db --mode summary
+  python -m jaxreid.main --config configs/strf_mars.py --config.data.root=... --mode eval --checkpoint runs/strf_mars
+
+A config file may name variants after a colon; single settings change with --config.section.field=value (all settings,
+units and defaults: jaxreid/config.py). The same --workdir continues an interrupted run. Ctrl-C and SIGTERM save first.
+"""
+
+import os
+import pathlib
+import sys
+import types
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from jaxreid import checkpoint, config, interrupt, summary, train
+
+DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
+MODES = ('train', 'eval', 'extract', 'summary')
+
+
+def define_flags(argv: list[str]) -> flags.FlagValues:
+    """The command line's flags, in a set of their own so that a process can parse more than once.
+
+    Args:
+      argv: config_flags reads the overrides `--config.x.y=v` from it while flags are defined.
+    """
+    values = flags.FlagValues()
+    here = {'flag_values': values, 'module_name': 'jaxreid.main'}
+    flags.DEFINE_enum(
+        'mode', 'train', MODES, 'train (evaluates too), eval, extract (features only), summary (sizes).', **here
+    )
+    flags.DEFINE_string(
+        'workdir', None, 'Where results go; the same one resumes. Default runs/<config>[-<variant>].', **here
+    )
+    flags.DEFINE_string(
+        'checkpoint', None, 'eval, extract: a workdir or checkpoint folder. Default: the workdir.', **here
+    )
+    flags.DEFINE_bool(
+        'distributed', False, 'Join a multi-process run (jax.distributed; cluster found by itself).', **here
+    )
+    flags.DEFINE_string('coordinator', None, 'Multi-process without a known cluster: host:port of process 0.', **here)
+    flags.DEFINE_integer('num_processes', None, 'Multi-process without a known cluster: how many.', **here)
+    flags.DEFINE_integer(
+        'process_id', None, 'Multi-process without a known cluster: which one this is, from 0.', **here
+    )
+    flags.DEFINE_bool('help', False, 'Show this and stop.', short_name='h', **here)
+    config_flags.DEFINE_config_file(
+        'config',
+        str(DEFAULT_CONFIG),
+        'FILE.py or FILE.py:VARIANT with get_config(variant).',
+        flag_values=values,
+        sys_argv=argv,
+    )
+    return values
+
+
+def default_workdir(spec: str) -> pathlib.Path:
+    """`configs/strf_mars.py:table2_p3db` -> `runs/strf_mars-table2_p3db`."""
+    path, _, variant = spec.partition(':')
+    return pathlib.Path('runs') / (pathlib.Path(path).stem + (f'-{variant}' if variant else ''))
+
+
+def check_root(experiment: config.Experiment) -> None:
+    """Stops early, and says what to do, where a real data set was not named."""
+    if experiment.data.dataset == 'synthetic' or experiment.data.root:
+        return
+    raise config.ConfigError(
+        f'config.data.root is empty, so the {experiment.data.dataset} data set cannot be found.\n'
+        'Add --config.data.root=/path/to/the/folder; it must hold\n'
+        '  bbox_train/<id>/*.jpg  bbox_test/<id>/*.jpg\n'
+        '  info/tracks_train_info.mat  info/tracks_test_info.mat  info/query_IDX.mat  info/train_name.txt  info/test_name.txt\n'
+        'To try jaxreid without a data set run python -m jaxreid.main (renders a synthetic one).'
+    )
+
+
+def run(argv: list[str]) -> int:
+    """Parses, dispatches, and turns expected errors into one message and an exit status."""
+    try:
+        values = define_flags(argv)
+        rest = values(argv)
+        if values.help:
+            print(__doc__)
+            print(values.get_help())
+            return 0
+        if len(rest) > 1:
+            raise flags.Error(f'unexpected argument {rest[1]!r}; options start with --')
+        experiment = config.validate(values.config)
+        spec = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
+        spec = spec or next((argv[i + 1] for i, a in enumerate(argv[:-1]) if a == '--config'), str(DEFAULT_CONFIG))
+        workdir = pathlib.Path(values.workdir or default_workdir(spec))
+        if values.mode != 'summary':
+            check_root(experiment)
+        set_up(experiment, values)
+        match values.mode:
+            case 'train':
+                make_workdir(workdir)
+                train.train_and_evaluate(experiment, workdir)
+            case 'eval' | 'extract':
+                make_workdir(workdir)
+                source = pathlib.Path(values.checkpoint or workdir)
+                train.evaluate_checkpoint(experiment, workdir, source, scored=values.mode == 'eval')
+            case 'summary':
+                make_workdir(workdir)
+                summary.write(experiment, workdir)
+        return 0
+    except interrupt.Interrupted as e:
+        return fail(str(e), 128 + e.number)
+    except KeyboardInterrupt:
+        return fail('interrupted; run the same command again', 130)
+    except KeyError as e:  # config_flags raises it bare while flags are defined
+        return fail(str(explain_key_error(e, argv)), 2)
+    except flags.Error as e:
+        return fail(f'{e}\nTry --help.', 2)
+    except (config.ConfigError, checkpoint.CheckpointError, train.NonFiniteLoss, ValueError, OSError) as e:
+        if os.environ.get('JAXREID_TRACEBACK'):
+            raise
+        return fail(f'{e}', 1)
+
+
+def fail(message: str, status: int) -> int:
+    """Prints an error for people; `JAXREID_TRACEBACK=1` shows where it came from."""
+    print(f'\njaxreid: {message}', file=sys.stderr)
+    return status
+
+
+def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
+    """The unknown setting that made config_flags fail, with the nearest valid name."""
+    known = config.flatten(config.Experiment())
+    sections = {k.rpartition('.')[0] for k in known}
+    for argument in argv:
+        path = argument.removeprefix('--config.').split('=')[0]
+        if argument.startswith('--config.') and path not in known and path not in sections:
+            return config.unknown_field(path)
+    return config.ConfigError(f'a config file could not be read: {error}')
+
+
+def make_workdir(workdir: pathlib.Path) -> None:
+    """Creates the workdir and makes sure that it can be written to."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f'.probe.{os.getpid()}'
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise OSError(f'cannot write to the workdir {workdir}: {e}; choose another --workdir') from e
+
+
+def set_up(experiment: config.Experiment, values: types.SimpleNamespace | flags.FlagValues) -> None:
+    """Process-wide settings of JAX: processes, 64-bit numbers where asked for, the compilation cache."""
+    flags.FLAGS([sys.argv[0]])  # grain's worker processes refuse to start before absl's own flags are parsed
+    if values.distributed or values.coordinator:
+        jax.distributed.initialize(values.coordinator, values.num_processes, values.process_id)
+    if experiment.train.compute_dtype == 'float64':
+        jax.config.update('jax_enable_x64', True)
+    if not jax.config.jax_compilation_cache_dir:
+        base = os.environ.get('JAXREID_CACHE') or os.path.join(
+            os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'jaxreid'
+        )
+        jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'xla'))
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def main() -> None:
+    """Entry point of `python -m jaxreid.main` and of the `jaxreid` command."""
+    sys.exit(run(sys.argv))
+
+
+if __name__ == '__main__':
+    main()

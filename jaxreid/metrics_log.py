@@ -1,0 +1,64 @@
+"""Numbers of a run, as JSON lines (`metrics.jsonl`) and as TensorBoard events (`tensorboard/`)."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import tensorboardX
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes a file under a temporary name and renames it, so that a reader never sees half of it.
+
+    Raises:
+      OSError: names the file and what to do.
+    """
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as e:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f'cannot write {path}: {e}; make space or choose a writable --workdir') from e
+
+
+class MetricsLog:
+    """Appends one line per report. A resumed run first drops lines of steps that it will make again."""
+
+    def __init__(self, workdir: pathlib.Path, *, start_step: int):
+        """Opens the logs of a run that continues after `start_step`."""
+        self._path = workdir / 'metrics.jsonl'
+        if self._path.exists():
+            lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
+            write_atomically(self._path, ''.join(line + '\n' for line in lines))
+        try:
+            self._file = self._path.open('a', buffering=1)
+            self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
+        except OSError as e:
+            raise OSError(f'cannot write {self._path}: {e}; choose a writable --workdir') from e
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Appends {'step': step, ...values}; numbers go to TensorBoard too."""
+        plain = {k: float(v) if hasattr(v, 'dtype') else v for k, v in values.items()}
+        try:
+            self._file.write(json.dumps({'step': step} | plain) + '\n')
+        except OSError as e:
+            raise OSError(f'cannot write {self._path}: {e}; make space, then run the same command to continue') from e
+        for name, value in plain.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes both logs."""
+        self._file.close()
+        self._events.close()
+
+
+def _step(line: str) -> int:
+    try:
+        return json.loads(line)['step']
+    except (ValueError, KeyError):  # a line cut off by a kill
+        return 2**62

@@ -1,0 +1,146 @@
+"""Train and evaluation step: pure functions of state and batch, split over devices. The only caller of shard_map."""
+
+import functools
+from collections.abc import Callable
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from jaxreid import config, sharding
+from jaxreid.data import augment
+from jaxreid.losses import objective
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a run carries from one step to the next.
+
+    step: [] int32, number of updates made.
+    params, batch_stats: trees of the model; parameters float32 (float64 in float64 runs).
+    opt_state: of the optimizer.
+    key: [2] uint32, data of the key from which every draw on the device descends; constant.
+    """
+
+    step: jax.Array
+    params: dict
+    batch_stats: dict
+    opt_state: optax.OptState
+    key: jax.Array
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """The dtype that a config's `train.compute_dtype` stands for on the present devices."""
+    match name:
+        case 'auto':
+            return jnp.dtype('float32' if jax.default_backend() == 'cpu' else 'bfloat16')
+        case 'float32' | 'bfloat16' | 'float64':
+            return jnp.dtype(name)
+        case _:
+            raise ValueError(f'unknown compute dtype {name!r}')
+
+
+def init_variables(model: nn.Module, experiment: config.Experiment, key: jax.Array) -> dict:
+    """Random parameters and statistics of a model; sizes of the input do not matter for them, so a small clip is used."""
+    clips = jnp.zeros((1, 2, 32, 32, 3), compute_dtype(experiment.train.compute_dtype))
+    return jax.jit(functools.partial(model.init, train=False))(key, clips)
+
+
+def create_state(variables: dict, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables['params'],
+        batch_stats=variables['batch_stats'],
+        opt_state=optimizer.init(variables['params']),
+        key=jax.random.key_data(jax.random.key(seed)),
+    )
+
+
+def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name: str | None) -> Callable:
+    """`(params, batch_stats, key, batch) -> (gradient, batch_stats, metrics)` of one (local part of a) batch.
+
+    The objective takes means over the devices itself: only a loss that is reduced *inside* the differentiated function
+    has the right gradient under shard_map's default checks.
+    """
+    dtype = compute_dtype(experiment.train.compute_dtype)
+
+    def gradient(params, batch_stats, key, batch):
+        clips = augment.augment(batch['clips'], key, batch['index'], experiment.augment, dtype)
+
+        def loss(params):
+            output, changed = model.apply(
+                {'params': params, 'batch_stats': batch_stats}, clips, train=True, mutable=['batch_stats']
+            )
+            value, metrics = objective.objective(output, batch['labels'], experiment.loss, axis_name=axis_name)
+            entropies = output.extras.get('mask_entropy', {})
+            if axis_name is not None:
+                entropies = jax.lax.pmean(entropies, axis_name)
+            return value, (changed['batch_stats'], metrics | {f'mask_entropy/{k}': v for k, v in entropies.items()})
+
+        (_, (batch_stats, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        return gradients, batch_stats, metrics
+
+    return gradient
+
+
+def make_train_step(
+    model: nn.Module, experiment: config.Experiment, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> Callable:
+    """`(state, batch) -> (state, metrics)`, jitted, split over the mesh, the state donated.
+
+    `batch` holds global [B, ...] arrays from `sharding.shard_batch`; metrics are float scalars.
+    """
+    gradient = make_gradient(model, experiment, axis_name=sharding.AXIS)
+
+    def local_step(state: TrainState, batch):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        gradients, batch_stats, metrics = gradient(state.params, state.batch_stats, key, batch)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        metrics['gradient_norm'] = optax.global_norm(gradients)
+        return (
+            state.replace(
+                step=state.step + 1,
+                params=optax.apply_updates(state.params, updates),
+                batch_stats=batch_stats,
+                opt_state=opt_state,
+            ),
+            metrics,
+        )
+
+    mapped = jax.shard_map(
+        local_step,
+        mesh=mesh,
+        in_specs=(sharding.COPIED, sharding.SPLIT),
+        out_specs=(sharding.COPIED, sharding.COPIED),
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def make_eval_step(model: nn.Module, experiment: config.Experiment, mesh: Mesh, *, one_frame: bool = False) -> Callable:
+    """`(variables, clips [B,T,H,W,3] uint8) -> {'embedding', 'embedding_before_neck'} [B, D]`, jitted, split over the mesh.
+
+    Args:
+      model: from `models.build`.
+      experiment: reads `test.flip` (mean of a clip's and its mirror image's features) and the compute dtype.
+      mesh: devices.
+      one_frame: replace every frame of a clip by its first, to see what time contributes.
+    """
+    dtype = compute_dtype(experiment.train.compute_dtype)
+
+    def local_step(variables, clips):
+        if one_frame:
+            clips = jnp.broadcast_to(clips[:, :1], clips.shape)
+        views = [clips, clips[..., ::-1, :]] if experiment.test.flip else [clips]
+        outputs = [model.apply(variables, augment.normalise(v, dtype), train=False) for v in views]
+        return {
+            'embedding': sum(o.embedding for o in outputs) / len(outputs),
+            'embedding_before_neck': sum(o.embedding_before_neck for o in outputs) / len(outputs),
+        }
+
+    return jax.jit(
+        jax.shard_map(local_step, mesh=mesh, in_specs=(sharding.COPIED, sharding.SPLIT), out_specs=sharding.SPLIT)
+    )

@@ -1,0 +1,44 @@
+"""`--mode summary`: sizes and costs of a network, without opening a data set."""
+
+import json
+import pathlib
+
+import jax
+
+from jaxreid import config, cost, metrics_log, step
+from jaxreid.models import build
+
+
+def compute(experiment: config.Experiment) -> dict:
+    """Trainable parameters in all and by part, and dense multiply-accumulates of a frame at the config's size."""
+    num_ids = experiment.data.num_ids
+    model = build.build(experiment, num_ids=num_ids, dtype=step.compute_dtype(experiment.train.compute_dtype))
+    variables = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    total, parts = cost.parameters(variables)
+    gmacs = cost.gmacs_per_frame(
+        model, variables, frames=experiment.sampler.frames, height=experiment.data.height, width=experiment.data.width
+    )
+    return {
+        'system': experiment.system,
+        'num_ids': num_ids,
+        'trainable_parameters': total,
+        'parameters_by_part': parts,
+        'gmacs_per_frame': gmacs,
+        'frames': experiment.sampler.frames,
+        'height': experiment.data.height,
+        'width': experiment.data.width,
+    }
+
+
+def write(experiment: config.Experiment, workdir: pathlib.Path) -> None:
+    """Prints the table and writes `<workdir>/summary.json`."""
+    found = compute(experiment)
+    metrics_log.write_atomically(workdir / 'summary.json', json.dumps(found, indent=1) + '\n')
+    for part, number in found['parameters_by_part'].items():
+        print(f'{part:<28}{number:>14,}')
+    print(f'{"trainable parameters":<28}{found["trainable_parameters"]:>14,}  ({found["num_ids"]} training ids)')
+    print(
+        f'{"GMACs per frame, forward":<28}{found["gmacs_per_frame"]:>14.4f}  '
+        f'({found["frames"]} frames of {found["height"]} x {found["width"]})'
+    )
+    print(f'written to {workdir / "summary.json"}')

@@ -1,0 +1,377 @@
+"""The training loop: data, model, optimizer, start or resume, steps, evaluations, results. Reads top to bottom."""
+
+import collections
+import dataclasses
+import math
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import tqdm
+
+from jaxreid import checkpoint, config, interrupt, metrics_log, optimizer, sharding, step
+from jaxreid.data import folder_store, identity_sampling, source, tracklet, train_pipeline
+from jaxreid.evaluation import evaluate, references
+from jaxreid.models import build
+from jaxreid.weights import imagenet
+
+
+class NonFiniteLoss(RuntimeError):
+    """A term of the objective, or the gradient, is no longer a number."""
+
+
+def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Trains to the end (continuing what `workdir` holds), evaluates, and writes everything there.
+
+    Args:
+      experiment: validated settings.
+      workdir: receives checkpoints/, best/, metrics.jsonl, tensorboard/, features.npz, results.json.
+
+    Returns:
+      The rows of the final evaluation, also in results.json.
+
+    Raises:
+      checkpoint.CheckpointError: the workdir belongs to another run or model, or cannot be written.
+      NonFiniteLoss: names step and terms; the last good checkpoint stays.
+      interrupt.Interrupted: a signal came; the state is saved.
+    """
+    clock = time.monotonic()
+    first = jax.process_index() == 0
+    mesh = sharding.make_mesh()
+    clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
+    sharding.check_divides(clips_per_step, mesh)
+    sharding.check_divides(experiment.test.batch_clips, mesh)
+
+    # Data.
+    dataset = source.read(experiment.data)
+    labels = tracklet.label_map(dataset.train)
+    pids = np.array([t.pid for t in dataset.train])
+    cameras = np.array([t.camera for t in dataset.train])
+    sampler = identity_sampling.IdentitySampler(pids, cameras, experiment.sampler, seed=experiment.train.seed)
+    store = folder_store.FolderStore(
+        dataset.root,
+        dataset.train,
+        height=experiment.data.height,
+        width=experiment.data.width,
+        resize=experiment.data.resize,
+        on_corrupt=experiment.data.on_corrupt_train,
+    )
+    steps_per_epoch = sampler.steps_per_epoch
+    all_steps = experiment.train.epochs * steps_per_epoch
+    last_step = min(all_steps, experiment.train.max_steps or all_steps)
+    data_seconds = time.monotonic() - clock
+
+    # Model and optimizer.
+    dtype = step.compute_dtype(experiment.train.compute_dtype)
+    model = build.build(experiment, num_ids=len(labels), dtype=dtype, axis_name=sharding.AXIS)
+    plain_model = build.build(experiment, num_ids=len(labels), dtype=dtype)
+    schedule = optimizer.learning_rate(
+        experiment.optim, steps_per_epoch=steps_per_epoch, epochs=experiment.train.epochs
+    )
+    adam = optimizer.build(experiment.optim, steps_per_epoch=steps_per_epoch, epochs=experiment.train.epochs)
+
+    # Start: a checkpoint of this workdir, else ImageNet, else (asked for by name) random.
+    newest = checkpoint.Checkpoints(workdir / 'checkpoints', keep=2)
+    best = checkpoint.Checkpoints(workdir / 'best', keep=1)
+    start_step = newest.latest()
+    if start_step is None:
+        variables = first_variables(plain_model, experiment)
+        state = sharding.copy_to_all(step.create_state(variables, adam, experiment.train.seed), mesh)
+        del variables
+        start_step, came_from = 0, f'{experiment.backbone.init} initialisation'
+    else:
+        saved = checkpoint.read_meta(newest.directory, start_step)
+        checkpoint.check_same_run(saved, experiment, workdir)
+        check_labels(saved, labels, workdir)
+        state = restore_state(plain_model, experiment, adam, newest.directory, start_step, mesh)
+        came_from = f'checkpoint of step {start_step}'
+    best_map = -1.0 if best.latest() is None else checkpoint.read_meta(best.directory, best.latest())['mAP']
+    meta = {
+        'config': config.to_dict(experiment),
+        'labels': {str(pid): label for pid, label in labels.items()},
+        'steps_per_epoch': steps_per_epoch,
+        'versions': {'jax': jax.__version__, 'optax': optax.__version__},
+    }
+    train_step = step.make_train_step(model, experiment, adam, mesh)
+
+    say(
+        f'{len(labels)} training ids, {len(dataset.train)} tracklets; {len(dataset.test)} test tracklets, '
+        f'{int(dataset.query.sum())} queries (indexed in {data_seconds:.1f} s)'
+    )
+    if len(labels) != experiment.data.num_ids:
+        say(
+            f'note: the config expects {experiment.data.num_ids} training ids, the data has {len(labels)}; the data counts'
+        )
+    say(
+        f'{steps_per_epoch} steps per epoch, {last_step} steps in all, {clips_per_step} clips x '
+        f'{experiment.sampler.frames} frames a step, {mesh.size} device(s) ({jax.devices()[0].device_kind}), {dtype}; '
+        f'start: {came_from}'
+    )
+
+    log = metrics_log.MetricsLog(workdir, start_step=start_step) if first else None
+    pending: collections.deque = collections.deque()  # metrics still on the device
+    window = Window(clips_per_step)
+
+    def check(leave: int) -> dict[str, float]:
+        """Fetches all but the `leave` newest metrics; stops the run where one is not finite."""
+        newest_values: dict[str, float] = {}
+        while len(pending) > leave:
+            at, metrics = pending.popleft()
+            newest_values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            if terms := [k for k, v in newest_values.items() if not math.isfinite(v)]:
+                newest.wait()
+                kept = newest.latest()
+                raise NonFiniteLoss(
+                    f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}. '
+                    + (
+                        'No checkpoint had been written yet. '
+                        if kept is None
+                        else f'The last good checkpoint is step {kept}. '
+                    )
+                    + 'Try a lower --config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new --workdir.'
+                )
+        return newest_values
+
+    def monitor(at: int) -> None:
+        nonlocal best_map
+        variables = {'params': state.params, 'batch_stats': state.batch_stats}
+        found = evaluate.extract(
+            experiment,
+            dataset,
+            plain_model,
+            variables,
+            mesh,
+            clips=experiment.test.monitor_clips,
+            at_step=at,
+            label='monitor',
+        )
+        row = evaluate.score(found, experiment, selected='monitoring')[0]
+        say(f'step {at}: mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} ({row["protocol"]["clips"]}, monitoring)')
+        if log:
+            log.write(at, {'test/mAP': row['mAP'], 'test/rank1': row['cmc']['1']})
+            evaluate.append_results(workdir / 'results.json', [row])
+        if row['mAP'] > best_map:
+            best_map = row['mAP']
+            best.save(at, state, meta | {'mAP': best_map, 'selected': 'on the test set'})
+
+    batches = train_pipeline.batches(
+        store,
+        labels,
+        sampler,
+        experiment,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    bar = tqdm.tqdm(total=last_step, initial=start_step, desc='train', unit='step', disable=not first, mininterval=0.5)
+    with interrupt.listen() as requests:
+        for at in range(start_step + 1, last_step + 1):
+            waited = time.monotonic()
+            batch = next(batches)
+            waited = time.monotonic() - waited
+            state, metrics = train_step(state, sharding.shard_batch(batch, mesh))
+            pending.append((at, metrics))
+            logging = at % experiment.train.log_every_steps == 0 or at == last_step or at == start_step + 1
+            values = check(leave=0 if logging else 2)
+            window.add(waited)
+            if logging:
+                rates = window.rates()
+                lr = float(schedule(at - 1))
+                if log:
+                    log.write(at, values | rates | {'learning_rate': lr, 'skipped_frames': store.skipped})
+                bar.set_postfix_str(
+                    f'loss {values["loss"]:.3f} (ce {values["cross_entropy"]:.3f}, triplet {values["triplet"]:.3f}), '
+                    f'lr {lr:.1e}, {rates["clips_per_second"]:.0f} clips/s, waiting {rates["waiting_for_data"]:.0%}',
+                    refresh=False,
+                )
+            bar.update()
+            stop = requests.after(at)
+            every = experiment.train.eval_every_epochs * steps_per_epoch
+            monitoring = bool(every) and at % every == 0 and at < last_step
+            if stop or monitoring or at == last_step or at % experiment.train.checkpoint_every_steps == 0:
+                check(leave=0)
+                newest.save(at, state, meta)
+            if stop:
+                newest.wait()
+                raise interrupt.Interrupted(
+                    requests.number or 15, f'stopped after step {at}, saved; run the same command again to continue'
+                )
+            if monitoring:
+                newest.wait()
+                with requests.at_once():
+                    monitor(at)
+                window.restart()
+        newest.wait()
+        bar.close()
+        train_seconds = time.monotonic() - clock - data_seconds
+
+        # The headline: the last step by the paper's protocol.
+        with requests.at_once():
+            variables = {'params': state.params, 'batch_stats': state.batch_stats}
+            found = evaluate.extract(
+                experiment, dataset, plain_model, variables, mesh, clips=experiment.test.clips, at_step=last_step
+            )
+            rows = evaluate.score(found, experiment, selected='last step')
+            if rows[0]['mAP'] > best_map and experiment.test.clips == experiment.test.monitor_clips:
+                best_map = rows[0]['mAP']
+                best.save(last_step, state, meta | {'mAP': best_map, 'selected': 'on the test set'})
+            if experiment.data.dataset == 'synthetic':
+                untrained = sharding.copy_to_all(first_variables(plain_model, experiment), mesh)
+                rows[0]['references'] = references.compute(
+                    experiment, dataset, plain_model, mesh, trained=variables, untrained=untrained, found=found
+                )
+    newest.close()
+    best.close()
+    if log:
+        found.save(workdir / 'features.npz')
+        evaluate.append_results(workdir / 'results.json', rows)
+        log.write(last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
+        log.close()
+    say('\n' + evaluate.table(rows))
+    if 'references' in rows[0]:
+        say(references.table(rows[0]))
+    say(closing(workdir, rows, best_map, best.directory, data_seconds, train_seconds, time.monotonic() - clock))
+    return rows
+
+
+def first_variables(model: Any, experiment: config.Experiment) -> dict:
+    """Parameters before training, as `backbone.init` asks."""
+    key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
+    match experiment.backbone.init:
+        case 'imagenet':
+            return imagenet.initialise(step.init_variables(model, experiment, key), experiment.backbone)
+        case 'random':
+            return step.init_variables(model, experiment, key)
+        case other:
+            raise ValueError(f'unknown initialisation {other!r}')
+
+
+def restore_state(
+    model: Any,
+    experiment: config.Experiment,
+    adam: optax.GradientTransformation,
+    folder: pathlib.Path,
+    at_step: int,
+    mesh: jax.sharding.Mesh,
+) -> step.TrainState:
+    """The full state of a checkpoint, on every device of the mesh."""
+    abstract = jax.eval_shape(
+        lambda: step.create_state(
+            step.init_variables(model, experiment, jax.random.key(0)), adam, experiment.train.seed
+        )
+    )
+    placed = checkpoint.abstract_like(abstract, jax.sharding.NamedSharding(mesh, sharding.COPIED))
+    return checkpoint.restore(folder, at_step, placed)
+
+
+def check_labels(saved: dict[str, Any], labels: dict[int, int], workdir: pathlib.Path) -> None:
+    """Refuses to continue on other identities than the run began with."""
+    if saved['labels'] != {str(pid): label for pid, label in labels.items()}:
+        raise checkpoint.CheckpointError(
+            f'{workdir} was trained on {len(saved["labels"])} identities that are not the {len(labels)} of this data set; '
+            'check --config.data.root or use another --workdir'
+        )
+
+
+@dataclasses.dataclass
+class Window:
+    """Rates since the last report."""
+
+    clips_per_step: int
+    steps: int = 0
+    waited: float = 0.0
+    since: float = dataclasses.field(default_factory=time.monotonic)
+
+    def add(self, waited: float) -> None:
+        """Counts a step that waited so many seconds for its batch."""
+        self.steps += 1
+        self.waited += waited
+
+    def restart(self) -> None:
+        """Begins anew."""
+        self.steps, self.waited, self.since = 0, 0.0, time.monotonic()
+
+    def rates(self) -> dict[str, float]:
+        """Clips per second and the share of time spent waiting for data; begins anew."""
+        seconds = max(time.monotonic() - self.since, 1e-9)
+        rates = {
+            'clips_per_second': self.steps * self.clips_per_step / seconds,
+            'waiting_for_data': min(self.waited / seconds, 1.0),
+        }
+        self.restart()
+        return rates
+
+
+def say(text: str) -> None:
+    """Prints on the first process, beside progress bars."""
+    if jax.process_index() == 0:
+        tqdm.tqdm.write(text)
+
+
+def closing(
+    workdir: pathlib.Path,
+    rows: list[dict[str, Any]],
+    best_map: float,
+    best_directory: pathlib.Path,
+    data_seconds: float,
+    train_seconds: float,
+    seconds: float,
+) -> str:
+    """The last lines of a run: the numbers, and where everything is."""
+    row = rows[0]
+    lines = [
+        '',
+        f'mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} under {row["protocol"]["name"]}, last step ({row["step"]})',
+    ]
+    if best_map >= 0:
+        lines.append(f'best monitored mAP {best_map:.2f} (selected on the test set): {best_directory}')
+    lines += [
+        f'checkpoint  {workdir / "checkpoints" / str(row["step"])}',
+        f'features    {workdir / "features.npz"}',
+        f'results     {workdir / "results.json"}',
+        f'logs        {workdir / "metrics.jsonl"} and tensorboard --logdir {workdir / "tensorboard"}',
+        f'time        {seconds:.0f} s: data {data_seconds:.0f} s, training with compilation {train_seconds:.0f} s, '
+        f'evaluation {seconds - data_seconds - train_seconds:.0f} s',
+    ]
+    return '\n'.join(lines)
+
+
+def evaluate_checkpoint(experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool):
+    """`--mode eval` (scored) and `--mode extract`: features of a checkpoint's network, on any number of devices.
+
+    Args:
+      experiment: validated settings.
+      workdir: receives features.npz and, where scored, results.json.
+      path: a workdir, a folder of checkpoints or one checkpoint.
+      scored: whether to score the features.
+
+    Returns:
+      Rows of results; empty where not scored.
+    """
+    folder, at = checkpoint.find(path)
+    meta = checkpoint.read_meta(folder, at)
+    mesh = sharding.make_mesh()
+    dtype = step.compute_dtype(experiment.train.compute_dtype)
+    model = build.build(experiment, num_ids=len(meta['labels']), dtype=dtype)
+    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
+    variables = checkpoint.restore(folder, at, placed)
+    dataset = source.read(experiment.data)
+    say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
+    with interrupt.listen() as requests, requests.at_once():
+        found = evaluate.extract(experiment, dataset, model, variables, mesh, clips=experiment.test.clips, at_step=at)
+    rows = []
+    if jax.process_index() == 0:
+        found.save(workdir / 'features.npz')
+    if scored:
+        selected = 'selected on the test set' if 'mAP' in meta else 'last step'
+        rows = evaluate.score(found, experiment, selected=selected)
+        if jax.process_index() == 0:
+            evaluate.append_results(workdir / 'results.json', rows)
+        say('\n' + evaluate.table(rows))
+        say(f'\nresults   {workdir / "results.json"}')
+    say(f'features  {workdir / "features.npz"}')
+    return rows
