@@ -1,0 +1,322 @@
+"""The rules by which rankings become a score.
+
+A number carries its protocol: every rule is a field and is stored with the score. Rules and their origin: spec section
+9 and the public evaluators named at `named`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxreid import config
+from jaxreid.evaluation import ranking
+
+JUNK_ID = -1  # boxes without a person
+DISTRACTOR_ID = 0  # people nobody asks for
+CMC_RANKS = (1, 5, 10, 20)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """One published way to score the same features."""
+
+    name: str
+    ap: str  # step | trapezoid, see `ranking.rank`
+    gallery: str  # with_queries: every row marked gallery | without_queries: those that are not queries as well
+    junk: str = 'drop'  # drop: id -1 is never ranked | keep: it counts as other people
+    distractors: str = 'keep'  # keep: id 0 is ranked as other people | drop
+    same_camera: str = 'drop'  # drop: a query's own identity in its own camera is not ranked | keep: it is a match
+    unanswerable: str = 'skip'  # skip: queries without a match are left out of the mean | zero: they count as missed
+    rank_cut: int | None = None  # matches behind this place of the list, dropped items included, are missed
+
+    def __post_init__(self) -> None:
+        for field, value, known in (
+            ('ap', self.ap, ('step', 'trapezoid')),
+            ('gallery', self.gallery, ('with_queries', 'without_queries')),
+            ('junk', self.junk, ('drop', 'keep')),
+            ('distractors', self.distractors, ('keep', 'drop')),
+            ('same_camera', self.same_camera, ('drop', 'keep')),
+            ('unanswerable', self.unanswerable, ('skip', 'zero')),
+        ):
+            if value not in known:
+                raise ValueError(f'Protocol {self.name!r} has {field}={value!r}, expected one of {known}.')
+        if self.rank_cut is not None and self.rank_cut < 1:
+            raise ValueError(f'Protocol {self.name!r} has rank_cut={self.rank_cut}, expected at least 1, or None.')
+
+
+def named(name: str) -> Protocol:
+    """The protocol of that name.
+
+    mars-paper: AP3D, TCLNet and official STMN. mars-official: liangzheng06/MARS-evaluation. torchreid:
+    KaiyangZhou/deep-person-reid. ste-nvan: jackie840129/STE-NVAN, whose list ends after 10,000 items.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    match name:
+        case 'mars-paper':
+            return Protocol(name, ap='step', gallery='with_queries')
+        case 'mars-official':
+            return Protocol(name, ap='trapezoid', gallery='with_queries')
+        case 'torchreid':
+            return Protocol(name, ap='step', gallery='without_queries')
+        case 'ste-nvan':
+            return Protocol(name, ap='trapezoid', gallery='with_queries', rank_cut=10_000)
+        case _:
+            raise ValueError(f'Protocol {name!r} is unknown, expected one of {", ".join(config.PROTOCOLS)}.')
+
+
+def score(
+    embedding: np.ndarray,
+    pid: np.ndarray,
+    camera: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+    *,
+    distance: str = 'cosine',
+) -> dict[str, Any]:
+    """mAP and CMC of the features of N tracklets.
+
+    Args:
+      embedding: [N, D] float; the cosine normalises.
+      pid: [N] int, -1 for junk and 0 for distractors.
+      camera: [N] int.
+      query: [N] bool.
+      gallery: [N] bool; a tracklet may be both.
+      protocol: the rules.
+      distance: 'cosine' or 'euclidean'.
+
+    Returns:
+      {'protocol': {the rules, the distance and the counts}, 'mAP': percent, 'cmc': {'1', '5', '10', '20': percent}}.
+
+    Raises:
+      ValueError: if lengths differ, a feature is not finite, there is no query or no gallery, or no query has a match.
+    """
+    ranked = rank_queries(embedding, pid, camera, query, gallery, protocol, distance=distance)
+    return summarize(ranked, pid, query, gallery, protocol, distance=distance)
+
+
+def score_distances(
+    distances: np.ndarray,
+    pid: np.ndarray,
+    camera: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+    *,
+    distance: str,
+) -> dict[str, Any]:
+    """`score` from ready distances [rows marked query, rows marked gallery]; `distance` says what they are."""
+    ranked = rank_distances(distances, pid, camera, query, gallery, protocol)
+    return summarize(ranked, pid, query, gallery, protocol, distance=distance)
+
+
+def rank_queries(
+    embedding: np.ndarray,
+    pid: np.ndarray,
+    camera: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+    *,
+    distance: str = 'cosine',
+) -> ranking.Ranked:
+    """Average precision and first hit of every row marked query, in order; arguments and errors as `score`."""
+    _check_rows(pid, camera, query, gallery, protocol)
+    _check_features(embedding, pid)
+    return _rank(_of_features(embedding, query, distance), pid, camera, query, gallery, protocol)
+
+
+def rank_distances(
+    distances: np.ndarray,
+    pid: np.ndarray,
+    camera: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+) -> ranking.Ranked:
+    """`rank_queries` from ready distances [rows marked query, rows marked gallery]."""
+    _check_rows(pid, camera, query, gallery, protocol)
+    expected = np.count_nonzero(query), np.count_nonzero(gallery)
+    if distances.shape != expected:
+        raise ValueError(
+            f'Distances are {distances.shape}, expected {expected}: rows marked query, rows marked gallery.'
+        )
+    return _rank(_of_matrix(distances, gallery), pid, camera, query, gallery, protocol)
+
+
+def summarize(
+    ranked: ranking.Ranked,
+    pid: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+    *,
+    distance: str,
+) -> dict[str, Any]:
+    """The score that `rank_queries` or `rank_distances` lead to; arguments, result and errors as `score`."""
+    answered = int(ranked.answered.sum())
+    counted = answered if protocol.unanswerable == 'skip' else len(ranked.answered)
+    if not counted:
+        raise ValueError(
+            f'None of the {len(ranked.answered)} queries has a match in the gallery that protocol {protocol.name!r} '
+            'leaves: the same id, seen by another camera. Check that ids and cameras belong to the same rows.'
+        )
+    in_gallery = _in_gallery(pid, query, gallery, protocol)
+    if protocol.junk == 'drop':
+        in_gallery = in_gallery & (pid != JUNK_ID)
+    hit = ranked.first_hit[ranked.first_hit > 0]
+    return {
+        'protocol': dataclasses.asdict(protocol)
+        | {
+            'distance': distance,
+            'answered_queries': answered,
+            'unanswered_queries': len(ranked.answered) - answered,
+            'gallery_size': int(in_gallery.sum()),
+            'queries_in_gallery': int((in_gallery & query).sum()),
+        },
+        'mAP': 100 * float(ranked.ap.sum()) / counted,
+        'cmc': {str(k): 100 * int((hit <= k).sum()) / counted for k in CMC_RANKS},
+    }
+
+
+class LookAlikes(NamedTuple):
+    """Rank-1 inside groups of people who look alike."""
+
+    rank1: float  # percent; NaN without queries
+    queries: int
+    chance: float  # percent, what a random order gives on average; NaN without queries
+
+
+def look_alike_rank1(
+    embedding: np.ndarray,
+    pid: np.ndarray,
+    camera: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+    groups: Sequence[Sequence[int]],
+    *,
+    distance: str = 'cosine',
+) -> LookAlikes:
+    """How often the nearest gallery item of a query's look-alike group, itself included, is the query's identity.
+
+    The gallery is what the protocol leaves of it for this query. Queries count that have a match there and at least one
+    rival of their group. Chance is the mean of 1/g with g the group members that have an item there: what a model has
+    that sees the group and nothing finer.
+
+    Args:
+      embedding, pid, camera, query, gallery, protocol, distance: as `score`.
+      groups: ids of each group; an id is in at most one.
+
+    Raises:
+      ValueError: as `score`, and if an id is in two groups.
+    """
+    _check_rows(pid, camera, query, gallery, protocol)
+    _check_features(embedding, pid)
+    group_of = {int(member): number for number, members in enumerate(groups) for member in members}
+    if len(group_of) != sum(len(members) for members in groups):
+        raise ValueError('An id is in more than one look-alike group or twice in one; list every id once.')
+    group = np.array([group_of.get(int(i), -1) for i in pid])  # [N], -1 without a group
+    inside = query & (group >= 0)
+    if not inside.any():
+        return LookAlikes(float('nan'), 0, float('nan'))
+
+    columns = _in_gallery(pid, query, gallery, protocol)
+    if protocol.junk == 'drop':
+        columns &= pid != JUNK_ID
+    ids, cameras, column_groups = pid[columns], camera[columns], group[columns]
+    right, chances = [], []
+    for rows, distances in _of_features(embedding, inside, distance)(columns):
+        for row, i, seen_by, of_group in zip(distances, pid[inside][rows], camera[inside][rows], group[inside][rows]):
+            eligible = column_groups == of_group
+            if protocol.same_camera == 'drop':
+                eligible &= (ids != i) | (cameras != seen_by)
+            members = np.unique(ids[eligible])
+            if i not in members or len(members) < 2:
+                continue
+            candidates = np.flatnonzero(eligible)
+            right.append(ids[candidates[row[candidates].argmin()]] == i)  # argmin takes the first of equals
+            chances.append(1 / len(members))
+    if not right:
+        return LookAlikes(float('nan'), 0, float('nan'))
+    return LookAlikes(100 * float(np.mean(right)), len(right), 100 * float(np.mean(chances)))
+
+
+# Columns of the gallery as a mask over all rows -> slices of the queries with their distances to these columns.
+_Blocks = Callable[[np.ndarray], Iterator[tuple[slice, np.ndarray]]]
+
+
+def _of_features(embedding: np.ndarray, query: np.ndarray, distance: str) -> _Blocks:
+    return lambda columns: ranking.distance_blocks(embedding[query], embedding[columns], distance=distance)
+
+
+def _of_matrix(distances: np.ndarray, gallery: np.ndarray) -> _Blocks:
+    return lambda columns: ((rows, distances[rows][:, columns[gallery]]) for rows in ranking.blocks(len(distances)))
+
+
+def _rank(
+    distance_blocks: _Blocks,
+    pid: np.ndarray,
+    camera: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    protocol: Protocol,
+) -> ranking.Ranked:
+    columns = _in_gallery(pid, query, gallery, protocol)
+    return ranking.join(
+        ranking.rank(
+            distances,
+            pid[query][rows],
+            camera[query][rows],
+            pid[columns],
+            camera[columns],
+            ap=protocol.ap,
+            drop_same_camera=protocol.same_camera == 'drop',
+            ignored=pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
+            cut=protocol.rank_cut,
+        )
+        for rows, distances in distance_blocks(columns)
+    )
+
+
+def _in_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """[N] bool. Junk stays in: it is dropped from each ranking, where `rank_cut` counts its place."""
+    columns = gallery.copy()
+    if protocol.gallery == 'without_queries':
+        columns &= ~query
+    if protocol.distractors == 'drop':
+        columns &= pid != DISTRACTOR_ID
+    return columns
+
+
+def _check_rows(
+    pid: np.ndarray, camera: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol
+) -> None:
+    lengths = {'pid': len(pid), 'camera': len(camera), 'query': len(query), 'gallery': len(gallery)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f'Lengths differ: {lengths}. Every tracklet needs one entry in each.')
+    for what, mask in (('query', query), ('gallery', gallery)):
+        if mask.dtype != bool:
+            raise ValueError(f'{what} is {mask.dtype}, expected bool: one mark per tracklet, not row numbers.')
+    if not query.any():
+        raise ValueError(f'None of the {len(pid)} tracklets is marked query.')
+    if not _in_gallery(pid, query, gallery, protocol).any():
+        raise ValueError(
+            f'The gallery is empty: of {len(pid)} tracklets {np.count_nonzero(gallery)} are marked gallery, and the '
+            f'protocol {protocol.name!r} leaves none of them.'
+        )
+
+
+def _check_features(embedding: np.ndarray, pid: np.ndarray) -> None:
+    if embedding.ndim != 2 or len(embedding) != len(pid):
+        raise ValueError(f'Embeddings are {embedding.shape}, expected ({len(pid)}, D): one row per id.')
+    bad = np.flatnonzero(~np.isfinite(embedding).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f'{len(bad)} of {len(embedding)} embeddings hold NaN or infinity, the first in row {bad[0]}. '
+            'Extract them again; a model whose training diverged gives these.'
+        )

@@ -1,0 +1,37 @@
+"""Batch-hard triplet loss (Hermans et al., In Defense of the Triplet Loss, 2017, eq. 5; spec section 6)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def batch_hard(
+    distances: jax.Array,
+    anchor_labels: jax.Array,
+    labels: jax.Array,
+    self_index: jax.Array,
+    *,
+    margin: float | None,
+    no_positive: float,
+) -> tuple[jax.Array, jax.Array]:
+    """Each anchor against its farthest same identity and its nearest other identity.
+
+    The anchors may be a part of the N samples: under shard_map a device mines for its own rows in the global batch.
+
+    Args:
+      distances: [A, N] float, from A anchors to N samples.
+      anchor_labels: [A] int.
+      labels: [N] int.
+      self_index: [A] int, the anchor's own column, which is no positive.
+      margin: m of [m + d⁺ - d⁻]₊; None gives the soft form log(1 + exp(d⁺ - d⁻)).
+      no_positive: d⁺ of an anchor that has no other sample of its identity: the distance of a point to itself.
+
+    Returns:
+      [A] loss per anchor, 0 where the anchor has no negative; [A] bool, True where it has one. The caller reduces.
+    """
+    same = anchor_labels[:, None] == labels[None, :]
+    positive = same & (self_index[:, None] != jnp.arange(labels.shape[0])[None, :])
+    farthest = jnp.max(distances, axis=1, where=positive, initial=-jnp.inf)
+    nearest = jnp.min(distances, axis=1, where=~same, initial=jnp.inf)
+    gap = jnp.where(jnp.any(positive, axis=1), farthest, no_positive) - nearest  # -inf without a negative: loss 0
+    loss = jax.nn.softplus(gap) if margin is None else jax.nn.relu(margin + gap)
+    return loss, jnp.any(~same, axis=1)

@@ -1,0 +1,77 @@
+"""Adam with coupled weight decay and the recipes' learning-rate schedules (spec section 8)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxreid import config
+
+
+def build(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> optax.GradientTransformation:
+    """What `torch.optim.Adam(weight_decay=...)` does under the schedule: betas 0.9 and 0.999, eps 1e-8.
+
+    The decay is an L2 penalty: it is added to the gradient before the moments and acts on every parameter given,
+    scales, shifts and biases too.
+
+    Args:
+      cfg: learning rate, decay and schedule.
+      steps_per_epoch: length of the sampler's epoch.
+      epochs: planned length of training; only the cosine depends on it.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(cfg.weight_decay),
+        optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+        optax.scale_by_learning_rate(learning_rate(cfg, steps_per_epoch=steps_per_epoch, epochs=epochs)),
+    )
+
+
+def learning_rate(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> Callable[[int | jax.Array], jax.Array]:
+    """Learning rate as a function of the step, counted from 0.
+
+    `step` multiplies by `decay_factor` at the first step of each of `decay_epochs` (epochs count from 0). `cosine`
+    falls from the end of the warm-up to 0 after the last step. The warm-up's factor grows linearly from `warmup_factor`
+    to 1 and multiplies whatever the schedule gives.
+
+    Raises:
+      ValueError: if the schedule is unknown, there are no steps, or the warm-up leaves none for the cosine.
+    """
+    if steps_per_epoch < 1 or epochs < 1:
+        raise ValueError(
+            f'{epochs} epochs of {steps_per_epoch} steps are no training; both must be at least 1. '
+            'An epoch without steps means fewer identities or clips than one batch holds.'
+        )
+    total = epochs * steps_per_epoch
+    warmup = round(cfg.warmup_epochs * steps_per_epoch)
+    if cfg.schedule == 'cosine' and warmup >= total:
+        raise ValueError(
+            f'A warm-up of {warmup} steps leaves none of {total} for the cosine; '
+            'lower optim.warmup_epochs or raise train.epochs.'
+        )
+
+    def warmed(step: int | jax.Array, rate: jax.Array) -> jax.Array:
+        if not warmup:
+            return rate
+        return rate * (cfg.warmup_factor + (1 - cfg.warmup_factor) * jnp.minimum(jnp.asarray(step) / warmup, 1))
+
+    def by_step(step: int | jax.Array) -> jax.Array:
+        decays = sum(jnp.asarray(step) >= epoch * steps_per_epoch for epoch in cfg.decay_epochs)
+        return warmed(step, cfg.lr * jnp.power(cfg.decay_factor, decays))
+
+    def cosine(step: int | jax.Array) -> jax.Array:
+        done = jnp.clip((jnp.asarray(step) - warmup) / (total - warmup), 0, 1)
+        return warmed(step, cfg.lr * 0.5 * (1 + jnp.cos(jnp.pi * done)))
+
+    def constant(step: int | jax.Array) -> jax.Array:
+        return warmed(step, jnp.asarray(cfg.lr))
+
+    match cfg.schedule:
+        case 'step':
+            return by_step
+        case 'cosine':
+            return cosine
+        case 'constant':
+            return constant
+        case unknown:
+            raise ValueError(f"optim.schedule is {unknown!r}, expected 'step', 'cosine' or 'constant'.")

@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+
+from jaxreid.evaluation import ranking
+from tests.oracles import ranking as oracle
+
+AP_RULES = ['step', 'trapezoid']
+
+
+def draw(seed, *, q=23, g=61, num_ids=6, cameras=3):
+    """Queries and gallery with ids -1 ... num_ids; some queries have no match."""
+    rng = np.random.default_rng(seed)
+    query_ids = rng.integers(1, num_ids + 2, q)
+    return (
+        rng.normal(size=(q, g)),
+        query_ids,
+        rng.integers(0, cameras, q),
+        rng.integers(-1, num_ids + 1, g),
+        rng.integers(0, cameras, g),
+    )
+
+
+def check(drawn, *, ap, ignored=None, cut=None, same_camera='drop'):
+    distances, query_ids, query_cameras, gallery_ids, gallery_cameras = drawn
+    found = ranking.rank(*drawn, ap=ap, ignored=ignored, cut=cut, drop_same_camera=same_camera == 'drop')
+    left_out = set() if ignored is None else set(np.flatnonzero(ignored).tolist())
+    for i in range(len(query_ids)):
+        average_precision, first, matches = oracle.query(
+            distances[i].tolist(),
+            query_ids[i],
+            query_cameras[i],
+            gallery_ids,
+            gallery_cameras,
+            ap=ap,
+            ignored=left_out,
+            cut=cut,
+            same_camera=same_camera,
+        )
+        np.testing.assert_allclose(found.ap[i], average_precision, rtol=1e-12)
+        assert found.first_hit[i] == first
+        assert found.answered[i] == (matches > 0)
+    return found
+
+
+DISTANCES = {
+    'real': lambda d: d,
+    'float32': lambda d: d.astype(np.float32),
+    'quantised': lambda d: np.round(2 * d).astype(np.float32),
+    'all_equal': lambda d: np.full_like(d, 0.25),
+    'integers': lambda d: np.round(3 * d).astype(np.int64) + 2**60,
+}
+
+
+@pytest.mark.parametrize('ap', AP_RULES)
+@pytest.mark.parametrize('kind', list(DISTANCES))
+@pytest.mark.parametrize('junk', [False, True])
+def test_every_query_is_scored_as_by_walking_down_the_sorted_list(ap, kind, junk):
+    for seed in range(3):
+        distances, *rest = draw(seed)
+        found = check((DISTANCES[kind](distances), *rest), ap=ap, ignored=rest[2] == -1 if junk else None)
+        assert found.answered.any()
+        assert not found.answered.all()
+
+
+@pytest.mark.parametrize('ap', AP_RULES)
+@pytest.mark.parametrize('kind', ['real', 'quantised'])
+def test_same_camera_matches_may_stay(ap, kind):
+    distances, *rest = draw(5)
+    check((DISTANCES[kind](distances), *rest), ap=ap, same_camera='keep')
+
+
+@pytest.mark.parametrize('ap', AP_RULES)
+@pytest.mark.parametrize('cut', [1, 7, 20, 61, 1000])
+def test_matches_behind_the_cut_are_missed_and_dropped_items_take_places(ap, cut):
+    drawn = draw(6)
+    found = check(drawn, ap=ap, ignored=drawn[3] == -1, cut=cut)
+    if cut == 1:
+        assert (found.answered & (found.first_hit == 0)).any()
+
+
+@pytest.mark.parametrize(
+    ('matches', 'step', 'trapezoid'),
+    [
+        ([1, 0, 0], 1, 1),
+        ([0, 1, 0], 1 / 2, (0 + 1 / 2) / 2),
+        ([1, 0, 1, 0], (1 + 2 / 3) / 2, (1 + (1 / 2 + 2 / 3) / 2) / 2),
+        ([0, 1, 1, 0, 1], (1 / 2 + 2 / 3 + 3 / 5) / 3, ((0 + 1 / 2) + (1 / 2 + 2 / 3) + (2 / 4 + 3 / 5)) / 2 / 3),
+    ],
+)
+def test_lists_scored_by_hand(matches, step, trapezoid):
+    n = len(matches)
+    args = (np.arange(n)[None, :], np.array([5]), np.array([0]), np.where(matches, 5, 9), np.ones(n, int))
+    for ap, expected in (('step', step), ('trapezoid', trapezoid)):
+        found = ranking.rank(*args, ap=ap)
+        np.testing.assert_allclose(found.ap, expected)
+        assert found.first_hit == 1 + matches.index(1)
+
+
+def test_same_camera_copies_and_junk_in_front_do_not_move_a_match():
+    args = (np.arange(4.0)[None, :], np.array([5]), np.array([0]), np.array([5, -1, 5, 5]), np.array([0, 1, 0, 1]))
+    found = ranking.rank(*args, ap='step', ignored=args[3] == -1)
+    assert found.ap == 1
+    assert found.first_hit == 1
+
+
+def test_a_collapsed_model_scores_as_the_order_of_the_gallery_not_perfectly():
+    """All distances equal: counting ties in the query's favour would give 1."""
+    args = (np.zeros((1, 10)), np.array([1]), np.array([0]), np.array([2] * 9 + [1]), np.ones(10, int))
+    np.testing.assert_allclose(ranking.rank(*args, ap='step').ap, 1 / 10)
+
+
+@pytest.mark.parametrize('ap', AP_RULES)
+def test_a_monotone_transform_of_the_distances_changes_nothing(ap):
+    distances, *rest = draw(7)
+    before, after = ranking.rank(distances, *rest, ap=ap), ranking.rank(np.exp(3 * distances) - 9, *rest, ap=ap)
+    for one, other in zip(before, after):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_integers_keep_all_their_digits():
+    args = (np.array([[2**60 + 1, 2**60]]), np.array([1]), np.array([0]), np.array([1, 2]), np.array([1, 1]))
+    assert ranking.rank(*args, ap='step').first_hit == 2
+
+
+@pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
+@pytest.mark.parametrize('block', [1, 7, 100])
+def test_features_are_ranked_as_by_their_distances_whatever_the_block(distance, block):
+    rng = np.random.default_rng(8)
+    _, *rest = draw(8)
+    queries, gallery = rng.normal(size=(23, 5)), rng.normal(size=(61, 5))
+    if distance == 'cosine':
+
+        def between(x, y):
+            return -np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y)
+    else:
+
+        def between(x, y):
+            return np.sqrt(((x - y) ** 2).sum())
+
+    slow = np.array([[between(x, y) for y in gallery] for x in queries])
+    expected = ranking.rank(slow, *rest, ap='step')
+    found = ranking.rank_features(queries, gallery, *rest, distance=distance, ap='step', block=block)
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
+def test_blocks_of_distances_have_the_features_precision(distance):
+    rng = np.random.default_rng(9)
+    queries, gallery = rng.normal(size=(5, 8)) + 50, rng.normal(size=(6, 8)) + 50
+    exact = np.concatenate([block for _, block in ranking.distance_blocks(queries, gallery, distance=distance)])
+    narrow = queries.astype(np.float32), gallery.astype(np.float32)
+    blocks = [b for _, b in ranking.distance_blocks(*narrow, distance=distance, block=2)]
+    assert [b.shape for b in blocks] == [(2, 6), (2, 6), (1, 6)]
+    assert all(b.dtype == np.float32 for b in blocks)
+    np.testing.assert_allclose(np.concatenate(blocks), exact, rtol=1e-5, atol=1e-5)
+    half = ranking.distance_blocks(queries.astype(np.float16), gallery.astype(np.float16), distance=distance)
+    assert next(half)[1].dtype == np.float32
+
+
+def test_a_feature_of_zeros_has_finite_distances():
+    for distance in ('cosine', 'euclidean'):
+        blocks = ranking.distance_blocks(np.zeros((2, 3)), np.zeros((4, 3)), distance=distance)
+        assert all(np.isfinite(b).all() for _, b in blocks)
+
+
+def test_bad_input_is_refused():
+    distances, *rest = draw(10)
+    with pytest.raises(ValueError, match='there are 22 query ids'):
+        ranking.rank(distances, rest[0][1:], *rest[1:], ap='step')
+    with pytest.raises(ValueError, match="'rectangle' is unknown"):
+        ranking.rank(distances, *rest, ap='rectangle')
+    distances[3, 7] = np.nan
+    with pytest.raises(ValueError, match='query 3 to gallery item 7 is nan'):
+        ranking.rank(distances, *rest, ap='step')
+    with pytest.raises(ValueError, match="'manhattan' is unknown"):
+        next(ranking.distance_blocks(np.ones((1, 2)), np.ones((1, 2)), distance='manhattan'))
