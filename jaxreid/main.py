@@ -12,7 +12,6 @@ units and defaults: jaxreid/config.py). The same --workdir continues an interrup
 import os
 import pathlib
 import sys
-import types
 
 import jax
 from absl import flags
@@ -30,34 +29,35 @@ def define_flags(argv: list[str]) -> flags.FlagValues:
     Args:
       argv: config_flags reads the overrides `--config.x.y=v` from it while flags are defined.
     """
-    values = flags.FlagValues()
-    here = {'flag_values': values, 'module_name': 'jaxreid.main'}
+    v = flags.FlagValues()
     flags.DEFINE_enum(
-        'mode', 'train', MODES, 'train (evaluates too), eval, extract (features only), summary (sizes).', **here
+        'mode', 'train', MODES, 'train (evaluates too), eval, extract (features), summary.', flag_values=v
     )
     flags.DEFINE_string(
-        'workdir', None, 'Where results go; the same one resumes. Default runs/<config>[-<variant>].', **here
+        'workdir', None, 'For results; the same resumes. Default runs/<config>[-<variant>].', flag_values=v
     )
     flags.DEFINE_string(
-        'checkpoint', None, 'eval, extract: a workdir or checkpoint folder. Default: the workdir.', **here
+        'checkpoint', None, 'eval, extract: workdir or checkpoint. Default: the workdir.', flag_values=v
     )
-    flags.DEFINE_bool(
-        'distributed', False, 'Join a multi-process run (jax.distributed; cluster found by itself).', **here
-    )
-    flags.DEFINE_string('coordinator', None, 'Multi-process without a known cluster: host:port of process 0.', **here)
-    flags.DEFINE_integer('num_processes', None, 'Multi-process without a known cluster: how many.', **here)
-    flags.DEFINE_integer(
-        'process_id', None, 'Multi-process without a known cluster: which one this is, from 0.', **here
-    )
-    flags.DEFINE_bool('help', False, 'Show this and stop.', short_name='h', **here)
+    flags.DEFINE_bool('distributed', False, 'Join a multi-process run on a cluster that JAX knows.', flag_values=v)
+    flags.DEFINE_string('coordinator', None, 'Multi-process elsewhere: host:port of process 0.', flag_values=v)
+    flags.DEFINE_integer('num_processes', None, 'Multi-process elsewhere: how many.', flag_values=v)
+    flags.DEFINE_integer('process_id', None, 'Multi-process elsewhere: which one this is, from 0.', flag_values=v)
+    flags.DEFINE_bool('help', False, 'Show this and stop.', short_name='h', flag_values=v)
     config_flags.DEFINE_config_file(
         'config',
         str(DEFAULT_CONFIG),
         'FILE.py or FILE.py:VARIANT with get_config(variant).',
-        flag_values=values,
+        flag_values=v,
         sys_argv=argv,
     )
-    return values
+    return v
+
+
+def settings_help(experiment: config.Experiment) -> str:
+    """Every setting with its value in the chosen config file."""
+    lines = [f'  --config.{name}={value!r}' for name, value in config.flatten(experiment).items()]
+    return '\n'.join(['Settings, as the chosen config file has them (meaning and units: jaxreid/config.py):', *lines])
 
 
 def default_workdir(spec: str) -> pathlib.Path:
@@ -74,7 +74,8 @@ def check_root(experiment: config.Experiment) -> None:
         f'config.data.root is empty, so the {experiment.data.dataset} data set cannot be found.\n'
         'Add --config.data.root=/path/to/the/folder; it must hold\n'
         '  bbox_train/<id>/*.jpg  bbox_test/<id>/*.jpg\n'
-        '  info/tracks_train_info.mat  info/tracks_test_info.mat  info/query_IDX.mat  info/train_name.txt  info/test_name.txt\n'
+        '  info/tracks_train_info.mat  info/tracks_test_info.mat  info/query_IDX.mat\n'
+        '  info/train_name.txt  info/test_name.txt\n'
         'To try jaxreid without a data set run python -m jaxreid.main (renders a synthetic one).'
     )
 
@@ -87,6 +88,7 @@ def run(argv: list[str]) -> int:
         if values.help:
             print(__doc__)
             print(values.get_help())
+            print(settings_help(values.config))
             return 0
         if len(rest) > 1:
             raise flags.Error(f'unexpected argument {rest[1]!r}; options start with --')
@@ -151,14 +153,14 @@ def make_workdir(workdir: pathlib.Path) -> None:
         raise OSError(f'cannot write to the workdir {workdir}: {e}; choose another --workdir') from e
 
 
-def set_up(experiment: config.Experiment, values: types.SimpleNamespace | flags.FlagValues) -> None:
+def set_up(experiment: config.Experiment, values: flags.FlagValues) -> None:
     """Process-wide settings of JAX: processes, 64-bit numbers where asked for, the compilation cache."""
     flags.FLAGS([sys.argv[0]])  # grain's worker processes refuse to start before absl's own flags are parsed
     if values.distributed or values.coordinator:
         jax.distributed.initialize(values.coordinator, values.num_processes, values.process_id)
     if experiment.train.compute_dtype == 'float64':
         jax.config.update('jax_enable_x64', True)
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
         base = os.environ.get('JAXREID_CACHE') or os.path.join(
             os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'jaxreid'
         )

@@ -1,9 +1,9 @@
 """Train and evaluation step: pure functions of state and batch, split over devices. The only caller of shard_map."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,7 +15,8 @@ from jaxreid.data import augment
 from jaxreid.losses import objective
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class TrainState:
     """All that a run carries from one step to the next.
 
@@ -44,7 +45,7 @@ def compute_dtype(name: str) -> jnp.dtype:
 
 
 def init_variables(model: nn.Module, experiment: config.Experiment, key: jax.Array) -> dict:
-    """Random parameters and statistics of a model; sizes of the input do not matter for them, so a small clip is used."""
+    """Random parameters and statistics of a model; their shapes do not depend on the input's size."""
     clips = jnp.zeros((1, 2, 32, 32, 3), compute_dtype(experiment.train.compute_dtype))
     return jax.jit(functools.partial(model.init, train=False))(key, clips)
 
@@ -102,7 +103,8 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics['gradient_norm'] = optax.global_norm(gradients)
         return (
-            state.replace(
+            dataclasses.replace(
+                state,
                 step=state.step + 1,
                 params=optax.apply_updates(state.params, updates),
                 batch_stats=batch_stats,
@@ -121,7 +123,7 @@ def make_train_step(
 
 
 def make_eval_step(model: nn.Module, experiment: config.Experiment, mesh: Mesh, *, one_frame: bool = False) -> Callable:
-    """`(variables, clips [B,T,H,W,3] uint8) -> {'embedding', 'embedding_before_neck'} [B, D]`, jitted, split over the mesh.
+    """`(variables, clips [B,T,H,W,3] uint8) -> {'embedding', 'embedding_before_neck'}`, [B, D] each, jitted and split.
 
     Args:
       model: from `models.build`.

@@ -8,12 +8,11 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 import tqdm
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, optimizer, sharding, step
-from jaxreid.data import folder_store, identity_sampling, source, tracklet, train_pipeline
+from jaxreid.data import folder_store, source, tracklet, train_pipeline
 from jaxreid.evaluation import evaluate, references
 from jaxreid.models import build
 from jaxreid.weights import imagenet
@@ -48,9 +47,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     # Data.
     dataset = source.read(experiment.data)
     labels = tracklet.label_map(dataset.train)
-    pids = np.array([t.pid for t in dataset.train])
-    cameras = np.array([t.camera for t in dataset.train])
-    sampler = identity_sampling.IdentitySampler(pids, cameras, experiment.sampler, seed=experiment.train.seed)
+    sampler = train_pipeline.sampler(dataset.train, experiment)
     store = folder_store.FolderStore(
         dataset.root,
         dataset.train,
@@ -88,7 +85,8 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         check_labels(saved, labels, workdir)
         state = restore_state(plain_model, experiment, adam, newest.directory, start_step, mesh)
         came_from = f'checkpoint of step {start_step}'
-    best_map = -1.0 if best.latest() is None else checkpoint.read_meta(best.directory, best.latest())['mAP']
+    best_step = best.latest()
+    best_map = -1.0 if best_step is None else checkpoint.read_meta(best.directory, best_step)['mAP']
     meta = {
         'config': config.to_dict(experiment),
         'labels': {str(pid): label for pid, label in labels.items()},
@@ -103,7 +101,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     )
     if len(labels) != experiment.data.num_ids:
         say(
-            f'note: the config expects {experiment.data.num_ids} training ids, the data has {len(labels)}; the data counts'
+            f'note: the config expects {experiment.data.num_ids} training ids, the data has {len(labels)}, which counts'
         )
     say(
         f'{steps_per_epoch} steps per epoch, {last_step} steps in all, {clips_per_step} clips x '
@@ -124,14 +122,10 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             if terms := [k for k, v in newest_values.items() if not math.isfinite(v)]:
                 newest.wait()
                 kept = newest.latest()
+                last_good = 'no checkpoint is written yet' if kept is None else f'the last good checkpoint is step {kept}'
                 raise NonFiniteLoss(
-                    f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}. '
-                    + (
-                        'No checkpoint had been written yet. '
-                        if kept is None
-                        else f'The last good checkpoint is step {kept}. '
-                    )
-                    + 'Try a lower --config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new --workdir.'
+                    f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}; {last_good}. Try a lower '
+                    '--config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new --workdir.'
                 )
         return newest_values
 
@@ -158,9 +152,9 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             best.save(at, state, meta | {'mAP': best_map, 'selected': 'on the test set'})
 
     batches = train_pipeline.batches(
+        dataset.train,
         store,
         labels,
-        sampler,
         experiment,
         start_step=start_step,
         process_index=jax.process_index(),
@@ -206,6 +200,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 window.restart()
         newest.wait()
         bar.close()
+        batches.close()
         train_seconds = time.monotonic() - clock - data_seconds
 
         # The headline: the last step by the paper's protocol.
@@ -271,7 +266,7 @@ def check_labels(saved: dict[str, Any], labels: dict[int, int], workdir: pathlib
     """Refuses to continue on other identities than the run began with."""
     if saved['labels'] != {str(pid): label for pid, label in labels.items()}:
         raise checkpoint.CheckpointError(
-            f'{workdir} was trained on {len(saved["labels"])} identities that are not the {len(labels)} of this data set; '
+            f'{workdir} was trained on {len(saved["labels"])} identities, not on the {len(labels)} of this data set; '
             'check --config.data.root or use another --workdir'
         )
 
@@ -324,7 +319,7 @@ def closing(
     row = rows[0]
     lines = [
         '',
-        f'mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} under {row["protocol"]["name"]}, last step ({row["step"]})',
+        f'mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} under {row["protocol"]["name"]}, last step {row["step"]}',
     ]
     if best_map >= 0:
         lines.append(f'best monitored mAP {best_map:.2f} (selected on the test set): {best_directory}')

@@ -46,24 +46,30 @@ def extract(
         resize=data.resize,
         on_corrupt=data.on_corrupt_eval,
     )
-    lengths = [len(t.frames) for t in dataset.test]
-    pipeline = {
-        'clips': clips,
-        'frames': test.frames,
-        'batch_clips': test.batch_clips,
-        'process_index': jax.process_index(),
-        'process_count': jax.process_count(),
-    }
+    count = eval_pipeline.count(dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips)
+    batches = eval_pipeline.batches(
+        dataset.test,
+        store,
+        clips=clips,
+        frames=test.frames,
+        batch_clips=test.batch_clips,
+        threads=data.threads,
+        prefetch=data.prefetch,
+        processes=data.processes,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
     eval_step = step.make_eval_step(model, experiment, mesh, one_frame=one_frame)
     embedding, before, clip_counts = features.extract(
         eval_step,
         variables,
-        eval_pipeline.batches(store, lengths, threads=data.threads, prefetch=data.prefetch, **pipeline),
-        len(lengths),
+        batches,
+        len(dataset.test),
         mesh=mesh,
-        total=eval_pipeline.count(lengths, **pipeline),
+        total=count,
         label=label,
     )
+    batches.close()
     meta = {
         'dataset': data.dataset,
         'split': 'test',
@@ -97,7 +103,7 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
             found.gallery,
             protocols.named(name),
             distance=experiment.test.distance,
-        ).row
+        )
         how = ('dataset', 'split', 'clips', 'frames_per_clip', 'one_frame', 'flip', 'frames_seen')
         row['protocol'] |= {k: found.meta[k] for k in how} | {'re_ranking': 'none', 'feature': 'after neck'}
         rows.append(row | {'step': found.meta['step'], 'selected': selected})
@@ -117,8 +123,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             f'{p["distance"]} distance, re-ranking {p["re_ranking"]}'
         )
         lines.append(
-            f'  {p["ap"]} AP; gallery {p["gallery"]} ({p["gallery_size"]}), junk {p["junk"]}, distractors '
-            f'{p["distractors"]}; {p["answered"]} queries answered, {p["unanswered"]} unanswerable '
+            f'  {p["ap"]} AP; gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '
+            f'{p["distractors"]}, own camera: {p["same_camera"]}'
+        )
+        lines.append(
+            f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
             f'({p["unanswerable"]}); {p["frames_seen"]} frames seen'
         )
     return '\n'.join(lines)

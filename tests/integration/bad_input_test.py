@@ -1,0 +1,94 @@
+"""Each thing that a user can get wrong is answered by one message that says what to do."""
+
+import resource
+import subprocess
+
+import pytest
+
+from jaxreid import main
+from tests.integration import conftest
+
+TINY = f'--config={conftest.ROOT / "configs" / "strf_synthetic.py"}:tiny'
+MARS = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([MARS], 'config.data.root is empty'),
+        ([MARS, '--config.data.root=/no/such/folder'], '/no/such/folder'),
+        ([TINY, '--config.optim.lrr=1'], "unknown setting config.optim.lrr. Did you mean 'optim.lr'?"),
+        ([TINY, '--config.optm.lr=1'], "Did you mean 'optim.lr'?"),
+        ([TINY, '--config.optim.lr=fast'], 'could not convert string to float'),
+        ([TINY, '--config.train.epochs=1.5'], 'config.train.epochs'),
+        ([TINY, '--config.data.store=5'], "config.data.store = '5' is not known. Valid: folder"),
+        ([TINY + 'y'], "no variant 'tinyy'. Did you mean 'tiny'?"),
+        (['--config=configs/nothing.py'], 'nothing.py'),
+        ([TINY, '--mode=trian'], 'mode'),
+        ([TINY, '--epochs=3'], "Unknown command line flag 'epochs'"),
+        ([TINY, 'eval'], "unexpected argument 'eval'"),
+        ([TINY, '--mode=eval'], 'no checkpoint under'),
+    ],
+)
+def test_wrong_arguments_get_one_clear_message(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path))
+    assert main.run(['main', f'--workdir={tmp_path / "run"}', *arguments]) != 0
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert 'Traceback' not in printed
+
+
+def test_help_shows_real_use(capsys):
+    assert main.run(['main', '--help']) == 0
+    printed = capsys.readouterr().out
+    for word in ('--config configs/strf_mars.py', '--mode', '--workdir', '--checkpoint', '--distributed', 'summary'):
+        assert word in printed
+
+
+def test_a_workdir_below_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    assert main.run(['main', TINY, f'--workdir={tmp_path / "file" / "run"}']) == 1
+    assert 'cannot write to the workdir' in capsys.readouterr().err
+
+
+def test_a_full_disk_is_reported_and_leaves_no_half_checkpoint(command, tmp_path):
+    command.run(tmp_path / 'warm', '--config.train.max_steps=1')  # data and programs are in the cache now
+    process = subprocess.run(
+        command.arguments(tmp_path / 'full', '--config.train.max_steps=4', '--config.train.checkpoint_every_steps=1'),
+        env=command.environment(1),
+        cwd=conftest.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert process.returncode == 1, process.stdout + process.stderr
+    assert 'cannot write' in process.stderr
+    assert 'Make space' in process.stderr or 'make space' in process.stderr
+    assert not [p for p in (tmp_path / 'full' / 'checkpoints').glob('*') if p.name.isdigit()]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_checkpoint(command, tmp_path):
+    command.run(tmp_path, '--config.train.max_steps=2', '--config.optim.schedule=constant')
+    output = command.run(
+        tmp_path / 'bad',
+        '--config.optim.lr=1e36',
+        '--config.optim.schedule=constant',
+        '--config.optim.warmup_epochs=0.0',
+        '--config.train.checkpoint_every_steps=1',
+        status=1,
+    )
+    assert 'is nan' in output or 'is inf' in output
+    assert 'step ' in output
+    assert 'good checkpoint is step' in output or 'no checkpoint is written' in output
+
+
+def test_fewer_identities_than_a_batch_needs_are_refused(command, tmp_path):
+    output = command.run(tmp_path, '--config.sampler.num_ids=4000', status=1)
+    assert '4000' in output
+    assert 'ident' in output
+
+
+def test_clips_that_do_not_split_over_the_devices_are_refused(command, tmp_path):
+    output = command.run(tmp_path, '--config.sampler.num_ids=3', devices=4, status=1)
+    assert '6 clips do not split over 4 devices' in output

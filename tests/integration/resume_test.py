@@ -1,0 +1,118 @@
+"""A run that is killed, stopped or moved to other devices continues as if nothing had happened."""
+
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from jaxreid import checkpoint
+
+STEPS = '--config.train.max_steps=10'
+OFTEN = '--config.train.checkpoint_every_steps=3'
+
+
+def saved_state(workdir, step):
+    """All arrays of a checkpoint by name."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    tree = ocp.PyTreeCheckpointer().restore((workdir / 'checkpoints' / str(step) / 'state').absolute())
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def wait_for_step(workdir, step, process):
+    """Returns when the run has reported so many steps."""
+    log = workdir / 'metrics.jsonl'
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if log.exists() and len(log.read_text().splitlines()) >= step:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    pytest.fail('the run made no progress')
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(command, tmp_path_factory):
+    """Workdir of a run of ten steps that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp('uninterrupted')
+    command.run(workdir, STEPS, OFTEN)
+    return workdir
+
+
+def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, uninterrupted, tmp_path):
+    process = command.start(tmp_path, STEPS, OFTEN)
+    wait_for_step(tmp_path, 5, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = checkpoint.find(tmp_path)[1]
+    assert before < 10
+    output = command.run(tmp_path, STEPS, OFTEN)
+    assert f'start: checkpoint of step {before}' in output
+    ours, theirs = saved_state(tmp_path, 10), saved_state(uninterrupted, 10)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_resumable_workdir_and_no_traceback(command, uninterrupted, tmp_path, number, status):
+    process = command.start(tmp_path, STEPS, '--config.train.checkpoint_every_steps=1000')
+    wait_for_step(tmp_path, 2, process)
+    process.send_signal(number)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == status, output
+    assert 'saved; run the same command again to continue' in output
+    assert 'Traceback' not in output
+    assert checkpoint.find(tmp_path)[1] >= 2
+    command.run(tmp_path, STEPS)
+    ours, theirs = saved_state(tmp_path, 10), saved_state(uninterrupted, 10)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(command, tmp_path):
+    exact = '--config.train.compute_dtype=float64'
+    one, moved = tmp_path / 'one', tmp_path / 'moved'
+    command.run(one, exact, STEPS)
+    command.run(moved, exact, '--config.train.max_steps=5')
+    output = command.run(moved, exact, STEPS, devices=8)
+    assert 'start: checkpoint of step 5' in output
+    ours, theirs = saved_state(moved, 10), saved_state(one, 10)
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_a_finished_run_started_again_only_evaluates(command, uninterrupted):
+    before = json.loads((uninterrupted / 'results.json').read_text())
+    output = command.run(uninterrupted, STEPS, OFTEN)
+    assert 'start: checkpoint of step 10' in output
+    after = json.loads((uninterrupted / 'results.json').read_text())
+    assert [(r['mAP'], r['cmc']) for r in before] == [(r['mAP'], r['cmc']) for r in after]
+
+
+def test_other_settings_do_not_continue_a_run(command, uninterrupted):
+    output = command.run(uninterrupted, STEPS, '--config.optim.lr=0.5', status=1)
+    assert 'holds a run with other settings' in output
+    assert 'config.optim.lr: 0.001 before, 0.5 now' in output
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_what_differs(command, uninterrupted, tmp_path):
+    other = command.run(
+        tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.backbone.width=16', status=1
+    )
+    assert 'belongs to another model' in other
+    assert 'in the checkpoint' in other
+
+
+def test_eval_restores_on_other_devices_and_scores_alike(command, uninterrupted, tmp_path):
+    command.run(tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', devices=4)
+    ours = json.loads((tmp_path / 'results.json').read_text())[0]
+    theirs = json.loads((uninterrupted / 'results.json').read_text())[-1]
+    assert ours['protocol'] == theirs['protocol']
+    assert ours['mAP'] == pytest.approx(theirs['mAP'], abs=0.2)
