@@ -1,0 +1,129 @@
+"""BatchIterator made ahead of their use, by threads of this process or by further processes (grain).
+
+A batch is one element of the grain pipeline. Elements are whole batches on purpose: grain's processes take every n-th
+element, so batching behind them would mix identities and change the order with the number of processes.
+"""
+
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+import grain
+from absl import flags
+
+Batch = TypeVar('Batch')
+
+_ORPHAN_CHECK_SECONDS = 1.0
+
+
+class Plan(Protocol):
+    """Batch number -> what it shall hold; a pure function, picklable."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+class Store(Protocol):
+    """Answers (tracklet, frames) with pixels; see `folder_store.FolderStore`."""
+
+    skipped: int  # frames replaced so far in this process
+    frame_shape: tuple[int, int, int]  # H, W, 3
+
+    def read(self, tracklet: int, frames: Any) -> Any: ...
+
+
+class BatchIterator(Generic[Batch]):
+    """Iterator over `load(plan[0]), load(plan[1]), ...` in this order, whatever the number of threads and processes.
+
+    An error of a worker is raised, with its message, by the `next` that would have returned its batch; the iterator is
+    closed then. Close it (or use it in a `with`) when leaving before its end: it holds threads and processes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        load: Callable[[Any], Batch],
+        store: Store,
+        *,
+        threads: int,
+        processes: int,
+        prefetch: int,
+    ):
+        """Starts nothing yet, except where `start` or `next` is called.
+
+        Args:
+          plan: what each batch shall hold.
+          load: turns an item of `plan` into a batch of NumPy arrays; runs in the workers.
+          store: what `load` reads from; its `skipped` is added up over processes.
+          threads: decoding threads of each process.
+          processes: 0 decodes in threads of this process.
+          prefetch: batches made ahead, in all.
+        """
+        self._skipped: dict[int, int] = {}  # process -> frames replaced so far
+        buffer = max(threads, -(-prefetch // max(processes, 1)))  # fewer than threads would leave some idle
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
+        elements = grain.MapDataset.source(plan).map(functools.partial(_load, load, store)).to_iter_dataset(options)
+        if processes:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # grain reads flags of its own here, also in a program that has none
+            elements = elements.mp_prefetch(
+                # One finished batch waits in shared memory per process: /dev/shm is 64 MB in many containers.
+                grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=1),
+                worker_init_fn=functools.partial(_start_worker, os.getpid()),
+            )
+        self._elements = iter(elements)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            batch, process, skipped = next(self._elements)
+        except BaseException:
+            self.close()
+            raise
+        self._skipped[int(process)] = max(int(skipped), self._skipped.get(int(process), 0))
+        return batch
+
+    def __enter__(self) -> 'BatchIterator[Batch]':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    @property
+    def skipped(self) -> int:
+        """Frames that neighbours replaced, in all processes, up to the newest batch."""
+        return sum(self._skipped.values())
+
+    def start(self) -> None:
+        """Begins to make batches, for example while the step compiles; `next` does it otherwise."""
+        self._elements.start_prefetch()
+
+    def close(self) -> None:
+        """Stops threads and processes. May be called twice."""
+        self._elements.close()
+
+
+def _load(load: Callable[[Any], Batch], store: Store, item: Any) -> tuple[Batch, int, int]:
+    # The total of this process, not the share of this batch: threads work on several batches at once.
+    return load(item), os.getpid(), store.skipped
+
+
+def _start_worker(parent: int, worker: int, num_workers: int) -> None:
+    """Leaves Ctrl-C and SIGTERM, which reach the whole group, to the parent; ends when the parent is killed."""
+    del worker, num_workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_CHECK_SECONDS)
+    os._exit(1)

@@ -1,0 +1,112 @@
+"""Which frames of a tracklet make a clip. Positions only; pixels come later (spec sections 7 and 9).
+
+F frames of the tracklet, T frames of the clip. Every function works for any F >= 1, T >= 1.
+"""
+
+import numpy as np
+
+_BEGIN_STRIDES = (8, 4, 2, 1)
+
+
+def train_clip(num_frames: int, rng: np.random.Generator, *, kind: str, frames: int, stride_frames: int) -> np.ndarray:
+    """Draws a training clip by the name in `config.TRAIN_CLIPS`.
+
+    Args:
+      num_frames: F.
+      rng: the clip's own generator, so that other clips do not depend on how much this one draws.
+      kind: one of config.TRAIN_CLIPS.
+      frames: T.
+      stride_frames: distance of sampled frames, read by 'stride_crop' only.
+
+    Returns:
+      [T] int64 positions 0 ... F - 1, in order of time save where a short tracklet is looped.
+    """
+    match kind:
+        case 'stride_crop':
+            return stride_crop(num_frames, rng, frames=frames, stride_frames=stride_frames)
+        case 'rrs':
+            return rrs(num_frames, rng, frames=frames)
+        case 'random':
+            return random(num_frames, rng, frames=frames)
+        case 'begin_crop':
+            return begin_crop(num_frames, frames=frames)
+        case 'consecutive':
+            return consecutive(num_frames, rng, frames=frames)
+        case _:
+            raise ValueError(f"sampler.clip is '{kind}'; see config.TRAIN_CLIPS for what it may be.")
+
+
+def test_clips(num_frames: int, *, kind: str, frames: int) -> np.ndarray:
+    """[n_clips, T] int64 positions by the name in `config.TEST_CLIPS`; one clip but for 'all_frames'."""
+    match kind:
+        case 'all_frames':
+            return all_frames(num_frames, frames=frames)
+        case 'rrs':
+            return rrs_first(num_frames, frames=frames)[None]
+        case 'begin_crop':
+            return begin_crop(num_frames, frames=frames)[None]
+        case _:
+            raise ValueError(f"test clips are '{kind}'; see config.TEST_CLIPS for what they may be.")
+
+
+def num_test_clips(num_frames: int, *, kind: str, frames: int) -> int:
+    """How many rows `test_clips` has."""
+    return -(-num_frames // frames) if kind == 'all_frames' else 1
+
+
+def stride_crop(num_frames: int, rng: np.random.Generator, *, frames: int, stride_frames: int) -> np.ndarray:
+    """Every stride-th frame from a random start (AP3D, TCLNet); [T].
+
+    From F >= T * stride on. Shorter tracklets give T distinct random frames, in order; shorter than T, with repeats.
+    The last start is the one whose last frame is frame F - 1.
+    """
+    if num_frames < frames * stride_frames:
+        return random(num_frames, rng, frames=frames)
+    start = rng.integers(num_frames - (frames - 1) * stride_frames)
+    return start + stride_frames * np.arange(frames)
+
+
+def random(num_frames: int, rng: np.random.Generator, *, frames: int) -> np.ndarray:
+    """T distinct random frames in order, with repeats where F < T; [T]."""
+    return np.sort(rng.choice(num_frames, size=frames, replace=num_frames < frames))
+
+
+def rrs(num_frames: int, rng: np.random.Generator, *, frames: int) -> np.ndarray:
+    """Restricted random sampling (Li et al., CVPR 2018): one random frame of each of T equal chunks; [T].
+
+    Chunks hold ceil(F / T) frames; the tracklet is padded to T chunks by its last frame.
+    """
+    chunk = -(-num_frames // frames)
+    return np.minimum(np.arange(frames) * chunk + rng.integers(chunk, size=frames), num_frames - 1)
+
+
+def rrs_first(num_frames: int, *, frames: int) -> np.ndarray:
+    """Test side of `rrs`: the first frame of each chunk; [T]."""
+    chunk = -(-num_frames // frames)
+    return np.minimum(np.arange(frames) * chunk, num_frames - 1)
+
+
+def begin_crop(num_frames: int, *, frames: int) -> np.ndarray:
+    """T frames from the first on at the widest stride of 8, 4, 2, 1 that fits; looped where F < T; [T].
+
+    For T = 4 the strides fit from 25, 13, 7 and 4 frames on (AP3D's quick test).
+    """
+    for stride in _BEGIN_STRIDES:
+        if num_frames > (frames - 1) * stride:
+            return stride * np.arange(frames)
+    return np.arange(frames) % num_frames
+
+
+def consecutive(num_frames: int, rng: np.random.Generator, *, frames: int) -> np.ndarray:
+    """T frames side by side from a random start; all frames, looped, where F < T; [T]."""
+    if num_frames < frames:
+        return np.arange(frames) % num_frames
+    return rng.integers(num_frames - frames + 1) + np.arange(frames)
+
+
+def all_frames(num_frames: int, *, frames: int) -> np.ndarray:
+    """Every frame, cut into consecutive clips; a short last clip is completed by looping its own frames; [n, T]."""
+    position = np.arange(-(-num_frames // frames) * frames).reshape(-1, frames)
+    in_last = num_frames - position[-1, 0]  # frames the last clip has of its own
+    position[-1] = position[-1, 0] + np.arange(frames) % in_last
+    return position
