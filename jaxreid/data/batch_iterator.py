@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import grain
+import numpy as np
 from absl import flags
 
 Batch = TypeVar('Batch')
@@ -58,7 +59,7 @@ class BatchIterator(Generic[Batch]):
 
         Args:
           plan: what each batch shall hold.
-          load: turns an item of `plan` into a batch of NumPy arrays; runs in the workers.
+          load: turns an item of `plan` into a batch, a dict of NumPy arrays; runs in the workers.
           store: what `load` reads from; its `skipped` is added up over processes.
           threads: decoding threads of each process.
           processes: 0 decodes in threads of this process.
@@ -76,18 +77,27 @@ class BatchIterator(Generic[Batch]):
                 grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=1),
                 worker_init_fn=functools.partial(_start_worker, os.getpid()),
             )
-        self._elements = iter(elements)
+        self._elements: grain.DatasetIterator | None = iter(elements)
+        self._exhausted = False
+        self._in_shared_memory = processes > 0
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
+        if self._elements is None:
+            if self._exhausted:
+                raise StopIteration
+            raise ValueError('This iterator over batches is closed; make a new one that starts at the wanted step.')
         try:
             batch, process, skipped = next(self._elements)
-        except BaseException:
+        except BaseException as error:
+            self._exhausted = isinstance(error, StopIteration)
             self.close()
             raise
         self._skipped[int(process)] = max(int(skipped), self._skipped.get(int(process), 0))
+        if self._in_shared_memory:  # which grain frees in its own time, and JAX may use an array where it lies
+            batch = {name: np.array(value, subok=False) for name, value in batch.items()}
         return batch
 
     def __enter__(self) -> 'BatchIterator[Batch]':
@@ -103,11 +113,14 @@ class BatchIterator(Generic[Batch]):
 
     def start(self) -> None:
         """Begins to make batches, for example while the step compiles; `next` does it otherwise."""
-        self._elements.start_prefetch()
+        if self._elements is not None:
+            self._elements.start_prefetch()
 
     def close(self) -> None:
         """Stops threads and processes. May be called twice."""
-        self._elements.close()
+        elements, self._elements = self._elements, None
+        if elements is not None:
+            elements.close()
 
 
 def _load(load: Callable[[Any], Batch], store: Store, item: Any) -> tuple[Batch, int, int]:

@@ -73,6 +73,15 @@ def test_batch_that_does_not_split_over_hosts_is_refused(dataset):
         _take(dataset, process_count=2)
 
 
+def test_an_exhausted_iterator_stays_exhausted(dataset):
+    store = _CountingStore()
+    with eval_pipeline.batches(
+        dataset.test[:1], store, clips='rrs', frames=4, batch_clips=2, threads=1, prefetch=1
+    ) as batches:
+        assert len(list(batches)) == 1
+        assert list(batches) == []
+
+
 def test_no_tracklets_make_no_batches(dataset):
     assert eval_pipeline.count([], clips='all_frames', frames=4, batch_clips=8) == 0
 

@@ -89,6 +89,35 @@ def test_clips_of_one_tracklet_are_drawn_apart_within_a_batch_and_from_step_to_s
         assert len(set(clips)) > 12  # of 56 possible clips
 
 
+class _RememberingStore:
+    """Answers with black frames and remembers what was asked for."""
+
+    frame_shape = (2, 1, 3)
+    skipped = 0
+
+    def __init__(self):
+        self.asked = []
+
+    def read(self, tracklet, frames):
+        self.asked.append(frames.tolist())
+        return np.zeros((len(frames), 2, 1, 3), np.uint8)
+
+
+def test_draws_of_a_slot_differ_between_steps_of_an_epoch():
+    tracklets = [
+        tracklet_lib.Tracklet(name=str(pid), pid=pid, camera=1, frames=('x.jpg',) * 900) for pid in range(1, 41)
+    ]
+    experiment = _experiment(threads=1)
+    assert train_pipeline.sampler(tracklets, experiment).steps_per_epoch == 20
+    store = _RememberingStore()
+    labels = tracklet_lib.label_map(tracklets)
+    with train_pipeline.batches(tracklets, store, labels, experiment, start_step=0) as batches:
+        for _ in range(20):
+            next(batches)
+    starts = [frames[0] for frames in store.asked[:80]]
+    assert len(set(starts)) > 70  # of 896 places
+
+
 @pytest.mark.parametrize(('threads', 'prefetch'), [(1, 1), (2, 4), (4, 1)])
 def test_sequence_does_not_depend_on_threads_or_prefetch(dataset, threads, prefetch):
     experiment = _experiment(threads=threads, prefetch=prefetch)
