@@ -15,6 +15,7 @@ SAMPLER_KINDS = (
     'tracklet_epoch_distinct',
     'camera_epoch_distinct',
     'identity_epoch',
+    'identity_epoch_cameras',
     'identity_epoch_unique',
 )
 TRAIN_CLIPS = ('stride_crop', 'rrs', 'random', 'begin_crop', 'consecutive')
