@@ -118,7 +118,7 @@ def run(argv: list[str]) -> int:
     except KeyError as e:  # config_flags raises it bare while flags are defined
         return fail(str(explain_key_error(e, argv)), 2)
     except flags.Error as e:
-        return fail(f'{e}\nTry --help.', 2)
+        return fail(f'{explain_flag_error(e)}\nTry --help.', 2)
     except (config.ConfigError, checkpoint.CheckpointError, train.NonFiniteLoss, ValueError, OSError) as e:
         if os.environ.get('JAXREID_TRACEBACK'):
             raise
@@ -129,6 +129,16 @@ def fail(message: str, status: int) -> int:
     """Prints an error for people; `JAXREID_TRACEBACK=1` shows where it came from."""
     print(f'\njaxreid: {message}', file=sys.stderr)
     return status
+
+
+def explain_flag_error(error: Exception) -> str:
+    """config_flags puts a traceback into its messages; what a person needs is the error at its root."""
+    root: BaseException = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    text = str(error).split('Traceback')[0].strip()
+    known = isinstance(root, config.ConfigError) or str(root) in text
+    return str(root) if isinstance(root, config.ConfigError) else text if known else f'{text} {type(root).__name__}: {root}'
 
 
 def explain_key_error(error: KeyError, argv: list[str]) -> Exception:

@@ -122,7 +122,9 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             if terms := [k for k, v in newest_values.items() if not math.isfinite(v)]:
                 newest.wait()
                 kept = newest.latest()
-                last_good = 'no checkpoint is written yet' if kept is None else f'the last good checkpoint is step {kept}'
+                last_good = (
+                    'no checkpoint is written yet' if kept is None else f'the last good checkpoint is step {kept}'
+                )
                 raise NonFiniteLoss(
                     f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}; {last_good}. Try a lower '
                     '--config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new --workdir.'
@@ -161,7 +163,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         process_count=jax.process_count(),
     )
     bar = tqdm.tqdm(total=last_step, initial=start_step, desc='train', unit='step', disable=not first, mininterval=0.5)
-    with interrupt.listen() as requests:
+    with batches, interrupt.listen() as requests:
         for at in range(start_step + 1, last_step + 1):
             waited = time.monotonic()
             batch = next(batches)
@@ -175,7 +177,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 rates = window.rates()
                 lr = float(schedule(at - 1))
                 if log:
-                    log.write(at, values | rates | {'learning_rate': lr, 'skipped_frames': store.skipped})
+                    log.write(at, values | rates | {'learning_rate': lr, 'skipped_frames': batches.skipped})
                 bar.set_postfix_str(
                     f'loss {values["loss"]:.3f} (ce {values["cross_entropy"]:.3f}, triplet {values["triplet"]:.3f}), '
                     f'lr {lr:.1e}, {rates["clips_per_second"]:.0f} clips/s, waiting {rates["waiting_for_data"]:.0%}',
@@ -200,7 +202,6 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 window.restart()
         newest.wait()
         bar.close()
-        batches.close()
         train_seconds = time.monotonic() - clock - data_seconds
 
         # The headline: the last step by the paper's protocol.

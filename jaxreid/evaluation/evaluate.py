@@ -60,16 +60,16 @@ def extract(
         process_count=jax.process_count(),
     )
     eval_step = step.make_eval_step(model, experiment, mesh, one_frame=one_frame)
-    embedding, before, clip_counts = features.extract(
-        eval_step,
-        variables,
-        batches,
-        len(dataset.test),
-        mesh=mesh,
-        total=count,
-        label=label,
-    )
-    batches.close()
+    with batches:
+        embedding, before, clip_counts = features.extract(
+            eval_step,
+            variables,
+            batches,
+            len(dataset.test),
+            mesh=mesh,
+            total=count,
+            label=label,
+        )
     meta = {
         'dataset': data.dataset,
         'split': 'test',
@@ -78,7 +78,7 @@ def extract(
         'one_frame': one_frame,
         'flip': test.flip,
         'frames_seen': int(clip_counts.sum()) * (1 if one_frame else test.frames),
-        'corrupt_frames_replaced': store.skipped,
+        'corrupt_frames_replaced': batches.skipped,
         'step': at_step,
         'config': config.to_dict(experiment),
     }
