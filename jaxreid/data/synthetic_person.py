@@ -24,13 +24,7 @@ CLOTH = {  # RGB; few, so that many people share them
     'red': (176, 44, 46),
     'green': (58, 108, 66),
 }
-CLOTH_PAIRS = (
-    ('navy', 'white'),
-    ('red', 'black'),
-    ('green', 'white'),
-    ('grey', 'black'),
-    ('red', 'white'),
-)  # a top and its pattern
+CLOTH_PAIRS = (('navy', 'white'), ('red', 'black'), ('green', 'white'), ('grey', 'black'))  # a top and its pattern
 LEG_CLOTH = {
     'black': (40, 40, 44),
     'denim': (62, 82, 122),

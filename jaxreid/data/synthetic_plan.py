@@ -42,9 +42,9 @@ class Preset:
     distractors: int  # tracklets with id 0
     junk: int  # tracklets with id -1
     fps: float  # frames per second
-    median_frames: float  # tracklet lengths are log-normal ...
-    sigma_frames: float  # ... with this standard deviation of the logarithm ...
-    min_frames: int  # ... cut to this range
+    median_frames: float  # most tracklet lengths are log-normal ...
+    sigma_frames: float  # ... with this standard deviation of the logarithm, 1 % ten times longer ...
+    min_frames: int  # ... and cut to this range
     max_frames: int
     occluded: float  # share of tracklets that something passes before
     misaligned: float  # share of tracklets with a shifted or cut-off crop
@@ -81,7 +81,7 @@ PRESETS: dict[str, Preset] = {
             64,
             32,
             2,
-            train_ids=170,
+            train_ids=160,
             test_ids=100,
             group_size=3,
             group_share=0.15,
@@ -257,13 +257,9 @@ def _looks_key(a):
 
 def _tracklet(preset, rng, *, seed, name, identity, person, camera, content='person', spoiled=False):
     """Draws one walk; `spoiled` gives the crops that MARS calls junk."""
-    frames = int(
-        np.clip(
-            round(preset.median_frames * math.exp(preset.sigma_frames * rng.standard_normal())),
-            preset.min_frames,
-            preset.max_frames,
-        )
-    )
+    length = preset.median_frames * math.exp(preset.sigma_frames * rng.standard_normal())
+    length *= rng.choice((0.2, 1.0, 10.0), p=(0.02, 0.97, 0.01))  # lost at once; or seen for minutes
+    frames = int(np.clip(round(length), preset.min_frames, preset.max_frames))
     view = list(VIEWS)[int(rng.integers(4))]
     shift, zoom = rng.normal(0, (0.02, 0.008)), 1.0 + rng.normal(0, 0.02)
     if spoiled:
@@ -283,7 +279,7 @@ def _tracklet(preset, rng, *, seed, name, identity, person, camera, content='per
         when = ('start', 'middle', 'end')[int(rng.integers(3))]
         time = {'start': 0.08, 'middle': 0.5, 'end': 0.92}[when] * frames
         crossing = rng.choice((-1, 1)) * preset.fps * rng.uniform(0.8, 1.8)
-    tint = rng.uniform(0.82, 1.12) * rng.uniform(0.95, 1.05, 3)
+    tint = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)
     return Tracklet(
         name=name,
         identity=identity,

@@ -172,7 +172,10 @@ def test_presets_hold_what_they_are_documented_to_hold():
         match name:
             case 'demo':
                 assert len(plan.queries) >= 300
-                assert min(t.frames for rows in plan.tracklets.values() for t in rows) < 5
+                lengths = [t.frames for rows in plan.tracklets.values() for t in rows]
+                assert min(lengths) == 2
+                assert max(lengths) > 150
+                assert np.mean([10 <= n <= 40 for n in lengths]) > 0.5
             case 'gait':
                 assert sum(len(g) for g in plan.groups['test']) > 0.8 * preset.test_ids
             case 'mars_scale':
