@@ -4,65 +4,72 @@ import json
 import signal
 import time
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxreid import checkpoint
 
-STEPS = '--config.train.max_steps=10'
+LAST = 40
+STEPS = f'--config.train.max_steps={LAST}'
+LONG = '--config.train.epochs=20'
 OFTEN = '--config.train.checkpoint_every_steps=3'
 
 
 def saved_state(workdir, step):
     """All arrays of a checkpoint by name."""
-    import jax
-    import orbax.checkpoint as ocp
-
-    tree = ocp.PyTreeCheckpointer().restore((workdir / 'checkpoints' / str(step) / 'state').absolute())
+    checkpointer = ocp.PyTreeCheckpointer()
+    path = (workdir / 'checkpoints' / str(step) / 'state').absolute()
+    entries = checkpointer.metadata(path).item_metadata.tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), entries)
+    tree = checkpointer.restore(path, restore_args=as_numpy)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def wait_for_step(workdir, step, process):
-    """Returns when the run has reported so many steps."""
+def wait_for_step(workdir, step, process, *, after_checkpoint=False):
+    """Returns when the run has reported so many steps, where asked so many after its first complete checkpoint."""
     log = workdir / 'metrics.jsonl'
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        if log.exists() and len(log.read_text().splitlines()) >= step:
+        saved = [int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit()]
+        wanted = step + min(saved, default=LAST + 1) if after_checkpoint else step
+        if log.exists() and len(log.read_text().splitlines()) >= wanted:
             return
         assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
+        time.sleep(0.01)
     pytest.fail('the run made no progress')
 
 
 @pytest.fixture(scope='module')
 def uninterrupted(command, tmp_path_factory):
-    """Workdir of a run of ten steps that nothing disturbed."""
+    """Workdir of a run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp('uninterrupted')
-    command.run(workdir, STEPS, OFTEN)
+    command.run(workdir, STEPS, LONG, OFTEN)
     return workdir
 
 
 def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, uninterrupted, tmp_path):
-    process = command.start(tmp_path, STEPS, OFTEN)
-    wait_for_step(tmp_path, 5, process)
+    process = command.start(tmp_path, STEPS, LONG, OFTEN)
+    wait_for_step(tmp_path, 2, process, after_checkpoint=True)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = checkpoint.find(tmp_path)[1]
-    assert before < 10
-    output = command.run(tmp_path, STEPS, OFTEN)
+    assert before < LAST
+    output = command.run(tmp_path, STEPS, LONG, OFTEN)
     assert f'start: checkpoint of step {before}' in output
-    ours, theirs = saved_state(tmp_path, 10), saved_state(uninterrupted, 10)
+    ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, 11))
+    assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, LAST + 1))
 
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_resumable_workdir_and_no_traceback(command, uninterrupted, tmp_path, number, status):
-    process = command.start(tmp_path, STEPS, '--config.train.checkpoint_every_steps=1000')
+    process = command.start(tmp_path, STEPS, LONG, '--config.train.checkpoint_every_steps=1000')
     wait_for_step(tmp_path, 2, process)
     process.send_signal(number)
     output = process.communicate(timeout=120)[0]
@@ -70,8 +77,8 @@ def test_a_signal_leaves_a_resumable_workdir_and_no_traceback(command, uninterru
     assert 'saved; run the same command again to continue' in output
     assert 'Traceback' not in output
     assert checkpoint.find(tmp_path)[1] >= 2
-    command.run(tmp_path, STEPS)
-    ours, theirs = saved_state(tmp_path, 10), saved_state(uninterrupted, 10)
+    command.run(tmp_path, STEPS, LONG)
+    ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
@@ -79,9 +86,9 @@ def test_a_signal_leaves_a_resumable_workdir_and_no_traceback(command, uninterru
 def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(command, tmp_path):
     exact = '--config.train.compute_dtype=float64'
     one, moved = tmp_path / 'one', tmp_path / 'moved'
-    command.run(one, exact, STEPS)
+    command.run(one, exact, '--config.train.max_steps=10')
     command.run(moved, exact, '--config.train.max_steps=5')
-    output = command.run(moved, exact, STEPS, devices=8)
+    output = command.run(moved, exact, '--config.train.max_steps=10', devices=8)
     assert 'start: checkpoint of step 5' in output
     ours, theirs = saved_state(moved, 10), saved_state(one, 10)
     for name in ours:
@@ -90,14 +97,14 @@ def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(comm
 
 def test_a_finished_run_started_again_only_evaluates(command, uninterrupted):
     before = json.loads((uninterrupted / 'results.json').read_text())
-    output = command.run(uninterrupted, STEPS, OFTEN)
-    assert 'start: checkpoint of step 10' in output
+    output = command.run(uninterrupted, STEPS, LONG, OFTEN)
+    assert f'start: checkpoint of step {LAST}' in output
     after = json.loads((uninterrupted / 'results.json').read_text())
     assert [(r['mAP'], r['cmc']) for r in before] == [(r['mAP'], r['cmc']) for r in after]
 
 
 def test_other_settings_do_not_continue_a_run(command, uninterrupted):
-    output = command.run(uninterrupted, STEPS, '--config.optim.lr=0.5', status=1)
+    output = command.run(uninterrupted, STEPS, LONG, '--config.optim.lr=0.5', status=1)
     assert 'holds a run with other settings' in output
     assert 'config.optim.lr: 0.001 before, 0.5 now' in output
 
