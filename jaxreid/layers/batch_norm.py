@@ -42,8 +42,9 @@ def slice_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     origin = lax.stop_gradient(x[:, :1])
     d = x - origin
     mean = d.mean(1)
-    variance = jnp.maximum((d * d).mean(1) - mean * mean, 0)
-    return mean + origin[:, 0], variance
+    variance = (d * d).mean(1) - mean * mean
+    # Not jnp.maximum: see `pooling` on its gradient.
+    return mean + origin[:, 0], jnp.where(variance > 0, variance, 0)
 
 
 def group_moments(x: jax.Array, *, groups: int, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:

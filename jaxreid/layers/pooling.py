@@ -2,6 +2,10 @@
 
 Windows are separable, so a k x k pool is two passes of k shifted slices. These fuse with their neighbours, and on CPU
 the gradient takes half the time of the window primitive's.
+
+No maximum here is `jnp.max` or `jnp.maximum`: their gradient asks which inputs equal the result, and a compiler that
+computes an input twice, rounded differently, finds none or another (seen with XLA on CPU: gradients of whole channels
+lost). Comparing inputs with one another always chooses exactly one, on ties the first, as PyTorch does.
 """
 
 import functools
@@ -9,6 +13,16 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+
+def _larger(a, b):
+    return jnp.where((a >= b) | (a != a), a, b)  # NaN wins
+
+
+def _largest(x, axis):
+    where = jnp.argmax(x, axis)
+    here = lax.broadcasted_iota(where.dtype, x.shape, axis) == jnp.expand_dims(where, axis)
+    return jnp.where(here, x, 0).sum(axis)
 
 
 def _slices(x, *, axis, extent, stride, low, high, fill):
@@ -22,7 +36,7 @@ def _slices(x, *, axis, extent, stride, low, high, fill):
 
 def _over_slices(x, *, average, counts_padding, **window):
     if not average:
-        return functools.reduce(jnp.maximum, _slices(x, fill=-jnp.inf, **window))
+        return functools.reduce(_larger, _slices(x, fill=-jnp.inf, **window))
     total = sum(_slices(x, fill=0, **window))
     if counts_padding:
         return total / window['extent']
@@ -57,11 +71,19 @@ def stem_max(x: jax.Array) -> jax.Array:
     return x
 
 
+def whole(x: jax.Array, *, axes: tuple[int, ...], average: bool) -> jax.Array:
+    """Pools the whole extent of neighbouring axes, in rising order; they keep length 1."""
+    if average:
+        return x.mean(axes, keepdims=True)
+    merged = x.reshape(*x.shape[: axes[0]], -1, *x.shape[axes[-1] + 1 :])
+    return jnp.expand_dims(_largest(merged, axes[0]), axes)
+
+
 def frames(x: jax.Array, *, kind: str) -> jax.Array:
     """One feature per frame: [B, T, H, W, C] -> [B, T, C] by global `kind` max or avg."""
     match kind:
         case 'max':
-            return x.max((2, 3))
+            return whole(x, axes=(2, 3), average=False)[:, :, 0, 0]
         case 'avg':
-            return x.mean((2, 3))
+            return whole(x, axes=(2, 3), average=True)[:, :, 0, 0]
     raise ValueError(f'backbone.frame_pool = {kind!r}; choose max or avg.')

@@ -49,7 +49,7 @@ def pool(u: jax.Array, *, branch: str, settings: config.Strf) -> jax.Array:
     average = branch in settings.avg_pool
     is_strided = settings.pool_mode == 'strided'
     if branch in settings.global_pool:
-        v = u.mean(axes, keepdims=True) if average else u.max(axes, keepdims=True)
+        v = pooling.whole(u, axes=axes, average=average)
         return v if temporal and is_strided else jnp.broadcast_to(v, u.shape)
     if extent == 1:
         return u
@@ -83,7 +83,8 @@ def covariance(rows: jax.Array, columns: jax.Array, *, kappa: float, norm: str) 
         return cov
 
     def inverse_length(z):
-        return jax.lax.rsqrt(jnp.maximum((z.astype(dtype) ** 2).sum((1, 3)), TINY))  # [B, positions]
+        squares = (z.astype(dtype) ** 2).sum((1, 3))  # [B, positions]
+        return jax.lax.rsqrt(jnp.where(squares > TINY, squares, TINY))
 
     return cov * inverse_length(rows)[:, :, None] * inverse_length(columns)[:, None, :]
 

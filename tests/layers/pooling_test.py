@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.layers import pooling
+from jaxreid.layers import batch_norm, pooling
 
 
 def draw(shape):
@@ -61,6 +61,27 @@ def test_the_stem_pool_is_pytorchs_with_its_gradient(hw):
     (y_torch * torch.tensor(weight)).sum().backward()
     grad = jax.grad(lambda x: (pooling.stem_max(x) * weight).sum())(x)
     np.testing.assert_allclose(grad, x_torch.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_gradients_of_maxima_are_those_of_the_formula():
+    # With jnp.max in place of an arg-max, compiled gradients of whole channels were lost here.
+    rng = np.random.default_rng(0)
+    x, weight = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 3, 4, 2, 8), (2, 8)))
+    layer = batch_norm.BatchNorm(train=True)
+    v = layer.init(jax.random.key(0), x)
+
+    def loss(x):
+        y, _ = layer.apply(v, x, mutable=['batch_stats'])
+        return (pooling.frames(jax.nn.relu(y), kind='max').mean(1) * weight).sum()
+
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(x), jax.grad(loss)(x), rtol=1e-4, atol=1e-6)
+
+
+def test_not_a_number_is_not_pooled_away():
+    x = jnp.zeros((1, 1, 4, 4, 1)).at[0, 0, 1, 2, 0].set(jnp.nan)
+    assert jnp.isnan(pooling.frames(x, kind='max')).all()
+    assert jnp.isnan(pooling.stem_max(x)).sum() == 2
+    assert jnp.isnan(pooling.same(x, axis=2, extent=3, average=False)).sum() == 3
 
 
 def test_frames_are_pooled_to_one_feature_each():
