@@ -19,7 +19,7 @@ def euclidean(a: jax.Array, b: jax.Array) -> jax.Array:
     centre = jax.lax.stop_gradient(b.mean(axis=0, keepdims=True))
     a, b = a - centre, b - centre
     squared = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None, :] - 2 * _products(a, b)
-    return jnp.sqrt(jnp.maximum(squared, SMALLEST_SQUARE))
+    return jnp.sqrt(_at_least(squared))
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -42,4 +42,9 @@ def _products(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _normalised(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=1, keepdims=True), SMALLEST_SQUARE))
+    return x * jax.lax.rsqrt(_at_least(jnp.sum(x * x, axis=1, keepdims=True)))
+
+
+def _at_least(squared: jax.Array) -> jax.Array:
+    # A comparison of the inputs, where the gradient of jnp.maximum compares inputs with the compiled result.
+    return jnp.where(squared > SMALLEST_SQUARE, squared, SMALLEST_SQUARE)

@@ -17,7 +17,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxreid import checkpoint, config, interrupt, summary, train
+from jaxreid import cache, checkpoint, config, interrupt, summary, train
 
 DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
 MODES = ('train', 'eval', 'extract', 'summary')
@@ -136,9 +136,10 @@ def explain_flag_error(error: Exception) -> str:
     root: BaseException = error
     while root.__cause__ or root.__context__:
         root = root.__cause__ or root.__context__ or root
+    if isinstance(root, config.ConfigError):
+        return str(root)
     text = str(error).split('Traceback')[0].strip()
-    known = isinstance(root, config.ConfigError) or str(root) in text
-    return str(root) if isinstance(root, config.ConfigError) else text if known else f'{text} {type(root).__name__}: {root}'
+    return text if str(root) in text else f'{text} {type(root).__name__}: {root}'
 
 
 def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
@@ -171,10 +172,7 @@ def set_up(experiment: config.Experiment, values: flags.FlagValues) -> None:
     if experiment.train.compute_dtype == 'float64':
         jax.config.update('jax_enable_x64', True)
     if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-        base = os.environ.get('JAXREID_CACHE') or os.path.join(
-            os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'jaxreid'
-        )
-        jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'xla'))
+        jax.config.update('jax_compilation_cache_dir', str(cache.folder() / 'xla'))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 

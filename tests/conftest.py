@@ -1,4 +1,4 @@
-"""Settings of the whole suite: eight CPU devices, no silent broadcasting between ranks, no compilation cache of the user."""
+"""Settings of the whole suite: eight CPU devices, and no silent broadcasting between ranks."""
 
 import os
 import pathlib

@@ -23,6 +23,7 @@ import numpy as np
 import scipy.io
 import tqdm
 
+from jaxreid import cache
 from jaxreid.data import synthetic_drawing as drawing
 from jaxreid.data import synthetic_person as person_lib
 from jaxreid.data import synthetic_plan as plan_lib
@@ -188,21 +189,13 @@ class Renderer:
             (folder / f'{tracklet.name}F{i:03d}.jpg').write_bytes(data.tobytes())
 
 
-def default_cache() -> pathlib.Path:
-    """Per-user folder of rendered data: $JAXREID_CACHE, $XDG_CACHE_HOME/jaxreid or ~/.cache/jaxreid."""
-    if os.environ.get('JAXREID_CACHE'):
-        return pathlib.Path(os.environ['JAXREID_CACHE'])
-    base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    return pathlib.Path(base) / 'jaxreid'
-
-
 def ensure(
     root: str | pathlib.Path, preset: str, *, seed: int | None = None, workers: int | None = None, progress: bool = True
 ) -> pathlib.Path:
     """Renders a preset once and returns its folder, in MARS layout and with `info/synthetic.json`.
 
     Args:
-      root: the data set's folder; '' takes a folder of its own below `default_cache()`.
+      root: the data set's folder; '' takes a folder of its own below `cache.folder()`.
       preset: a key of `PRESETS`.
       seed: of everything that is drawn; None takes the preset's.
       workers: processes; None takes the cores this process may use. The files do not depend on it.
@@ -224,7 +217,7 @@ def ensure(
     if seed < 0:
         raise ValueError(f'the seed of the synthetic benchmark is {seed}; it must be 0 or more')
     if str(root) == '':
-        root = default_cache() / f'synthetic-{preset}-seed{seed}-v{plan_lib.RENDERER_VERSION}'
+        root = cache.folder() / f'synthetic-{preset}-seed{seed}-v{plan_lib.RENDERER_VERSION}'
     return ensure_preset(pathlib.Path(root), chosen, seed=seed, workers=workers, progress=progress)
 
 

@@ -30,8 +30,15 @@ def batch_hard(
     """
     same = anchor_labels[:, None] == labels[None, :]
     positive = same & (self_index[:, None] != jnp.arange(labels.shape[0])[None, :])
-    farthest = jnp.max(distances, axis=1, where=positive, initial=-jnp.inf)
-    nearest = jnp.min(distances, axis=1, where=~same, initial=jnp.inf)
-    gap = jnp.where(jnp.any(positive, axis=1), farthest, no_positive) - nearest  # -inf without a negative: loss 0
+    farthest = _pick(jnp.where(positive, distances, -jnp.inf).argmax(axis=1), distances)
+    nearest = _pick(jnp.where(same, jnp.inf, distances).argmin(axis=1), distances)
+    has_negative = jnp.any(~same, axis=1)
+    gap = jnp.where(jnp.any(positive, axis=1), farthest, no_positive) - nearest
     loss = jax.nn.softplus(gap) if margin is None else jax.nn.relu(margin + gap)
-    return loss, jnp.any(~same, axis=1)
+    return jnp.where(has_negative, loss, 0), has_negative
+
+
+def _pick(columns: jax.Array, distances: jax.Array) -> jax.Array:
+    # Not jnp.max: its gradient asks which entries equal the maximum, and compiled for CPUs the two sides of that
+    # question can be rounded differently, so that no entry does.
+    return jnp.take_along_axis(distances, columns[:, None], axis=1)[:, 0]

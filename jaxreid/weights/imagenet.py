@@ -5,7 +5,6 @@ name and shape has to fit; parameters that a 2-D ResNet does not have (temporal 
 blocks, head) keep their own start.
 """
 
-import os
 import pathlib
 import pickle
 import re
@@ -18,10 +17,9 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxreid import config
+from jaxreid import cache, config
 from jaxreid.weights import torch_names
 
-CACHE_VARIABLE = 'JAXREID_CACHE'
 CACHE_FILES = ('resnet50.safetensors', 'resnet50.pth')
 HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
@@ -33,8 +31,8 @@ class WeightsError(ValueError):
 
 
 def cache_folder() -> pathlib.Path:
-    """Where weights are looked for by default: $JAXREID_CACHE/weights, or ~/.cache/jaxreid/weights."""
-    return pathlib.Path(os.environ.get(CACHE_VARIABLE) or pathlib.Path.home() / '.cache' / 'jaxreid') / 'weights'
+    """Where weights are looked for by default: weights/ in the cache."""
+    return cache.folder() / 'weights'
 
 
 def _how_to() -> str:

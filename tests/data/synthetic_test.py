@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from jaxreid import cache
 from jaxreid.data import synthetic, synthetic_person, synthetic_plan, synthetic_sheet
 
 NAME = re.compile(r'^(\d{4}|00-1)C([1-6])T(\d{4})F(\d{3})\.jpg$')
@@ -268,9 +269,9 @@ def test_without_a_root_the_users_cache_is_taken(tmp_path, monkeypatch):
     assert root != synthetic.ensure('', 'small', seed=6, progress=False)
     monkeypatch.delenv('JAXREID_CACHE')
     monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
-    assert synthetic.default_cache() == pathlib.Path('/somewhere/jaxreid')
+    assert cache.folder() == pathlib.Path('/somewhere/jaxreid')
     monkeypatch.delenv('XDG_CACHE_HOME')
-    assert synthetic.default_cache() == pathlib.Path.home() / '.cache' / 'jaxreid'
+    assert cache.folder() == pathlib.Path.home() / '.cache' / 'jaxreid'
 
 
 def test_unknown_preset_and_negative_seed_are_refused(tmp_path):
