@@ -22,8 +22,10 @@ def get_config(variant: str = 'demo') -> config.Experiment:
             f'configs/strf_synthetic.py has no variant {variant!r}.{config.nearest(variant, VARIANTS)}'
         )
     changed = VARIANTS[variant]
+    preset = changed.get('preset', 'demo')
+    num_ids = {'demo': 160, 'gait': 120, 'tiny': 12}[preset]
     return config.Experiment(
-        data=config.Data(dataset='synthetic', preset=changed.get('preset', 'demo'), num_ids=160, height=64, width=32),
+        data=config.Data(dataset='synthetic', preset=preset, num_ids=num_ids, height=64, width=32),
         sampler=config.Sampler(kind='tracklet_epoch', num_ids=8, tracklets_per_id=4, frames=4, stride_frames=2),
         augment=config.Augment(flip=0.5, erase=0.0),
         backbone=config.Backbone(

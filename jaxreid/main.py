@@ -18,6 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxreid import cache, checkpoint, config, interrupt, summary, train
+from jaxreid.evaluation import from_checkpoint
 
 DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
 MODES = ('train', 'eval', 'extract', 'summary')
@@ -106,7 +107,7 @@ def run(argv: list[str]) -> int:
             case 'eval' | 'extract':
                 make_workdir(workdir)
                 source = pathlib.Path(values.checkpoint or workdir)
-                train.evaluate_checkpoint(experiment, workdir, source, scored=values.mode == 'eval')
+                from_checkpoint.run(experiment, workdir, source, scored=values.mode == 'eval')
             case 'summary':
                 make_workdir(workdir)
                 summary.write(experiment, workdir)

@@ -2,27 +2,14 @@
 
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
+import jax
 import tensorboardX
+import tqdm
 
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes a file under a temporary name and renames it, so that a reader never sees half of it.
-
-    Raises:
-      OSError: names the file and what to do.
-    """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as e:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f'cannot write {path}: {e}; make space or choose a writable --workdir') from e
+from jaxreid import atomic_file
 
 
 class MetricsLog:
@@ -33,7 +20,8 @@ class MetricsLog:
         self._path = workdir / 'metrics.jsonl'
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
-            write_atomically(self._path, ''.join(line + '\n' for line in lines))
+            with atomic_file.writing(self._path) as file:
+                file.write(''.join(line + '\n' for line in lines).encode())
         try:
             self._file = self._path.open('a', buffering=1)
             self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
@@ -62,3 +50,9 @@ def _step(line: str) -> int:
         return json.loads(line)['step']
     except (ValueError, KeyError):  # a line cut off by a kill
         return 2**62
+
+
+def say(text: str) -> None:
+    """Prints on the first process, beside progress bars."""
+    if jax.process_index() == 0:
+        tqdm.tqdm.write(text)

@@ -5,7 +5,7 @@ import pathlib
 
 import jax
 
-from jaxreid import config, cost, metrics_log, step
+from jaxreid import atomic_file, config, cost, step
 from jaxreid.models import build
 
 
@@ -33,7 +33,8 @@ def compute(experiment: config.Experiment) -> dict:
 def write(experiment: config.Experiment, workdir: pathlib.Path) -> None:
     """Prints the table and writes `<workdir>/summary.json`."""
     found = compute(experiment)
-    metrics_log.write_atomically(workdir / 'summary.json', json.dumps(found, indent=1) + '\n')
+    with atomic_file.writing(workdir / 'summary.json') as file:
+        file.write(json.dumps(found, indent=1).encode() + b'\n')
     for part, number in found['parameters_by_part'].items():
         print(f'{part:<28}{number:>14,}')
     print(f'{"trainable parameters":<28}{found["trainable_parameters"]:>14,}  ({found["num_ids"]} training ids)')

@@ -95,15 +95,15 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     }
     train_step = step.make_train_step(model, experiment, adam, mesh)
 
-    say(
+    metrics_log.say(
         f'{len(labels)} training ids, {len(dataset.train)} tracklets; {len(dataset.test)} test tracklets, '
         f'{int(dataset.query.sum())} queries (indexed in {data_seconds:.1f} s)'
     )
     if len(labels) != experiment.data.num_ids:
-        say(
+        metrics_log.say(
             f'note: the config expects {experiment.data.num_ids} training ids, the data has {len(labels)}, which counts'
         )
-    say(
+    metrics_log.say(
         f'{steps_per_epoch} steps per epoch, {last_step} steps in all, {clips_per_step} clips x '
         f'{experiment.sampler.frames} frames a step, {mesh.size} device(s) ({jax.devices()[0].device_kind}), {dtype}; '
         f'start: {came_from}'
@@ -145,7 +145,9 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             label='monitor',
         )
         row = evaluate.score(found, experiment, selected='monitoring')[0]
-        say(f'step {at}: mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} ({row["protocol"]["clips"]}, monitoring)')
+        metrics_log.say(
+            f'step {at}: mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} ({row["protocol"]["clips"]}, monitoring)'
+        )
         if log:
             log.write(at, {'test/mAP': row['mAP'], 'test/rank1': row['cmc']['1']})
             evaluate.append_results(workdir / 'results.json', [row])
@@ -226,10 +228,12 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         evaluate.append_results(workdir / 'results.json', rows)
         log.write(last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
         log.close()
-    say('\n' + evaluate.table(rows))
+    metrics_log.say('\n' + evaluate.table(rows))
     if 'references' in rows[0]:
-        say(references.table(rows[0]))
-    say(closing(workdir, rows, best_map, best.directory, data_seconds, train_seconds, time.monotonic() - clock))
+        metrics_log.say(references.table(rows[0]))
+    metrics_log.say(
+        closing(workdir, rows, best_map, best.directory, data_seconds, train_seconds, time.monotonic() - clock)
+    )
     return rows
 
 
@@ -301,12 +305,6 @@ class Window:
         return rates
 
 
-def say(text: str) -> None:
-    """Prints on the first process, beside progress bars."""
-    if jax.process_index() == 0:
-        tqdm.tqdm.write(text)
-
-
 def closing(
     workdir: pathlib.Path,
     rows: list[dict[str, Any]],
@@ -333,41 +331,3 @@ def closing(
         f'evaluation {seconds - data_seconds - train_seconds:.0f} s',
     ]
     return '\n'.join(lines)
-
-
-def evaluate_checkpoint(experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool):
-    """`--mode eval` (scored) and `--mode extract`: features of a checkpoint's network, on any number of devices.
-
-    Args:
-      experiment: validated settings.
-      workdir: receives features.npz and, where scored, results.json.
-      path: a workdir, a folder of checkpoints or one checkpoint.
-      scored: whether to score the features.
-
-    Returns:
-      Rows of results; empty where not scored.
-    """
-    folder, at = checkpoint.find(path)
-    meta = checkpoint.read_meta(folder, at)
-    mesh = sharding.make_mesh()
-    dtype = step.compute_dtype(experiment.train.compute_dtype)
-    model = build.build(experiment, num_ids=len(meta['labels']), dtype=dtype)
-    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
-    placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
-    variables = checkpoint.restore(folder, at, placed)
-    dataset = source.read(experiment.data)
-    say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
-    with interrupt.listen() as requests, requests.at_once():
-        found = evaluate.extract(experiment, dataset, model, variables, mesh, clips=experiment.test.clips, at_step=at)
-    rows = []
-    if jax.process_index() == 0:
-        found.save(workdir / 'features.npz')
-    if scored:
-        selected = 'selected on the test set' if 'mAP' in meta else 'last step'
-        rows = evaluate.score(found, experiment, selected=selected)
-        if jax.process_index() == 0:
-            evaluate.append_results(workdir / 'results.json', rows)
-        say('\n' + evaluate.table(rows))
-        say(f'\nresults   {workdir / "results.json"}')
-    say(f'features  {workdir / "features.npz"}')
-    return rows

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxreid import config, metrics_log, sharding, step
+from jaxreid import atomic_file, config, sharding, step
 from jaxreid.data import eval_pipeline, folder_store, tracklet
 from jaxreid.evaluation import features, protocols
 
@@ -139,11 +139,17 @@ def _yes(value: bool) -> str:
 
 def append_results(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     """Adds rows to results.json; a row of the same step, selection and protocol is replaced by its newer run."""
-    old = json.loads(path.read_text()) if path.exists() else []
+    try:
+        old = json.loads(path.read_text()) if path.exists() else []
+        if not (isinstance(old, list) and all({'step', 'selected', 'protocol'} <= row.keys() for row in old)):
+            raise ValueError('not a list of results')
+    except (ValueError, AttributeError) as e:
+        raise ValueError(f'{path} does not hold results of jaxreid ({e}); move it away, it is not overwritten') from e
 
     def identity(row):
         return json.dumps([row['step'], row['selected'], row['protocol']], sort_keys=True)
 
     new = {identity(r) for r in rows}
     kept = [r for r in old if identity(r) not in new]
-    metrics_log.write_atomically(path, json.dumps(kept + rows, indent=1) + '\n')
+    with atomic_file.writing(path) as file:
+        file.write(json.dumps(kept + rows, indent=1).encode() + b'\n')

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,8 +13,8 @@ import tqdm
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from jaxreid import atomic_file, sharding
 from jaxreid import batch as batch_lib
-from jaxreid import sharding
 from jaxreid.data import tracklet
 
 
@@ -42,17 +41,10 @@ class Features:
     meta: dict[str, Any]
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes an .npz that `numpy.load` opens without pickle; a temporary name first, then renamed."""
+        """Writes an .npz that `numpy.load` opens without pickle."""
         arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'meta'}
-        temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open('wb') as file:
-                np.savez(file, **arrays, meta=np.array(json.dumps(self.meta)))
-            temporary.replace(path)
-        except OSError as e:
-            temporary.unlink(missing_ok=True)
-            raise OSError(f'cannot write {path}: {e}; make space or choose a writable --workdir') from e
+        with atomic_file.writing(path) as file:
+            np.savez(file, **arrays, meta=np.array(json.dumps(self.meta)))
 
 
 def extract(

@@ -41,21 +41,28 @@ class Command:
 
     def start(self, workdir, *arguments, devices=1):
         """Starts a run and does not wait for it."""
+        return self._start(self.arguments(workdir, *arguments), devices)
+
+    def run(self, workdir, *arguments, devices=1, status=0):
+        """Runs to the end, checks the exit status, returns what was printed."""
+        return self.execute(self.arguments(workdir, *arguments), devices=devices, status=status)
+
+    def execute(self, arguments, *, devices=1, status=0):
+        """`run` with a command line of the caller's."""
+        process = self._start(arguments, devices)
+        output = process.communicate(timeout=400)[0]
+        assert process.returncode == status, output
+        return output
+
+    def _start(self, arguments, devices):
         return subprocess.Popen(
-            self.arguments(workdir, *arguments),
+            arguments,
             env=self.environment(devices),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-
-    def run(self, workdir, *arguments, devices=1, status=0):
-        """Runs to the end, checks the exit status, returns what was printed."""
-        process = self.start(workdir, *arguments, devices=devices)
-        output = process.communicate(timeout=400)[0]
-        assert process.returncode == status, output
-        return output
 
 
 @pytest.fixture(scope='session')

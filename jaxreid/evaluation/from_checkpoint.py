@@ -1,0 +1,51 @@
+"""`--mode eval` and `--mode extract`: the network of a checkpoint on a test split, on any number of devices."""
+
+import pathlib
+from typing import Any
+
+import jax
+
+from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
+from jaxreid.data import source
+from jaxreid.evaluation import evaluate
+from jaxreid.models import build
+
+
+def run(
+    experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool
+) -> list[dict[str, Any]]:
+    """Extracts the features of a checkpoint's network and, where asked, scores them.
+
+    Args:
+      experiment: validated settings.
+      workdir: receives features.npz and, where scored, results.json.
+      path: a workdir, a folder of checkpoints or one checkpoint.
+      scored: whether to score the features.
+
+    Returns:
+      Rows of results; empty where not scored.
+    """
+    folder, at = checkpoint.find(path)
+    meta = checkpoint.read_meta(folder, at)
+    mesh = sharding.make_mesh()
+    dtype = step.compute_dtype(experiment.train.compute_dtype)
+    model = build.build(experiment, num_ids=len(meta['labels']), dtype=dtype)
+    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
+    variables = checkpoint.restore(folder, at, placed)
+    dataset = source.read(experiment.data)
+    metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
+    with interrupt.listen() as requests, requests.at_once():
+        found = evaluate.extract(experiment, dataset, model, variables, mesh, clips=experiment.test.clips, at_step=at)
+    rows = []
+    if jax.process_index() == 0:
+        found.save(workdir / 'features.npz')
+    if scored:
+        selected = 'selected on the test set' if 'mAP' in meta else 'last step'
+        rows = evaluate.score(found, experiment, selected=selected)
+        if jax.process_index() == 0:
+            evaluate.append_results(workdir / 'results.json', rows)
+        metrics_log.say('\n' + evaluate.table(rows))
+        metrics_log.say(f'\nresults   {workdir / "results.json"}')
+    metrics_log.say(f'features  {workdir / "features.npz"}')
+    return rows

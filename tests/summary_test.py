@@ -1,0 +1,51 @@
+"""`--mode summary` prints the exact sizes of the paper's networks for 625 ids, without a data set."""
+
+import json
+
+import pytest
+
+from jaxreid import main
+from tests.integration import conftest
+
+# The counts follow from the paper's equations and fit its Table 2 (docs/strf.md).
+COUNTS = {
+    'c2d': 24_792_753,
+    'table2_i3d_plain': 28_921_521,
+    'table2_i3d': 28_978_865,
+    'table2_p3da_plain': 25_480_881,
+    'table2_p3db_plain': 25_480_881,
+    'table2_p3dc_plain': 25_480_881,
+    'table2_p3da': 25_538_225,
+    'table2_p3db': 25_538_225,
+    'table2_p3dc': 25_538_225,
+    'table5_stages_1': 25_507_505,
+    'table5_stages_12': 25_515_697,
+    'table5_stages_123': 25_564_849,
+    'table5_stages_234': 27_242_161,
+    'table5_stages_1234': 27_268_785,
+    'table5_stages_2': 25_489_073,
+    'table5_stages_3': 25_530_033,
+    'table5_stages_34': 27_233_969,
+    'nonlocal': 32_839_345,
+}
+
+
+def summary(tmp_path, variant, *arguments):
+    """summary.json of a variant of configs/strf_mars.py."""
+    spec = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}:{variant}'
+    assert main.run(['main', spec, '--mode=summary', f'--workdir={tmp_path}', *arguments]) == 0
+    return json.loads((tmp_path / 'summary.json').read_text())
+
+
+@pytest.mark.parametrize(('variant', 'count'), COUNTS.items())
+def test_a_variant_has_exactly_the_parameters_of_its_row(tmp_path, variant, count, monkeypatch):
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    found = summary(tmp_path, variant)
+    assert found['trainable_parameters'] == count
+    assert sum(found['parameters_by_part'].values()) == count
+
+
+def test_the_number_of_ids_is_a_setting_and_c2d_costs_the_known_macs(tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    assert summary(tmp_path, 'table2_i3d', '--config.data.num_ids=702')['trainable_parameters'] == 29_136_638
+    assert summary(tmp_path, 'c2d')['gmacs_per_frame'] == pytest.approx(4.0533, abs=5e-5)
