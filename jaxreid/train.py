@@ -12,7 +12,7 @@ import optax
 import tqdm
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, optimizer, sharding, step
-from jaxreid.data import folder_store, source, tracklet, train_pipeline
+from jaxreid.data import source, tracklet, train_pipeline
 from jaxreid.evaluation import evaluate, references
 from jaxreid.models import build
 from jaxreid.weights import imagenet
@@ -48,14 +48,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     dataset = source.read(experiment.data)
     labels = tracklet.label_map(dataset.train)
     sampler = train_pipeline.sampler(dataset.train, experiment)
-    store = folder_store.FolderStore(
-        dataset.root,
-        dataset.train,
-        height=experiment.data.height,
-        width=experiment.data.width,
-        resize=experiment.data.resize,
-        on_corrupt=experiment.data.on_corrupt_train,
-    )
+    store = source.store(experiment.data, dataset, split='train')
     steps_per_epoch = sampler.steps_per_epoch
     all_steps = experiment.train.epochs * steps_per_epoch
     last_step = min(all_steps, experiment.train.max_steps or all_steps)

@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreid import atomic_file, config, sharding, step
-from jaxreid.data import eval_pipeline, folder_store, tracklet
+from jaxreid.data import eval_pipeline, source, tracklet
 from jaxreid.evaluation import features, protocols
 
 
@@ -38,14 +38,7 @@ def extract(
     """
     sharding.check_divides(experiment.test.batch_clips, mesh)
     data, test = experiment.data, experiment.test
-    store = folder_store.FolderStore(
-        dataset.root,
-        dataset.test,
-        height=data.height,
-        width=data.width,
-        resize=data.resize,
-        on_corrupt=data.on_corrupt_eval,
-    )
+    store = source.store(experiment.data, dataset, split='test')
     count = eval_pipeline.count(dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips)
     batches = eval_pipeline.batches(
         dataset.test,

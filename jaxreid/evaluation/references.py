@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid import config
-from jaxreid.data import folder_store, tracklet
+from jaxreid.data import source, tracklet
 from jaxreid.evaluation import colour_baseline, evaluate, features, protocols, skeleton_oracle
 
 COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly spread
@@ -76,14 +76,7 @@ def oracle(experiment: config.Experiment, description: dict[str, Any], found: fe
 
 def read_spread(data: config.Data, dataset: tracklet.Dataset) -> list[np.ndarray]:
     """At most COLOUR_FRAMES frames of every test tracklet, [F, H, W, 3] uint8 each."""
-    store = folder_store.FolderStore(
-        dataset.root,
-        dataset.test,
-        height=data.height,
-        width=data.width,
-        resize=data.resize,
-        on_corrupt=data.on_corrupt_eval,
-    )
+    store = source.store(data, dataset, split='test')
     spread = [
         np.linspace(0, len(t.frames) - 1, min(COLOUR_FRAMES, len(t.frames))).round().astype(int) for t in dataset.test
     ]

@@ -11,7 +11,7 @@ from absl import flags
 
 from configs import strf_synthetic
 from jaxreid import sharding, step, train
-from jaxreid.data import folder_store, source, tracklet, train_pipeline
+from jaxreid.data import source, tracklet, train_pipeline
 from jaxreid.models import build
 
 
@@ -30,9 +30,7 @@ def main(out, dtype, bn_groups, *cluster):
     mesh = sharding.make_mesh()
     dataset = source.read(experiment.data)
     labels = tracklet.label_map(dataset.train)
-    store = folder_store.FolderStore(
-        dataset.root, dataset.train, height=64, width=32, resize='bicubic', on_corrupt='error'
-    )
+    store = source.store(experiment.data, dataset, split='train')
     batches = train_pipeline.batches(
         dataset.train, store, labels, experiment,
         start_step=0, process_index=jax.process_index(), process_count=jax.process_count(),
