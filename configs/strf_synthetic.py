@@ -33,6 +33,6 @@ def get_config(variant: str = 'demo') -> config.Experiment:
         ),
         strf=config.Strf(stages=changed.get('strf', (2, 3))),
         optim=config.Optim(lr=1e-3, schedule='cosine', warmup_epochs=1.0),
-        train=config.Train(epochs=changed.get('epochs', 16), eval_every_epochs=0, checkpoint_every_steps=200),
+        train=config.Train(epochs=changed.get('epochs', 16), eval_every_epochs=4, checkpoint_every_steps=200),
         test=config.Test(batch_clips=64),
     )

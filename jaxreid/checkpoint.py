@@ -108,10 +108,8 @@ def read_meta(folder: pathlib.Path, step: int) -> dict[str, Any]:
     with _reader(folder) as manager:
         try:
             return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
-        except (OSError, ValueError, KeyError, FileNotFoundError) as e:
-            raise CheckpointError(
-                f'checkpoint {folder / str(step)} has no readable meta entry: {_first_line(e)}'
-            ) from e
+        except (OSError, ValueError, KeyError) as e:
+            raise _damaged(folder, step, e) from e
 
 
 def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
@@ -124,10 +122,15 @@ def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
         where a whole branch of the tree is missing (evaluation restores params and batch_stats alone).
 
     Raises:
-      CheckpointError: another model; lists what differs.
+      CheckpointError: another model, with what differs; or damaged.
     """
     with _reader(folder) as manager:
-        saved = _shapes(manager.item_metadata(step)['state'])
+        try:
+            saved = _shapes(manager.item_metadata(step)['state'])
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise _damaged(folder, step, e) from e
+        if not saved:
+            raise _damaged(folder, step, ValueError('its list of arrays is missing'))
         wanted = _shapes(abstract)
         branches = {name.split('/')[0] for name in wanted}
         saved = {k: v for k, v in saved.items() if k.split('/')[0] in branches}
@@ -151,7 +154,16 @@ def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
             ),
             partial_restore=True,
         )
-        return manager.restore(step, args=ocp.args.Composite(state=restore_args))['state']
+        try:
+            return manager.restore(step, args=ocp.args.Composite(state=restore_args))['state']
+        except (OSError, ValueError, KeyError) as e:
+            raise _damaged(folder, step, e) from e
+
+
+def _damaged(folder: pathlib.Path, step: int, error: BaseException) -> CheckpointError:
+    older = sorted(int(p.name) for p in folder.glob('*') if p.name.isdigit() and int(p.name) < step)
+    remedy = f'move it away to continue from step {older[-1]}' if older else 'no older one is beside it'
+    return CheckpointError(f'checkpoint {folder / str(step)} is damaged ({_first_line(error)}); {remedy}')
 
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -177,23 +189,47 @@ def check_same_run(saved: dict[str, Any], experiment: config.Experiment, directo
     Paths, threads, reporting and test settings may change between the parts of a run; so may its length where the
     learning rate does not depend on it.
     """
-    now = config.flatten(experiment)
-    before = _flatten_dict(saved['config'])
     free = {'data.root', 'data.threads', 'data.processes', 'data.prefetch', 'data.num_ids', 'backbone.weights'}
+    free |= {'data.on_corrupt_train', 'data.on_corrupt_eval'}
     free |= {'train.max_steps', 'train.log_every_steps', 'train.checkpoint_every_steps', 'train.eval_every_epochs'}
     if experiment.optim.schedule != 'cosine':
         free.add('train.epochs')
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in now.items()}
     changed = [
-        f'config.{k}: {before.get(k)!r} before, {listed.get(k)!r} now'
-        for k in sorted(before.keys() | listed.keys())
-        if before.get(k) != listed.get(k) and k not in free and not k.startswith('test.')
+        line for name, line in _changes(saved, experiment).items() if name not in free and not name.startswith('test.')
     ]
     if changed:
         raise CheckpointError(
             f'{directory} holds a run with other settings:\n  ' + '\n  '.join(changed) + '\n'
             'Continue it with its own settings, or start a new run with another --workdir.'
         )
+
+
+def check_same_model(saved: dict[str, Any], experiment: config.Experiment, path: pathlib.Path) -> None:
+    """Refuses to run a checkpoint's parameters through another network than they were trained in.
+
+    Shapes alone do not tell: P3D-A, B and C have the same.
+    """
+    parts = ('system', 'backbone.', 'strf.', 'nonlocal_blocks.', 'head.')
+    start = ('backbone.init', 'backbone.weights')  # where training began does not change the network
+    changed = [
+        line for name, line in _changes(saved, experiment).items() if name.startswith(parts) and name not in start
+    ]
+    if changed:
+        raise CheckpointError(
+            f'checkpoint {path} belongs to another model:\n  ' + '\n  '.join(changed) + '\n'
+            'Use the config it was trained with.'
+        )
+
+
+def _changes(saved: dict[str, Any], experiment: config.Experiment) -> dict[str, str]:
+    """Setting -> what it was and is, where that differs."""
+    now = {k: list(v) if isinstance(v, tuple) else v for k, v in config.flatten(experiment).items()}
+    before = _flatten_dict(saved['config'])
+    return {
+        name: f'config.{name}: {before.get(name)!r} before, {now.get(name)!r} now'
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }
 
 
 def _flatten_dict(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -251,6 +251,11 @@ MINIMA: dict[str, float] = {
     'strf.r_tau': 1,
     'strf.r_sigma': 1,
     'strf.reduction': 1,
+    'strf.kappa': 0,
+    'loss.triplet_weight': 0,
+    'loss.margin': 0,
+    'optim.decay_factor': 0,
+    'optim.warmup_factor': 0,
     'optim.weight_decay': 0,
     'optim.warmup_epochs': 0,
     'train.epochs': 1,
@@ -351,7 +356,10 @@ def _value_problems(c: Experiment) -> list[str]:
     if c.optim.lr <= 0:
         problems.append(f'config.optim.lr = {c.optim.lr} is not above 0')
     if len(c.backbone.depths) != 4 or len(c.backbone.strides) != 4:
-        problems.append('config.backbone.depths and config.backbone.strides need four numbers, one per stage')
+        problems.append(
+            f'config.backbone.depths = {c.backbone.depths} and config.backbone.strides = {c.backbone.strides} '
+            'need four numbers, one per stage (a tuple given twice on the command line is appended)'
+        )
     elif min(c.backbone.depths) < 1 or not set(c.backbone.strides) <= {1, 2}:
         problems.append('config.backbone.depths must be at least 1 and config.backbone.strides 1 or 2')
     for path in ('backbone.stages', 'strf.stages'):

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM as a polite request: finish the step, save, leave with 128 + the signal's number."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 
@@ -29,9 +30,13 @@ class Requests:
         if self._at_once or self.number is not None:
             raise Interrupted(number, 'stopped; run the same command again to continue')
         self.number = number
+        os.write(2, b'\nstopping after this step; once more to stop at once\n')
+        if jax.process_count() > 1 and number == signal.SIGINT:
+            # The distributed runtime listens to SIGTERM and lets all processes agree on a last step.
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def after(self, step: int) -> bool:
-        """Whether to stop after this step; with several processes they agree on the step (SIGTERM to any of them)."""
+        """Whether to stop after this step; with several processes they agree on one (a signal to any of them)."""
         if jax.process_count() > 1:
             if multihost_utils.reached_preemption_sync_point(step):
                 self.number = self.number or int(signal.SIGTERM)

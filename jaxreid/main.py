@@ -14,7 +14,7 @@ import pathlib
 import sys
 
 import jax
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from jaxreid import cache, checkpoint, config, interrupt, summary, train
@@ -55,6 +55,17 @@ def define_flags(argv: list[str]) -> flags.FlagValues:
     return v
 
 
+def check_flags(values: flags.FlagValues) -> None:
+    """Refuses flags that would be ignored."""
+    if values.checkpoint and values.mode not in ('eval', 'extract'):
+        raise flags.Error(
+            f'--checkpoint belongs to --mode eval and extract; --mode {values.mode} continues its --workdir'
+        )
+    cluster = (values.coordinator, values.num_processes, values.process_id)
+    if any(v is not None for v in cluster) and None in cluster:
+        raise flags.Error('--coordinator, --num_processes and --process_id belong together; one is missing')
+
+
 def settings_help(experiment: config.Experiment) -> str:
     """Every setting with its value in the chosen config file."""
     lines = [f'  --config.{name}={value!r}' for name, value in config.flatten(experiment).items()]
@@ -84,7 +95,10 @@ def check_root(experiment: config.Experiment) -> None:
 def run(argv: list[str]) -> int:
     """Parses, dispatches, and turns expected errors into one message and an exit status."""
     try:
-        values = define_flags(argv)
+        try:
+            values = define_flags(argv)
+        except KeyError as e:  # config_flags raises it bare for unknown settings
+            raise explain_key_error(e, argv) from e
         rest = values(argv)
         if values.help:
             print(__doc__)
@@ -97,6 +111,7 @@ def run(argv: list[str]) -> int:
         spec = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
         spec = spec or next((argv[i + 1] for i, a in enumerate(argv[:-1]) if a == '--config'), str(DEFAULT_CONFIG))
         workdir = pathlib.Path(values.workdir or default_workdir(spec))
+        check_flags(values)
         if values.mode != 'summary':
             check_root(experiment)
         set_up(experiment, values)
@@ -116,8 +131,6 @@ def run(argv: list[str]) -> int:
         return fail(str(e), 128 + e.number)
     except KeyboardInterrupt:
         return fail('interrupted; run the same command again', 130)
-    except KeyError as e:  # config_flags raises it bare while flags are defined
-        return fail(str(explain_key_error(e, argv)), 2)
     except flags.Error as e:
         return fail(f'{explain_flag_error(e)}\nTry --help.', 2)
     except (config.ConfigError, checkpoint.CheckpointError, train.NonFiniteLoss, ValueError, OSError) as e:
@@ -172,6 +185,13 @@ def set_up(experiment: config.Experiment, values: flags.FlagValues) -> None:
         jax.distributed.initialize(values.coordinator, values.num_processes, values.process_id)
     if experiment.train.compute_dtype == 'float64':
         jax.config.update('jax_enable_x64', True)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
+    try:
+        cache.folder().mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OSError(
+            f'cannot use the cache folder {cache.folder()}: {e}; set JAXREID_CACHE to a writable folder'
+        ) from e
     if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
         jax.config.update('jax_compilation_cache_dir', str(cache.folder() / 'xla'))
         jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

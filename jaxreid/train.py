@@ -43,6 +43,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
     sharding.check_divides(clips_per_step, mesh)
     sharding.check_divides(experiment.test.batch_clips, mesh)
+    earlier = evaluate.read_results(workdir / 'results.json')  # before any work: a file of something else stops here
 
     # Data.
     dataset = source.read(experiment.data)
@@ -68,6 +69,8 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     best = checkpoint.Checkpoints(workdir / 'best', keep=1)
     start_step = newest.latest()
     if start_step is None:
+        if experiment.backbone.init == 'imagenet':
+            imagenet.find(experiment.backbone.weights)  # says what is missing before anything is compiled
         variables = first_variables(plain_model, experiment)
         state = sharding.copy_to_all(step.create_state(variables, adam, experiment.train.seed), mesh)
         del variables
@@ -76,10 +79,15 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         saved = checkpoint.read_meta(newest.directory, start_step)
         checkpoint.check_same_run(saved, experiment, workdir)
         check_labels(saved, labels, workdir)
+        if start_step > last_step:
+            raise checkpoint.CheckpointError(
+                f'{workdir} is trained to step {start_step} already, beyond the {last_step} steps asked for; '
+                'evaluate it with --mode eval, or use another --workdir'
+            )
         state = restore_state(plain_model, experiment, adam, newest.directory, start_step, mesh)
         came_from = f'checkpoint of step {start_step}'
     best_step = best.latest()
-    best_map = -1.0 if best_step is None else checkpoint.read_meta(best.directory, best_step)['mAP']
+    best_score = {} if best_step is None else checkpoint.read_meta(best.directory, best_step)['score']
     meta = {
         'config': config.to_dict(experiment),
         'labels': {str(pid): label for pid, label in labels.items()},
@@ -125,7 +133,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         return newest_values
 
     def monitor(at: int) -> None:
-        nonlocal best_map
+        nonlocal best_score
         variables = {'params': state.params, 'batch_stats': state.batch_stats}
         found = evaluate.extract(
             experiment,
@@ -144,9 +152,9 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         if log:
             log.write(at, {'test/mAP': row['mAP'], 'test/rank1': row['cmc']['1']})
             evaluate.append_results(workdir / 'results.json', [row])
-        if row['mAP'] > best_map:
-            best_map = row['mAP']
-            best.save(at, state, meta | {'mAP': best_map, 'selected': 'on the test set'})
+        if row['mAP'] > best_score.get('mAP', -1):
+            best_score = {'mAP': row['mAP'], 'rank1': row['cmc']['1'], 'step': at, 'clips': row['protocol']['clips']}
+            best.save(at, state, meta | {'score': best_score, 'selected': 'on the test set'})
 
     batches = train_pipeline.batches(
         dataset.train,
@@ -158,7 +166,15 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         process_count=jax.process_count(),
     )
     bar = tqdm.tqdm(total=last_step, initial=start_step, desc='train', unit='step', disable=not first, mininterval=0.5)
+    every = experiment.train.eval_every_epochs * steps_per_epoch
+
+    def monitored(at: int) -> bool:
+        return bool(every) and at > 0 and at % every == 0
+
     with batches, interrupt.listen() as requests:
+        if monitored(start_step) and not any((r['step'], r['selected']) == (start_step, 'monitoring') for r in earlier):
+            with requests.at_once():
+                monitor(start_step)  # the run was stopped between this checkpoint and its evaluation
         for at in range(start_step + 1, last_step + 1):
             waited = time.monotonic()
             batch = next(batches)
@@ -180,9 +196,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 )
             bar.update()
             stop = requests.after(at)
-            every = experiment.train.eval_every_epochs * steps_per_epoch
-            monitoring = bool(every) and at % every == 0 and at < last_step
-            if stop or monitoring or at == last_step or at % experiment.train.checkpoint_every_steps == 0:
+            if stop or monitored(at) or at == last_step or at % experiment.train.checkpoint_every_steps == 0:
                 check(leave=0)
                 newest.save(at, state, meta)
             if stop:
@@ -190,7 +204,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 raise interrupt.Interrupted(
                     requests.number or 15, f'stopped after step {at}, saved; run the same command again to continue'
                 )
-            if monitoring:
+            if monitored(at):
                 newest.wait()
                 with requests.at_once():
                     monitor(at)
@@ -206,9 +220,6 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 experiment, dataset, plain_model, variables, mesh, clips=experiment.test.clips, at_step=last_step
             )
             rows = evaluate.score(found, experiment, selected='last step')
-            if rows[0]['mAP'] > best_map and experiment.test.clips == experiment.test.monitor_clips:
-                best_map = rows[0]['mAP']
-                best.save(last_step, state, meta | {'mAP': best_map, 'selected': 'on the test set'})
             if experiment.data.dataset == 'synthetic':
                 untrained = sharding.copy_to_all(first_variables(plain_model, experiment), mesh)
                 rows[0]['references'] = references.compute(
@@ -216,17 +227,16 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 )
     newest.close()
     best.close()
+    metrics_log.say('\n' + evaluate.table(rows))
+    if 'references' in rows[0]:
+        metrics_log.say(references.table(rows[0]))
     if log:
         found.save(workdir / 'features.npz')
         evaluate.append_results(workdir / 'results.json', rows)
         log.write(last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
         log.close()
-    metrics_log.say('\n' + evaluate.table(rows))
-    if 'references' in rows[0]:
-        metrics_log.say(references.table(rows[0]))
-    metrics_log.say(
-        closing(workdir, rows, best_map, best.directory, data_seconds, train_seconds, time.monotonic() - clock)
-    )
+    seconds = time.monotonic() - clock
+    metrics_log.say(closing(workdir, rows, best_score, best.directory, data_seconds, train_seconds, seconds))
     return rows
 
 
@@ -301,7 +311,7 @@ class Window:
 def closing(
     workdir: pathlib.Path,
     rows: list[dict[str, Any]],
-    best_map: float,
+    best_score: dict[str, Any],
     best_directory: pathlib.Path,
     data_seconds: float,
     train_seconds: float,
@@ -313,8 +323,11 @@ def closing(
         '',
         f'mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} under {row["protocol"]["name"]}, last step {row["step"]}',
     ]
-    if best_map >= 0:
-        lines.append(f'best monitored mAP {best_map:.2f} (selected on the test set): {best_directory}')
+    if best_score:
+        lines.append(
+            f'best monitored: mAP {best_score["mAP"]:.2f}, rank-1 {best_score["rank1"]:.2f} '
+            f'({best_score["clips"]}, selected on the test set), step {best_score["step"]}: {best_directory}'
+        )
     lines += [
         f'checkpoint  {workdir / "checkpoints" / str(row["step"])}',
         f'features    {workdir / "features.npz"}',

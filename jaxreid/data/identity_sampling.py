@@ -1,6 +1,6 @@
 """Which tracklets make a training batch: P identities x K tracklets, as a function of (seed, step) alone.
 
-Five meanings of "8 x 4" are in use, and they decide how often a frequent identity is seen:
+Six meanings of "8 x 4" are in use, and they decide how often a frequent identity is seen:
 
   tracklet_epoch           AP3D, TCLNet: each identity's shuffled tracklets are cut into groups of K, the remainder is
                            dropped, all groups are shuffled. A batch may hold two groups of one identity.

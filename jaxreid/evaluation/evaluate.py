@@ -97,7 +97,16 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
             protocols.named(name),
             distance=experiment.test.distance,
         )
-        how = ('dataset', 'split', 'clips', 'frames_per_clip', 'one_frame', 'flip', 'frames_seen')
+        how = (
+            'dataset',
+            'split',
+            'clips',
+            'frames_per_clip',
+            'one_frame',
+            'flip',
+            'frames_seen',
+            'corrupt_frames_replaced',
+        )
         row['protocol'] |= {k: found.meta[k] for k in how} | {'re_ranking': 'none', 'feature': 'after neck'}
         rows.append(row | {'step': found.meta['step'], 'selected': selected})
     return rows
@@ -121,7 +130,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append(
             f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
-            f'({p["unanswerable"]}); {p["frames_seen"]} frames seen'
+            f'({p["unanswerable"]}); {p["frames_seen"]} frames seen, {p["corrupt_frames_replaced"]} of them replaced'
         )
     return '\n'.join(lines)
 
@@ -130,14 +139,24 @@ def _yes(value: bool) -> str:
     return 'yes' if value else 'no'
 
 
-def append_results(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    """Adds rows to results.json; a row of the same step, selection and protocol is replaced by its newer run."""
+def read_results(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Rows of results.json; none where there is no such file.
+
+    Raises:
+      ValueError: the file holds something else; names it.
+    """
     try:
-        old = json.loads(path.read_text()) if path.exists() else []
-        if not (isinstance(old, list) and all({'step', 'selected', 'protocol'} <= row.keys() for row in old)):
+        rows = json.loads(path.read_text()) if path.exists() else []
+        if not (isinstance(rows, list) and all({'step', 'selected', 'protocol'} <= row.keys() for row in rows)):
             raise ValueError('not a list of results')
     except (ValueError, AttributeError) as e:
         raise ValueError(f'{path} does not hold results of jaxreid ({e}); move it away, it is not overwritten') from e
+    return rows
+
+
+def append_results(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    """Adds rows to results.json; a row of the same step, selection and protocol is replaced by its newer run."""
+    old = read_results(path)
 
     def identity(row):
         return json.dumps([row['step'], row['selected'], row['protocol']], sort_keys=True)

@@ -108,6 +108,22 @@ def _local_rows(array: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(s.data) for s in shards])
 
 
+def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
+    """`features.npz`, or, where that already holds features made in another way, a name that says how these were."""
+    path = workdir / 'features.npz'
+    how = ('dataset', 'clips', 'frames_per_clip', 'flip', 'step')
+    if path.exists():
+        try:
+            with np.load(path) as file:
+                before = json.loads(str(file['meta']))
+        except (ValueError, KeyError, OSError):
+            before = {}
+        if any(before.get(k) != meta[k] for k in how):
+            flip = '-flip' if meta['flip'] else ''
+            return workdir / f'features-{meta["dataset"]}-step{meta["step"]}-{meta["clips"]}{flip}.npz'
+    return path
+
+
 def describe(dataset: tracklet.Dataset, embedding: np.ndarray, before: np.ndarray, meta: dict[str, Any]) -> Features:
     """Puts ids and roles of a data set's test split beside its features."""
     test = dataset.test

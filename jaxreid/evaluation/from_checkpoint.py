@@ -7,7 +7,7 @@ import jax
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
 from jaxreid.data import source
-from jaxreid.evaluation import evaluate
+from jaxreid.evaluation import evaluate, features
 from jaxreid.models import build
 
 
@@ -18,7 +18,7 @@ def run(
 
     Args:
       experiment: validated settings.
-      workdir: receives features.npz and, where scored, results.json.
+      workdir: receives features.npz (another name where that holds other features) and, where scored, results.json.
       path: a workdir, a folder of checkpoints or one checkpoint.
       scored: whether to score the features.
 
@@ -27,6 +27,9 @@ def run(
     """
     folder, at = checkpoint.find(path)
     meta = checkpoint.read_meta(folder, at)
+    checkpoint.check_same_model(meta, experiment, folder / str(at))
+    if scored:
+        evaluate.read_results(workdir / 'results.json')
     mesh = sharding.make_mesh()
     dtype = step.compute_dtype(experiment.train.compute_dtype)
     model = build.build(experiment, num_ids=len(meta['labels']), dtype=dtype)
@@ -38,14 +41,15 @@ def run(
     with interrupt.listen() as requests, requests.at_once():
         found = evaluate.extract(experiment, dataset, model, variables, mesh, clips=experiment.test.clips, at_step=at)
     rows = []
+    file = features.free_path(workdir, found.meta)
     if jax.process_index() == 0:
-        found.save(workdir / 'features.npz')
+        found.save(file)
     if scored:
-        selected = 'selected on the test set' if 'mAP' in meta else 'last step'
+        selected = 'selected on the test set' if 'score' in meta else 'last step'
         rows = evaluate.score(found, experiment, selected=selected)
+        metrics_log.say('\n' + evaluate.table(rows))
         if jax.process_index() == 0:
             evaluate.append_results(workdir / 'results.json', rows)
-        metrics_log.say('\n' + evaluate.table(rows))
         metrics_log.say(f'\nresults   {workdir / "results.json"}')
-    metrics_log.say(f'features  {workdir / "features.npz"}')
+    metrics_log.say(f'features  {file}')
     return rows

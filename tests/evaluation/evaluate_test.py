@@ -25,7 +25,7 @@ def found(step=5):
         frames=np.arange(6),
         meta={
             'dataset': 'mars', 'split': 'test', 'clips': 'rrs', 'frames_per_clip': 4, 'one_frame': False, 'flip': False,
-            'frames_seen': 24, 'step': step,
+            'frames_seen': 24, 'corrupt_frames_replaced': 0, 'step': step,
         },
     )  # fmt: skip
 

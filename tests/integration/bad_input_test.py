@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from jaxreid import main
+from jaxreid.data import synthetic
 from tests.integration import conftest
 
 TINY = f'--config={conftest.ROOT / "configs" / "strf_synthetic.py"}:tiny'
@@ -27,6 +28,9 @@ MARS = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}'
         ([TINY, '--epochs=3'], "Unknown command line flag 'epochs'"),
         ([TINY, 'eval'], "unexpected argument 'eval'"),
         ([TINY, '--mode=eval'], 'no checkpoint under'),
+        ([TINY, '--checkpoint=elsewhere'], '--checkpoint belongs to --mode eval and extract'),
+        ([TINY, '--num_processes=2', '--process_id=0'], 'belong together; one is missing'),
+        ([TINY, '--config.strf.kappa=-1.0'], 'below its minimum 0'),
     ],
 )
 def test_wrong_arguments_get_one_clear_message(arguments, message, tmp_path, capsys, monkeypatch):
@@ -42,6 +46,19 @@ def test_help_shows_real_use(capsys):
     printed = capsys.readouterr().out
     for word in ('--config configs/strf_mars.py', '--mode', '--workdir', '--checkpoint', 'distributed', 'summary'):
         assert word in printed
+
+
+def test_a_results_file_of_something_else_stops_the_run_at_its_start(tmp_path, capsys):
+    (tmp_path / 'results.json').write_text('{"a":')
+    assert main.run(['main', TINY, f'--workdir={tmp_path}']) == 1
+    assert 'results.json does not hold results of jaxreid' in capsys.readouterr().err
+
+
+def test_a_cache_that_is_a_file_is_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / 'cache').write_text('')
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    assert main.run(['main', TINY, f'--workdir={tmp_path / "run"}']) == 1
+    assert 'set JAXREID_CACHE to a writable folder' in capsys.readouterr().err
 
 
 def test_a_workdir_below_a_file_is_refused(tmp_path, capsys):
@@ -65,6 +82,30 @@ def test_a_full_disk_is_reported_and_leaves_no_half_checkpoint(command, tmp_path
     assert 'cannot write' in process.stderr
     assert 'Make space' in process.stderr or 'make space' in process.stderr
     assert not [p for p in (tmp_path / 'full' / 'checkpoints').glob('*') if p.name.isdigit()]
+
+
+@pytest.mark.parametrize(
+    ('break_it', 'message'),
+    [
+        (lambda root: (root / 'info' / 'query_IDX.mat').unlink(), 'query_IDX.mat'),
+        (lambda root: next((root / 'bbox_train').rglob('*F002.jpg')).unlink(), 'F002.jpg'),
+        (
+            lambda root: [f.write_bytes(f.read_bytes()[:300]) for f in (root / 'bbox_test').rglob('*F001.jpg')],
+            'F001.jpg',
+        ),
+    ],
+    ids=['missing table', 'absent frame', 'truncated JPEG'],
+)
+def test_a_broken_data_set_is_named_by_its_file(command, tmp_path, break_it, message):
+    rendered = synthetic.ensure(tmp_path / 'data', 'tiny', progress=False)
+    break_it(rendered)
+    mars = [f'--config.data.root={rendered}', '--config.data.dataset=mars', '--config.train.max_steps=1']
+    output = command.run(tmp_path / 'run', *mars, status=1)
+    assert message in output
+    assert 'Traceback' not in output
+    if message == 'F001.jpg':  # the advice in the message works on the same workdir, and the score says so
+        output = command.run(tmp_path / 'run', *mars, '--config.data.on_corrupt_eval=skip_frame')
+        assert 'of them replaced' in output
 
 
 def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_checkpoint(command, tmp_path):

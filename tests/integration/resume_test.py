@@ -1,7 +1,9 @@
 """A run that is killed, stopped or moved to other devices continues as if nothing had happened."""
 
 import json
+import shutil
 import signal
+import socket
 import time
 
 import jax
@@ -114,7 +116,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_what_differs(command, uni
         tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.backbone.width=16', status=1
     )
     assert 'belongs to another model' in other
-    assert 'in the checkpoint' in other
+    assert 'config.backbone.width: 8 before, 16 now' in other
 
 
 def test_eval_restores_on_other_devices_and_scores_alike(command, uninterrupted, tmp_path):
@@ -123,3 +125,48 @@ def test_eval_restores_on_other_devices_and_scores_alike(command, uninterrupted,
     theirs = json.loads((uninterrupted / 'results.json').read_text())[-1]
     assert ours['protocol'] == theirs['protocol']
     assert ours['mAP'] == pytest.approx(theirs['mAP'], abs=0.2)
+
+
+def test_another_network_of_the_same_shapes_is_refused_too(command, uninterrupted, tmp_path):
+    output = command.run(
+        tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.strf.order=parallel', status=1
+    )
+    assert "config.strf.order: 't_then_s' before, 'parallel' now" in output
+
+
+def test_a_run_beyond_the_steps_asked_for_is_not_relabelled(command, uninterrupted):
+    output = command.run(uninterrupted, '--config.train.max_steps=3', LONG, OFTEN, status=1)
+    assert f'is trained to step {LAST} already, beyond the 3 steps asked for' in output
+
+
+def test_an_evaluation_does_not_overwrite_features_made_in_another_way(command, uninterrupted):
+    before = (uninterrupted / 'features.npz').read_bytes()
+    command.run(uninterrupted, '--mode=eval', '--config.test.clips=rrs', '--config.test.flip=true')
+    assert (uninterrupted / 'features.npz').read_bytes() == before
+    assert (uninterrupted / f'features-synthetic-step{LAST}-rrs-flip.npz').exists()
+
+
+def test_a_damaged_checkpoint_is_named_with_the_older_one_to_continue_from(command, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / 'run')
+    for file in (tmp_path / 'run' / 'checkpoints' / str(LAST) / 'state').rglob('*'):
+        if file.is_file() and '/d/' in str(file):
+            file.write_bytes(file.read_bytes()[:10])
+    output = command.run(tmp_path / 'run', STEPS, LONG, OFTEN, status=1)
+    assert f'checkpoints/{LAST} is damaged' in output
+    assert 'move it away to continue from step 39' in output
+    assert 'Traceback' not in output
+
+
+def test_two_processes_agree_on_a_last_step_when_interrupted(command, tmp_path):
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        address = f'--coordinator=127.0.0.1:{s.getsockname()[1]}'
+    arguments = ['--config.train.epochs=400', '--config.train.eval_every_epochs=0', address, '--num_processes=2']
+    running = [command.start(tmp_path, *arguments, f'--process_id={i}') for i in range(2)]
+    wait_for_step(tmp_path, 5, running[0])
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    outputs = [process.communicate(timeout=200)[0] for process in running]
+    assert [process.returncode for process in running] == [130, 130], '\n'.join(outputs)
+    assert checkpoint.find(tmp_path)[1] >= 5
+    assert 'saved; run the same command again' in outputs[0]
