@@ -97,9 +97,9 @@ def run(argv: list[str]) -> int:
     try:
         try:
             values = define_flags(argv)
+            rest = values(argv)
         except KeyError as e:  # config_flags raises it bare for unknown settings
             raise explain_key_error(e, argv) from e
-        rest = values(argv)
         if values.help:
             print(__doc__)
             print(values.get_help())
