@@ -122,21 +122,26 @@ def make_train_step(
     return jax.jit(mapped, donate_argnums=0)
 
 
-def make_eval_step(model: nn.Module, experiment: config.Experiment, mesh: Mesh, *, one_frame: bool = False) -> Callable:
+@functools.lru_cache(maxsize=4)
+def make_eval_step(
+    model: nn.Module, mesh: Mesh, *, dtype: jnp.dtype, flip: bool = False, one_frame: bool = False
+) -> Callable:
     """`(variables, clips [B,T,H,W,3] uint8) -> {'embedding', 'embedding_before_neck'}`, [B, D] each, jitted and split.
+
+    Asked again for the same network it returns the same function, so that monitoring during training compiles once.
 
     Args:
       model: from `models.build`.
-      experiment: reads `test.flip` (mean of a clip's and its mirror image's features) and the compute dtype.
       mesh: devices.
+      dtype: of the activations.
+      flip: mean of a clip's and its mirror image's features.
       one_frame: replace every frame of a clip by its first, to see what time contributes.
     """
-    dtype = compute_dtype(experiment.train.compute_dtype)
 
     def local_step(variables, clips):
         if one_frame:
             clips = jnp.broadcast_to(clips[:, :1], clips.shape)
-        views = [clips, clips[..., ::-1, :]] if experiment.test.flip else [clips]
+        views = [clips, clips[..., ::-1, :]] if flip else [clips]
         outputs = [model.apply(variables, augment.normalise(v, dtype), train=False) for v in views]
         return {
             'embedding': sum(o.embedding for o in outputs) / len(outputs),

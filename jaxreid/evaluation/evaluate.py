@@ -52,7 +52,8 @@ def extract(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    eval_step = step.make_eval_step(model, experiment, mesh, one_frame=one_frame)
+    dtype = step.compute_dtype(experiment.train.compute_dtype)
+    eval_step = step.make_eval_step(model, mesh, dtype=dtype, flip=test.flip, one_frame=one_frame)
     with batches:
         embedding, before, clip_counts = features.extract(
             eval_step,

@@ -58,7 +58,7 @@ def compute(
         score = protocols.score(*roles, distance=distance)
         inside = protocols.look_alike_rank1(*roles, groups, distance=distance)
         scores[name] = {'mAP': score['mAP'], 'rank1': score['cmc']['1'], 'look_alike_rank1': _number(inside.rank1)}
-        scores['look_alikes'] = {'queries': inside.queries, 'chance': _number(inside.chance)}
+    scores['look_alikes'] = {'queries': inside.queries, 'chance': _number(inside.chance)}
     scores['skeleton_oracle'] = {'look_alike_rank1': oracle(experiment, description, found)}
     return scores
 
