@@ -9,7 +9,10 @@ import difflib
 import math
 import typing
 
-BLOCKS = ('c2d', 'i3d', 'p3da', 'p3db', 'p3dc')
+SYSTEMS = ('baseline', 'stmn', 'sta', 'star')
+DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic')
+AP3D_BLOCKS = ('ap3d_i3d', 'ap3d_a', 'ap3d_b', 'ap3d_c')  # temporal convolution over aligned frames
+BLOCKS = ('c2d', 'i3d', 'p3da', 'p3db', 'p3dc', *AP3D_BLOCKS)
 SAMPLER_KINDS = (
     'tracklet_epoch',
     'tracklet_epoch_distinct',
@@ -19,18 +22,26 @@ SAMPLER_KINDS = (
     'identity_epoch_unique',
 )
 TRAIN_CLIPS = ('stride_crop', 'rrs', 'random', 'begin_crop', 'consecutive')
-TEST_CLIPS = ('all_frames', 'rrs', 'begin_crop')
+TEST_CLIPS = ('all_frames', 'interleaved', 'rrs', 'begin_crop', 'random', 'even', 'whole')
 BRANCHES = ('t_tau', 't_sigma', 's_tau', 's_sigma')
-PROTOCOLS = ('mars-paper', 'mars-official', 'torchreid', 'ste-nvan')
+PROTOCOLS = ('mars-paper', 'mars-official', 'torchreid', 'ste-nvan', 'dukev', 'ilids', 'prid', 'lsvid')
 
 
 @dataclasses.dataclass
 class Data:
     """Where the tracklets are and how their frames are read."""
 
-    dataset: str = 'mars'  # mars | synthetic
+    dataset: str = 'mars'  # one of DATASETS
     root: str = ''  # dataset folder; for synthetic the cache folder to render into ('' = the user's cache)
     preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale
+    split: int = 0  # ilids, prid: which of the ten splits, 0-9
+    prid_persons: int = 178  # prid: 178 (the persons with enough frames, community splits) | 200 (seeded splits)
+    part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)
+    part_trial: int = 0  # validation: which random draw of 200 queries
+    dense_frames: int = 0  # training tracklets longer than this are cut into pieces of so many frames; 0 = not
+    dense_stride: int = 0  # distance between the pieces' first frames; 0 = dense_frames
+    flow: str = 'off'  # off | tvl1 (computed from the frames when asked for) | zeros
+    flow_cache_mb: int = 512  # computed flow kept in memory, per store
     store: str = 'folder'  # folder: the dataset as downloaded
     num_ids: int = 625  # published number of training ids, used by --mode summary only
     height: int = 256  # pixels
@@ -113,6 +124,15 @@ class Strf:
 
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+class Ap3d:
+    """Appearance-preserving module of the ap3d_* blocks (AP3D, ECCV 2020)."""
+
+    temperature: float = 4.0  # factor on the cosine between a position and its neighbours in time
+    reduction: int = 16  # channels are reduced C -> C/reduction before they are compared
+    contrastive: bool = True  # weigh the aligned frame by how much it resembles the central one
+
+
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class NonLocal:
     """Non-local blocks on stage outputs (STRF section 3.3; placement from AP3D's code)."""
 
@@ -124,7 +144,60 @@ class NonLocal:
 class Head:
     """What turns the clip feature into embedding and logits (spec section 1.4)."""
 
-    kind: str = 'a'  # a: BN neck with trained shift, classifier with bias | b: frozen zero shift, no bias
+    kind: str = (
+        'a'  # a: BN neck with trained shift, classifier with bias | b: frozen shift, no bias | plain: no neck, no bias
+    )
+
+
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+class Stmn:
+    """Spatial and temporal memory networks (STMN, ICCV 2021; spec section 3)."""
+
+    sm: bool = True  # spatial memory, with its query head
+    tm: str = 'memory'  # temporal weights from: memory | mlp | off (temporal mean, one stream)
+    spatial_items: int = 10  # M
+    temporal_items: int = 5  # N
+    mlp_hidden: int = 5  # tm = mlp: hidden units (the paper's large one has 512)
+    spread: str = 'mean'  # memory spread loss, over the items of a memory: mean (released code) | sum (paper) | off
+    alpha: float = 0.3  # margin of the spread loss, a probability
+    spread_groups: int = 1  # spread is taken over this many equal slices of the global batch (released code: per GPU)
+    query_layout: str = 'position'  # position | flat (released code: rows of 16 channels x 128 positions)
+    key_norm: str = 'item'  # spatial keys are normalised per item | channel (released code: across items)
+    stem_relu: bool = True  # False: no ReLU after the stem's BN (released code)
+
+
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+class Sta:
+    """Spatial-temporal attention without parameters (STA, AAAI 2019; spec section 4)."""
+
+    mode: str = 'fusion'  # image (each frame a sample) | avg | sta (weighted sum only) | fusion (Algorithm 1)
+    stripes: int = 4  # K, horizontal stripes of the feature map
+    dim: int = 1024  # of the embedding
+    attn_map: str = 'energy'  # energy (eq. 1) | l2 (public re-implementation)
+    embed_bn: bool = False  # BN on the embedding
+    embed_relu: bool = False  # ReLU on the embedding
+    reg_lambda: float = 0.1  # weight of the inter-frame regularisation; 0 = off
+    reg_squared: bool = False  # squared norm (the text) and not its root (eq. 7)
+
+
+@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+class Star:
+    """Spatio-temporal attention on RGB and optical flow (STAR, BMVC 2019; spec section 5)."""
+
+    streams: tuple[str, ...] = ('rgb', 'flow')  # what the stems see
+    flow_channels: int = 2  # 2: (u, v) | 3: with the magnitude
+    attention: str = 'lsta'  # frame attention: lsta | cbam | se | holistic | off
+    attention_place: str = 'stage'  # once after a stage | block: in every residual block
+    attention_stages: tuple[int, ...] = (1, 2, 3, 4)
+    attention_reduction: int = 16  # r of the channel gates
+    lsta_spatial: str = 'dilated'  # spatial gate of lsta: dilated | plain (3x3, dilation 1) | conv7 (one 7x7) | off
+    lsta_shared: bool = False  # the three scales share one kernel
+    aggregator: str = 'gsta'  # frames to clip: gsta | lstm | conv3d | holistic | pool
+    hidden: int = 256  # channels of the recurrent state and of the 3-D convolutions
+    pyramid_weight: float = 0.1  # lambda of the pyramid ranking regulariser; 0 = off
+    pyramid_margin: float = 0.4  # alpha1
+    pyramid_levels: tuple[int, ...] = (1, 2, 4)  # G, horizontal stripes per level
+    pyramid_mine: str = 'stripe'  # hardest samples by: stripe | embedding
 
 
 @dataclasses.dataclass
@@ -171,26 +244,39 @@ class Train:
 class Test:
     """How tracklets become features and features become a score (spec section 9)."""
 
+    # all_frames: consecutive clips | interleaved: clips of every n-th frame, rest dropped (STMN) | rrs: first frame of
+    # each chunk | begin_crop: from the start | random, even: `frames` of all | whole: one sequence per tracklet (STAR)
     clips: str = 'all_frames'  # one of TEST_CLIPS
     monitor_clips: str = 'begin_crop'  # one of TEST_CLIPS, for the evaluations during training
-    frames: int = 4  # frames per clip
+    frames: int = 4  # frames per clip; whole: frames that pass the CNN at a time
+    seed: int = 0  # of random clips
     flip: bool = False  # average every clip with its mirror image
     distance: str = 'cosine'  # cosine | euclidean
     protocols: tuple[str, ...] = ('mars-paper',)  # each is scored; the first is the headline
     batch_clips: int = 64  # clips per device batch
+    rerank: bool = False  # score the k-reciprocal re-ranked distances (Zhong et al., CVPR 2017)
+    rerank_k1: int = 20
+    rerank_k2: int = 6
+    rerank_lambda: float = 0.3  # weight of the original distance
 
 
 @dataclasses.dataclass
 class Experiment:
     """One row of a table: a system on a dataset."""
 
-    system: str = 'baseline'  # baseline: C2D ... P3D-C with or without STRF or non-local blocks
+    system: str = (
+        'baseline'  # baseline: C2D ... P3D-C, AP3D, with or without STRF or non-local blocks | stmn | sta | star
+    )
     data: Data = dataclasses.field(default_factory=Data)
     sampler: Sampler = dataclasses.field(default_factory=Sampler)
     augment: Augment = dataclasses.field(default_factory=Augment)
     backbone: Backbone = dataclasses.field(default_factory=Backbone)
     strf: Strf = dataclasses.field(default_factory=Strf)
+    ap3d: Ap3d = dataclasses.field(default_factory=Ap3d)
     nonlocal_blocks: NonLocal = dataclasses.field(default_factory=NonLocal)
+    stmn: Stmn = dataclasses.field(default_factory=Stmn)
+    sta: Sta = dataclasses.field(default_factory=Sta)
+    star: Star = dataclasses.field(default_factory=Star)
     head: Head = dataclasses.field(default_factory=Head)
     loss: Loss = dataclasses.field(default_factory=Loss)
     optim: Optim = dataclasses.field(default_factory=Optim)
@@ -198,9 +284,12 @@ class Experiment:
     test: Test = dataclasses.field(default_factory=Test)
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    'system': ('baseline',),
-    'data.dataset': ('mars', 'synthetic'),
+CHOICES: dict[str, tuple[str | int, ...]] = {
+    'system': SYSTEMS,
+    'data.dataset': DATASETS,
+    'data.prid_persons': (178, 200),
+    'data.part': ('official', 'validation'),
+    'data.flow': ('off', 'tvl1', 'zeros'),
     'data.preset': ('tiny', 'demo', 'gait', 'mars_scale'),
     'data.store': ('folder',),
     'data.resize': ('bicubic', 'bilinear'),
@@ -222,7 +311,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
     'strf.cov_norm': ('none', 'l2'),
     'strf.branch_reduce': ('sum', 'mean'),
     'strf.fam': ('covariance', 'none_hadamard', 'none_gram', 'none_softmax'),
-    'head.kind': ('a', 'b'),
+    'head.kind': ('a', 'b', 'plain'),
+    'stmn.tm': ('memory', 'mlp', 'off'),
+    'stmn.spread': ('mean', 'sum', 'off'),
+    'stmn.query_layout': ('position', 'flat'),
+    'stmn.key_norm': ('item', 'channel'),
+    'sta.mode': ('image', 'avg', 'sta', 'fusion'),
+    'sta.attn_map': ('energy', 'l2'),
+    'star.streams': ('rgb', 'flow'),
+    'star.flow_channels': (2, 3),
+    'star.attention': ('lsta', 'cbam', 'se', 'holistic', 'off'),
+    'star.attention_place': ('stage', 'block'),
+    'star.attention_stages': (1, 2, 3, 4),
+    'star.lsta_spatial': ('dilated', 'plain', 'conv7', 'off'),
+    'star.aggregator': ('gsta', 'lstm', 'conv3d', 'holistic', 'pool'),
+    'star.pyramid_mine': ('stripe', 'embedding'),
     'loss.triplet': ('margin', 'soft', 'off'),
     'loss.distance': ('cosine', 'euclidean'),
     'loss.triplet_on': ('after_neck', 'before_neck'),
@@ -240,6 +343,11 @@ MINIMA: dict[str, float] = {
     'data.height': 1,
     'data.width': 1,
     'data.threads': 1,
+    'data.split': 0,
+    'data.part_trial': 0,
+    'data.dense_frames': 0,
+    'data.dense_stride': 0,
+    'data.flow_cache_mb': 0,
     'data.processes': 0,
     'data.prefetch': 1,
     'sampler.num_ids': 1,
@@ -252,6 +360,20 @@ MINIMA: dict[str, float] = {
     'strf.r_sigma': 1,
     'strf.reduction': 1,
     'strf.kappa': 0,
+    'ap3d.temperature': 0,
+    'ap3d.reduction': 1,
+    'stmn.spatial_items': 1,
+    'stmn.temporal_items': 1,
+    'stmn.mlp_hidden': 1,
+    'stmn.alpha': 0,
+    'stmn.spread_groups': 1,
+    'sta.stripes': 1,
+    'sta.dim': 1,
+    'sta.reg_lambda': 0,
+    'star.attention_reduction': 1,
+    'star.hidden': 1,
+    'star.pyramid_weight': 0,
+    'star.pyramid_margin': 0,
     'loss.triplet_weight': 0,
     'loss.margin': 0,
     'optim.decay_factor': 0,
@@ -266,6 +388,9 @@ MINIMA: dict[str, float] = {
     'train.checkpoint_every_steps': 1,
     'train.eval_every_epochs': 0,
     'test.frames': 1,
+    'test.seed': 0,
+    'test.rerank_k1': 1,
+    'test.rerank_k2': 1,
     'test.batch_clips': 1,
 }
 
@@ -286,10 +411,10 @@ def flatten(node: typing.Any, prefix: str = '') -> dict[str, typing.Any]:
     return flat
 
 
-def nearest(name: str, names: typing.Iterable[str]) -> str:
+def nearest(name: typing.Any, names: typing.Iterable[typing.Any]) -> str:
     """Says ' Did you mean X?' where a name is close to a valid one, or lists the valid ones."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    names = [str(n) for n in names]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     return f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(names)}.'
 
 
@@ -346,7 +471,7 @@ def _value_problems(c: Experiment) -> list[str]:
     for path, minimum in MINIMA.items():
         if flat[path] < minimum:
             problems.append(f'config.{path} = {flat[path]} is below its minimum {minimum}')
-    for path in ('augment.flip', 'augment.erase', 'loss.smoothing'):
+    for path in ('augment.flip', 'augment.erase', 'loss.smoothing', 'test.rerank_lambda'):
         if not 0 <= flat[path] <= 1:
             problems.append(f'config.{path} = {flat[path]} is not between 0 and 1')
     if not 0 < c.augment.erase_area_min <= c.augment.erase_area_max <= 1:
@@ -362,10 +487,12 @@ def _value_problems(c: Experiment) -> list[str]:
         )
     elif min(c.backbone.depths) < 1 or not set(c.backbone.strides) <= {1, 2}:
         problems.append('config.backbone.depths must be at least 1 and config.backbone.strides 1 or 2')
-    for path in ('backbone.stages', 'strf.stages'):
+    if c.data.split > 9:
+        problems.append(f'config.data.split = {c.data.split} is not one of the ten splits 0 to 9')
+    for path in ('backbone.stages', 'strf.stages', 'star.attention_stages'):
         if not set(flat[path]) <= {1, 2, 3, 4} or len(set(flat[path])) != len(flat[path]):
             problems.append(f'config.{path} = {flat[path]} must name stages 1 to 4, each once')
-    for path in ('strf.branches', 'test.protocols'):
+    for path in ('strf.branches', 'test.protocols', 'star.streams', 'star.pyramid_levels'):
         if not flat[path] or len(set(flat[path])) != len(flat[path]):
             problems.append(f'config.{path} = {flat[path]} needs at least one entry, each once')
     return problems
@@ -379,10 +506,12 @@ def _combination_problems(c: Experiment) -> list[str]:
             f'{clips} clips (sampler.num_ids * sampler.tracklets_per_id) do not split over train.bn_groups = '
             f'{c.train.bn_groups}; make the first a multiple of the second'
         )
-    if c.strf.stages and c.backbone.block == 'c2d':
+    if c.strf.stages and c.backbone.block in ('c2d', *AP3D_BLOCKS):
         problems.append(
-            "config.strf.stages needs a 3-D block to host the units; set backbone.block or strf.stages='()'"
+            f'config.strf.stages needs one of the blocks i3d, p3da, p3db, p3dc to host the units, not '
+            f"{c.backbone.block}; set backbone.block or strf.stages='()'"
         )
+    problems += _system_problems(c)
     if c.strf.stages and c.strf.location == '1x3x3' and c.backbone.block == 'i3d':
         problems.append("config.strf.location = '1x3x3' needs a P3D block: I3D has no separate spatial convolution")
     if c.strf.stages and c.strf.fam == 'covariance':
@@ -406,6 +535,40 @@ def _combination_problems(c: Experiment) -> list[str]:
         )
     if c.loss.triplet != 'off' and c.sampler.num_ids < 2:
         problems.append('the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)')
+    return problems
+
+
+def _system_problems(c: Experiment) -> list[str]:
+    problems = []
+    with_flow = c.system == 'star' and 'flow' in c.star.streams
+    if with_flow and c.data.flow == 'off':
+        problems.append("config.star.streams holds 'flow': set config.data.flow to tvl1 or zeros")
+    if not with_flow and c.data.flow != 'off':
+        problems.append(f"config.data.flow = {c.data.flow!r}, but nothing looks at flow; set it to 'off'")
+    if c.system != 'baseline' and (c.backbone.block != 'c2d' or c.strf.stages or c.nonlocal_blocks != NonLocal()):
+        problems.append(
+            f'config.system = {c.system!r} stands on C2D: set backbone.block=c2d, strf.stages="()" and no '
+            'nonlocal_blocks, or system=baseline'
+        )
+    if c.test.clips == 'whole' and c.system != 'star':
+        problems.append("config.test.clips = 'whole' (one sequence per tracklet) belongs to system = 'star'")
+    if c.test.monitor_clips == 'whole' and c.system != 'star':
+        problems.append("config.test.monitor_clips = 'whole' (one sequence per tracklet) belongs to system = 'star'")
+    if c.system == 'stmn' and c.stmn.tm != 'off' and c.test.frames != c.sampler.frames:
+        problems.append(
+            f'STMN weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = {c.test.frames} '
+            'must be the same'
+        )
+    clips = c.sampler.num_ids * c.sampler.tracklets_per_id
+    if c.system == 'stmn' and clips % c.stmn.spread_groups:
+        problems.append(f'{clips} clips do not split over config.stmn.spread_groups = {c.stmn.spread_groups}')
+    rows = -(-c.data.height // 4)
+    for stride in c.backbone.strides if len(c.backbone.strides) == 4 else ():
+        rows = -(-rows // stride)
+    stripes = {'sta': (c.sta.stripes,), 'star': c.star.pyramid_levels if c.star.pyramid_weight else ()}
+    for count in stripes.get(c.system, ()):
+        if rows % count:
+            problems.append(f'{rows} rows of the last feature map do not split into {count} stripes')
     return problems
 
 

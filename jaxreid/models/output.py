@@ -8,6 +8,19 @@ import jax
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Stream:
+    """R rows that training supervises by themselves, R a multiple of B; each clip's rows lie side by side.
+
+    embedding, embedding_before_neck: [R, D]. logits: [R, num_ids]. All at least float32.
+    """
+
+    embedding: jax.Array
+    embedding_before_neck: jax.Array
+    logits: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class ModelOutput:
     """Embedding, logits and what is worth seeing beside them; all at least float32.
 
@@ -15,12 +28,13 @@ class ModelOutput:
       embedding: [B, D] after the neck; the test feature.
       embedding_before_neck: [B, D].
       logits: [B, num_ids].
-      extras: by name. The ResNet baselines give `attention` [B, T, H, W], the channel mean of the squared stage-3
-        output of every frame (STRF Fig. 5), and `mask_entropy`, a dict of scalars in nats, one per STRF unit: the mean
-        over the clips of this device.
+      streams: by name, what training supervises; empty where that is the three arrays above. STMN gives `spatial` and
+        `temporal`, STA in image mode `frames`, B * T rows.
+      extras: by name; see the system's module.
     """
 
     embedding: jax.Array
     embedding_before_neck: jax.Array
     logits: jax.Array
     extras: dict[str, Any]
+    streams: dict[str, Stream] = dataclasses.field(default_factory=dict)
