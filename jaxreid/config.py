@@ -559,6 +559,8 @@ def _system_problems(c: Experiment) -> list[str]:
             f'STMN weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = {c.test.frames} '
             'must be the same'
         )
+    if c.system == 'sta' and c.sta.reg_lambda and c.sta.mode not in ('sta', 'fusion'):
+        problems.append(f'config.sta.mode = {c.sta.mode!r} has no attention maps to regularise: set sta.reg_lambda=0')
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
     if c.system == 'stmn' and clips % c.stmn.spread_groups:
         problems.append(f'{clips} clips do not split over config.stmn.spread_groups = {c.stmn.spread_groups}')

@@ -10,10 +10,16 @@ from flax import linen as nn
 from flax import traverse_util
 
 
-def shapes(model: nn.Module, *, frames: int, height: int, width: int) -> Any:
+def inputs(*, frames: int, height: int, width: int, flow: bool = False) -> list[jax.ShapeDtypeStruct]:
+    """Shapes of what a model is called with for one clip: its frames and, where it sees them, its optical flow."""
+    channels = (3, 2) if flow else (3,)
+    return [jax.ShapeDtypeStruct((1, frames, height, width, c), jnp.float32) for c in channels]
+
+
+def shapes(model: nn.Module, *, frames: int, height: int, width: int, flow: bool = False) -> Any:
     """Shapes and dtypes of the model's variables for one clip of so many frames and pixels; computes nothing."""
-    clip = jax.ShapeDtypeStruct((1, frames, height, width, 3), jnp.float32)
-    return jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), clip)
+    clip = inputs(frames=frames, height=height, width=width, flow=flow)
+    return jax.eval_shape(lambda key, x: model.init(key, *x, train=False), jax.random.key(0), clip)
 
 
 def parameters(variables: Any) -> tuple[int, dict[str, int]]:
@@ -34,7 +40,9 @@ def parameters(variables: Any) -> tuple[int, dict[str, int]]:
     return sum(parts.values()), parts
 
 
-def gmacs_per_frame(model: nn.Module, variables: Any, *, frames: int, height: int, width: int) -> float:
+def gmacs_per_frame(
+    model: nn.Module, variables: Any, *, frames: int, height: int, width: int, flow: bool = False
+) -> float:
     """Dense multiply-accumulates per frame, in units of 1e9, from pixels to embedding at test time.
 
     Counted in convolutions and matrix products; taps on padding count, as in published figures, elementwise work and
@@ -46,9 +54,10 @@ def gmacs_per_frame(model: nn.Module, variables: Any, *, frames: int, height: in
       frames: length of the clip; masks and heads are shared by its frames.
       height: of a frame, pixels.
       width: of a frame, pixels.
+      flow: whether the model sees optical flow too.
     """
-    clip = jax.ShapeDtypeStruct((1, frames, height, width, 3), jnp.float32)
-    closed = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False).embedding)(variables, clip)
+    clip = inputs(frames=frames, height=height, width=width, flow=flow)
+    closed = jax.make_jaxpr(lambda v, x: model.apply(v, *x, train=False).embedding)(variables, clip)
     return macs(closed.jaxpr) / frames / 1e9
 
 

@@ -15,6 +15,9 @@ from jaxreid.data import augment
 from jaxreid.losses import objective
 
 
+LOSS_DRAWS = 2**31 - 1  # clips draw from their positions in the global batch, the loss from a position no clip has
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
@@ -45,9 +48,13 @@ def compute_dtype(name: str) -> jnp.dtype:
 
 
 def init_variables(model: nn.Module, experiment: config.Experiment, key: jax.Array) -> dict:
-    """Random parameters and statistics of a model; their shapes do not depend on the input's size."""
-    clips = jnp.zeros((1, 2, 32, 32, 3), compute_dtype(experiment.train.compute_dtype))
-    return jax.jit(functools.partial(model.init, train=False))(key, clips)
+    """Random parameters and statistics of a model."""
+    size = (1, experiment.sampler.frames, experiment.data.height, experiment.data.width)
+    dtype = compute_dtype(experiment.train.compute_dtype)
+    inputs = [jnp.zeros((*size, 3), dtype)]
+    if experiment.data.flow != 'off':
+        inputs.append(jnp.zeros((*size, 2), dtype))
+    return jax.jit(functools.partial(model.init, train=False))(key, *inputs)
 
 
 def create_state(variables: dict, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -70,13 +77,18 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
     dtype = compute_dtype(experiment.train.compute_dtype)
 
     def gradient(params, batch_stats, key, batch):
-        clips = augment.augment(batch['clips'], key, batch['index'], experiment.augment, dtype)
+        flow = {'flow': batch['flow']} if 'flow' in batch else {}
+        inputs = augment.augment(batch['clips'], key, batch['index'], experiment.augment, dtype, **flow)
+        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        loss_key = jax.random.fold_in(key, LOSS_DRAWS)
 
         def loss(params):
             output, changed = model.apply(
-                {'params': params, 'batch_stats': batch_stats}, clips, train=True, mutable=['batch_stats']
+                {'params': params, 'batch_stats': batch_stats}, *inputs, train=True, mutable=['batch_stats']
             )
-            value, metrics = objective.objective(output, batch['labels'], experiment.loss, axis_name=axis_name)
+            value, metrics = objective.objective(
+                output, batch['labels'], experiment, index=batch['index'], key=loss_key, axis_name=axis_name
+            )
             entropies = output.extras.get('mask_entropy', {})
             if axis_name is not None:
                 entropies = jax.lax.pmean(entropies, axis_name)

@@ -16,7 +16,12 @@ def compute(experiment: config.Experiment) -> dict:
     variables = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
     total, parts = cost.parameters(variables)
     gmacs = cost.gmacs_per_frame(
-        model, variables, frames=experiment.sampler.frames, height=experiment.data.height, width=experiment.data.width
+        model,
+        variables,
+        frames=experiment.sampler.frames,
+        height=experiment.data.height,
+        width=experiment.data.width,
+        flow=experiment.data.flow != 'off',
     )
     return {
         'system': experiment.system,

@@ -85,21 +85,22 @@ def group_moments(x: jax.Array, *, groups: int, axis_name: str | None) -> tuple[
 class BatchNorm(nn.Module):
     """Normalises the last axis; statistics run over all other axes of a group of clips.
 
-    Parameters `scale` and (with `use_bias`) `bias`, [C]; collection 'batch_stats' holds `mean` and `var`, [C], updated
-    in train mode with the average over the groups. The running variance is the biased one, as in Flax (PyTorch keeps
-    n / (n - 1) times that). Statistics are at least float32.
+    Parameters `scale` and `bias`, [C]; collection 'batch_stats' holds `mean` and `var`, [C], updated in train mode with
+    the average over the groups. The running variance is the biased one, as in Flax (PyTorch keeps n / (n - 1) times
+    that). Statistics are at least float32.
 
     Attributes:
       train: take the statistics of the batch and update the running ones; otherwise use the running ones.
       groups: equal slices of the global batch, in order, that have their own statistics.
       axis_name: mesh axis that the batch is split over, or None.
+      frozen_bias: the bias lies in 'batch_stats' and no step changes it; 0 unless an imported network brought another.
     """
 
     train: bool
     groups: int = 1
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
-    use_bias: bool = True
+    frozen_bias: bool = False
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
@@ -107,7 +108,10 @@ class BatchNorm(nn.Module):
         stat_dtype = jnp.promote_types(self.dtype, jnp.float32)
         c = x.shape[-1]
         scale = self.param('scale', self.scale_init, (c,), stat_dtype)
-        bias = self.param('bias', nn.initializers.zeros, (c,), stat_dtype) if self.use_bias else None
+        if self.frozen_bias:
+            bias = self.variable('batch_stats', 'bias', jnp.zeros, (c,), stat_dtype).value
+        else:
+            bias = self.param('bias', nn.initializers.zeros, (c,), stat_dtype)
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, (c,), stat_dtype)
         running_var = self.variable('batch_stats', 'var', jnp.ones, (c,), stat_dtype)
 
@@ -124,7 +128,5 @@ class BatchNorm(nn.Module):
             mean, variance = running_mean.value[None], running_var.value[None]
 
         gain = scale[None] * lax.rsqrt(variance + EPSILON)
-        y = (rows - mean[:, None]) * gain[:, None]
-        if bias is not None:
-            y = y + bias[None, None]
+        y = (rows - mean[:, None]) * gain[:, None] + bias[None, None]
         return y.reshape(x.shape).astype(self.dtype)

@@ -19,7 +19,8 @@ class Head(nn.Module):
 
     Attributes:
       kind: 'a' (AP3D, STRF): neck scale N(1, 0.02) and trained shift, classifier with bias. 'b' (STMN, STE-NVAN): neck
-        scale 1 and shift frozen at 0, classifier without bias. Classifier weights are N(0, 0.001).
+        scale 1 and frozen shift, classifier without bias. 'plain' (STA, STAR): no neck, classifier without bias.
+        Classifier weights are N(0, 0.001).
       norm: BatchNorm with its mode, groups and mesh axis bound.
     """
 
@@ -30,15 +31,16 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Maps [B, D] float32 or float64 to the embedding [B, D] and logits [B, num_ids] of the same dtype."""
+        dtype = feature.dtype
         match self.kind:
             case 'a':
-                neck = {'scale_init': scale_around_one, 'use_bias': True}
+                embedding = self.norm(dtype=dtype, name='neck', scale_init=scale_around_one)(feature)
             case 'b':
-                neck = {'scale_init': nn.initializers.ones, 'use_bias': False}
+                embedding = self.norm(dtype=dtype, name='neck', frozen_bias=True)(feature)
+            case 'plain':
+                embedding = feature
             case _:
-                raise ValueError(f'head.kind = {self.kind!r}; choose a or b.')
-        dtype = feature.dtype
-        embedding = self.norm(dtype=dtype, name='neck', **neck)(feature)
+                raise ValueError(f'head.kind = {self.kind!r}; choose a, b or plain.')
         weights = self.param('classifier', nn.initializers.normal(0.001), (feature.shape[-1], self.num_ids), dtype)
         logits = embedding @ weights
         if self.kind == 'a':

@@ -1,7 +1,10 @@
-"""What training minimises: cross entropy plus the batch-hard triplet loss (STRF, ICCV 2021, eq. 9; spec section 6)."""
+"""What training minimises: cross entropy and batch-hard triplet of every stream, and the system's own term (STRF, ICCV
+2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; spec section 6).
+"""
 
 import math
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,48 +13,136 @@ from jaxreid import config, distances
 from jaxreid.losses import cross_entropy, triplet
 
 
-class Output(Protocol):
-    """What the objective reads of a model's output."""
+class Stream(Protocol):
+    """R rows that are supervised together."""
 
     @property
-    def embedding(self) -> jax.Array: ...  # [B, D], after the neck
+    def embedding(self) -> jax.Array: ...  # [R, D], after the neck
 
     @property
-    def embedding_before_neck(self) -> jax.Array: ...  # [B, D]
+    def embedding_before_neck(self) -> jax.Array: ...  # [R, D]
 
     @property
-    def logits(self) -> jax.Array: ...  # [B, n]
+    def logits(self) -> jax.Array: ...  # [R, n]
+
+
+class Output(Stream, Protocol):
+    """What the objective reads of a model's output (`models.output.ModelOutput`)."""
+
+    @property
+    def streams(self) -> Mapping[str, Stream]: ...  # empty: the output itself is supervised
+
+    @property
+    def extras(self) -> Mapping[str, Any]: ...  # match maps, energy maps, stripes: what the system's own term reads
 
 
 def objective(
-    output: Output, labels: jax.Array, cfg: config.Loss, *, axis_name: str | None
+    output: Output,
+    labels: jax.Array,
+    experiment: config.Experiment,
+    *,
+    index: jax.Array,
+    key: jax.Array,
+    axis_name: str | None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Loss of the global batch and what to log of it.
 
-    Under shard_map every device passes its rows, equally many on each, in the order of the mesh axis. Mining sees the
-    rows of all devices, and both results are already reduced over the axis: differentiate this value as it is, a
-    `pmean` of the gradients on top would scale them.
+    Under shard_map every device passes its rows, equally many on each, in the order of the mesh axis. Mining, spread
+    and ranking see the rows of all devices, and all results are already reduced over the axis: differentiate this
+    value as it is, a `pmean` of the gradients on top would scale them.
 
     Args:
-      output: this device's rows.
+      output: this device's rows; a stream may have several rows per clip, side by side.
       labels: [B] int.
-      cfg: the kinds and weights of the terms.
+      experiment: `loss`, and the section of the system for its own term.
+      index: [B] int, the clips' positions in the global batch.
+      key: of the step, the same on all devices.
       axis_name: mesh axis over which the batch is split; None: `output` holds the whole batch.
 
     Returns:
-      Scalar loss, and scalars `loss`, `cross_entropy`, `triplet` (without its weight), `accuracy` (share of clips whose
-      largest logit is their label) and `active_triplets` (share of anchors with a positive margin loss; for the soft
-      form, with a positive farther than the nearest negative). All at least float32 and equal on all devices.
+      Scalar loss, and scalars: `loss`; `cross_entropy` and `triplet` (without its weight), summed over the streams;
+      `accuracy` and `active_triplets` (see `of_stream`) of the stream that is the test feature, the last; all four per
+      stream where there are several; and the system's own term without its weight: `memory_spread`,
+      `frame_consistency` or `pyramid_ranking`. All at least float32 and equal on all devices.
 
     Raises:
-      ValueError: on a name in `cfg` that does not exist.
+      ValueError: on a name in the settings that does not exist.
     """
-    identity = _mean(cross_entropy.cross_entropy(output.logits, labels, smoothing=cfg.smoothing), axis_name)
-    accuracy = _mean((output.logits.argmax(axis=1) == labels).astype(identity.dtype), axis_name)
-    metric, active = _triplet(output, labels, cfg, axis_name)
+    loss: jax.Array | None = None
+    metrics: dict[str, jax.Array] = {}
+    streams = output.streams or {'': output}
+    for name, stream in streams.items():
+        rows = stream.logits.shape[0] // labels.shape[0]
+        value, found = of_stream(stream, jnp.repeat(labels, rows), experiment.loss, axis_name=axis_name)
+        loss = value if loss is None else loss + value
+        if len(streams) > 1:
+            metrics |= {f'{k}/{name}': v for k, v in found.items()}
+        summed = {k: metrics[k] + found[k] for k in ('cross_entropy', 'triplet') if k in metrics}
+        metrics |= found | summed
+    assert loss is not None
+
+    match experiment.system:
+        case 'stmn' if experiment.stmn.spread != 'off':
+            from jaxreid.losses import memory_spread
+
+            matches = [output.extras[k] for k in ('spatial_match', 'temporal_match') if k in output.extras]
+            metrics['memory_spread'] = sum(
+                (
+                    memory_spread.memory_spread(
+                        match,
+                        alpha=experiment.stmn.alpha,
+                        reduce=experiment.stmn.spread,
+                        groups=experiment.stmn.spread_groups,
+                        axis_name=axis_name,
+                    )
+                    for match in matches
+                ),
+                start=jnp.zeros_like(loss),
+            )
+            loss = loss + metrics['memory_spread']
+        case 'sta' if experiment.sta.reg_lambda:
+            from jaxreid.losses import frame_consistency
+
+            per_clip = frame_consistency.frame_consistency(
+                output.extras['attention'], key, index, squared=experiment.sta.reg_squared
+            )
+            metrics['frame_consistency'] = _mean(per_clip, axis_name)
+            loss = loss + experiment.sta.reg_lambda * metrics['frame_consistency']
+        case 'star' if experiment.star.pyramid_weight:
+            from jaxreid.losses import pyramid_ranking
+
+            metrics['pyramid_ranking'] = pyramid_ranking.pyramid_ranking(
+                output.extras['stripes'],
+                labels,
+                margin=experiment.star.pyramid_margin,
+                axis_name=axis_name,
+                mined_on=output.embedding if experiment.star.pyramid_mine == 'embedding' else None,
+            )
+            loss = loss + experiment.star.pyramid_weight * metrics['pyramid_ranking']
+    return loss, {'loss': loss} | metrics
+
+
+def of_stream(
+    stream: Stream, labels: jax.Array, cfg: config.Loss, *, axis_name: str | None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Cross entropy plus weighted triplet of one stream.
+
+    Args:
+      stream: this device's rows.
+      labels: [R] int.
+      cfg: the kinds and weights of the terms.
+      axis_name: see `objective`.
+
+    Returns:
+      Scalar loss, and scalars `cross_entropy`, `triplet` (without its weight), `accuracy` (share of rows whose largest
+      logit is their label) and `active_triplets` (share of anchors with a positive margin loss; for the soft form, with
+      a positive farther than the nearest negative).
+    """
+    identity = _mean(cross_entropy.cross_entropy(stream.logits, labels, smoothing=cfg.smoothing), axis_name)
+    accuracy = _mean((stream.logits.argmax(axis=1) == labels).astype(identity.dtype), axis_name)
+    metric, active = _triplet(stream, labels, cfg, axis_name)
     loss = identity + cfg.triplet_weight * metric
     return loss, {
-        'loss': loss,
         'cross_entropy': identity,
         'triplet': metric,
         'accuracy': accuracy,
@@ -59,13 +150,13 @@ def objective(
     }
 
 
-def _triplet(output: Output, labels: jax.Array, cfg: config.Loss, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+def _triplet(stream: Stream, labels: jax.Array, cfg: config.Loss, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
     """Mean over all anchors that have a negative, and the share of them that is active."""
     match cfg.triplet_on:
         case 'after_neck':
-            features = output.embedding
+            features = stream.embedding
         case 'before_neck':
-            features = output.embedding_before_neck
+            features = stream.embedding_before_neck
         case unknown:
             raise ValueError(f"loss.triplet_on is {unknown!r}, expected 'after_neck' or 'before_neck'.")
     # Before the gather, whose gradient sums over devices.

@@ -1,6 +1,7 @@
 """From settings to a model: the one place that names the systems."""
 
 import copy
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -14,7 +15,7 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
 
     `model.init(key, clips, train=False)` gives variables 'params' and 'batch_stats';
     `model.apply(variables, clips, train=True, mutable=['batch_stats'])` gives a ModelOutput and the new statistics.
-    Clips are [B, T, H, W, 3], normalised.
+    Clips are [B, T, H, W, 3], normalised. STAR takes optical flow [B, T, H, W, 2] after the clips.
 
     Args:
       experiment: the settings; not kept, so that later changes to them do not reach the model.
@@ -23,25 +24,41 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
       axis_name: mesh axis that shard_map splits the batch over; BatchNorm takes its statistics over all of it.
 
     Raises:
-      ValueError: unknown system, or STRF units without a 3-D block to sit in.
+      ValueError: unknown system, or STRF units without a block to sit in.
     """
     e = copy.deepcopy(experiment)
+    shared: dict[str, Any] = {
+        'backbone': e.backbone,
+        'head': e.head,
+        'num_ids': num_ids,
+        'bn_groups': e.train.bn_groups,
+        'axis_name': axis_name,
+        'remat': e.train.remat,
+        'dtype': jnp.dtype(dtype),
+    }
     match e.system:
         case 'baseline':
-            if e.backbone.block == 'c2d' and e.strf.stages:
+            if e.backbone.block in ('c2d', *config.AP3D_BLOCKS) and e.strf.stages:
                 raise ValueError(
-                    f'strf.stages = {e.strf.stages}, but a STRF unit sits inside a 3-D block and '
-                    "backbone.block is 'c2d'; set strf.stages to () or choose another block."
+                    f'strf.stages = {e.strf.stages}, but a STRF unit sits inside one of the blocks i3d, p3da, p3db, p3dc '
+                    f'and backbone.block is {e.backbone.block!r}; set strf.stages to () or choose another block.'
                 )
             return baseline.Baseline(
-                backbone=e.backbone,
                 strf=e.strf,
+                **({'ap3d': e.ap3d} if 'ap3d' in baseline.Baseline.__dataclass_fields__ else {}),
                 nonlocal_blocks=e.nonlocal_blocks,
-                head=e.head,
-                num_ids=num_ids,
-                bn_groups=e.train.bn_groups,
-                axis_name=axis_name,
-                remat=e.train.remat,
-                dtype=jnp.dtype(dtype),
+                **shared,
             )
-    raise ValueError(f'system = {e.system!r} is not known; choose baseline.')
+        case 'stmn':
+            from jaxreid.models import stmn
+
+            return stmn.Stmn(stmn=e.stmn, frames=e.sampler.frames, **shared)
+        case 'sta':
+            from jaxreid.models import sta
+
+            return sta.Sta(sta=e.sta, **shared)
+        case 'star':
+            from jaxreid.models import star
+
+            return star.Star(star=e.star, **shared)
+    raise ValueError(f'system = {e.system!r} is not known; choose one of {", ".join(config.SYSTEMS)}.')

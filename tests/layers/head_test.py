@@ -32,6 +32,27 @@ def test_head_b_freezes_the_shift_and_has_no_bias():
     assert params['neck'].keys() == {'scale'}
 
 
+def test_the_frozen_shift_is_stored_and_added_but_no_step_changes_it():
+    x = jax.random.normal(jax.random.key(1), (6, 4))
+    layer = head.Head('b', 5, TRAIN)
+    v = layer.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(v['batch_stats']['neck']['bias'], 0)
+    without, _ = layer.apply(v, x, mutable=['batch_stats'])[0]
+    v['batch_stats']['neck']['bias'] = jnp.arange(4.0)
+    (embedding, _), changed = layer.apply(v, x, mutable=['batch_stats'])
+    np.testing.assert_allclose(embedding - without, np.broadcast_to(np.arange(4.0), (6, 4)), atol=1e-6)
+    np.testing.assert_array_equal(changed['batch_stats']['neck']['bias'], np.arange(4.0))
+
+
+def test_a_plain_head_is_a_classifier_without_neck_and_bias():
+    x = jax.random.normal(jax.random.key(1), (6, 4))
+    v = head.Head('plain', 5, TRAIN).init(jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, v) == {'params': {'classifier': (4, 5)}}
+    embedding, logits = head.Head('plain', 5, TRAIN).apply(v, x)
+    np.testing.assert_array_equal(embedding, x)
+    np.testing.assert_allclose(logits, x @ v['params']['classifier'], rtol=1e-6)
+
+
 def test_logits_are_taken_from_the_embedding_after_the_neck():
     x = jax.random.normal(jax.random.key(1), (6, 4)) * 3 + 2
     layer = head.Head('a', 5, TRAIN)
@@ -53,5 +74,5 @@ def test_averaging_clips_before_or_after_the_neck_is_the_same_in_evaluation():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match='choose a or b'):
+    with pytest.raises(ValueError, match='choose a, b or plain'):
         init('c')
