@@ -1,0 +1,102 @@
+"""STA: frames fused stripe by stripe, by attention that has no parameters (STA, AAAI 2019; spec section 4)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxreid import config
+from jaxreid.layers import batch_norm, head, pooling, stripe_attention
+from jaxreid.models import output, resnet
+
+
+class Sta(nn.Module):
+    """C2D, one feature map for the clip, pooling, a linear embedding `fc` with bias, classifier.
+
+    The clip's map by `sta.mode`: 'fusion' the strongest stripes beside the weighted ones, twice the channels
+    (Algorithm 1); 'sta' the weighted ones; 'avg' the mean of the frames' maps. With 'image' every frame is a sample:
+    training supervises the stream `frames`, and embedding and logits of a clip are the mean of its frames'.
+
+    Any number of frames runs with the same variables. Extras: `attention` [B, T, H, W], g of eq. 1; with 'sta' and
+    'fusion' also `stripe_scores` [B, T, K], S of eq. 4.
+
+    Attributes:
+      num_ids: training identities.
+      bn_groups, axis_name: see `batch_norm`.
+      remat: recompute bottleneck activations in the backward pass.
+      dtype: of the activations up to the last feature map; parameters, statistics and all that follows are at least
+        float32.
+    """
+
+    backbone: config.Backbone
+    sta: config.Sta
+    head: config.Head
+    num_ids: int
+    bn_groups: int = 1
+    axis_name: str | None = None
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, clips: jax.Array, *, train: bool) -> output.ModelOutput:
+        """Runs on normalised clips [B, T, H, W, 3]; `train` takes and updates batch statistics."""
+        norm = functools.partial(
+            batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
+        )
+        x = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, name='stem')(clips.astype(self.dtype))
+        for stage in (1, 2, 3, 4):
+            x, _ = resnet.Stage(
+                planes=self.backbone.width * 2 ** (stage - 1),
+                depth=self.backbone.depths[stage - 1],
+                stride=self.backbone.strides[stage - 1],
+                block='c2d',
+                strf=None,
+                norm=norm,
+                remat=self.remat and train,
+                dtype=self.dtype,
+                name=f'layer{stage}',
+            )(x)
+        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))  # [B, T, H, W, D]
+        maps, extras = self._fuse(x)
+        rows = pooling.frames(maps, kind=self.backbone.frame_pool)  # [B, 1, D'], in image mode [B, T, D]
+        feature = self._embed(rows.reshape(-1, rows.shape[-1]), norm)
+        embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head')(feature)
+        if self.sta.mode != 'image':
+            return output.ModelOutput(
+                embedding=embedding, embedding_before_neck=feature, logits=logits, extras=extras
+            )
+
+        def mean(frames):  # [B * T, C] -> [B, C]
+            return frames.reshape(*x.shape[:2], -1).mean(1)
+
+        return output.ModelOutput(
+            embedding=mean(embedding),
+            embedding_before_neck=mean(feature),
+            logits=mean(logits),
+            extras=extras,
+            streams={'frames': output.Stream(embedding=embedding, embedding_before_neck=feature, logits=logits)},
+        )
+
+    def _fuse(self, x):
+        """Maps to pool, [B, 1, H, W, D'] or, in image mode, [B, T, H, W, D], and what is worth seeing."""
+        attention = stripe_attention.attention_map(x, kind=self.sta.attn_map)
+        extras = {'attention': attention}
+        match self.sta.mode:
+            case 'image':
+                return x, extras
+            case 'avg':
+                return x.mean(1, keepdims=True), extras
+            case 'sta' | 'fusion':
+                scores = stripe_attention.stripe_scores(attention, stripes=self.sta.stripes)
+                fused = stripe_attention.weighted(x, scores)
+                if self.sta.mode == 'fusion':
+                    fused = jnp.concatenate([stripe_attention.strongest(x, scores), fused], axis=-1)
+                return fused[:, None], extras | {'stripe_scores': scores}
+        raise ValueError(f'sta.mode = {self.sta.mode!r}; choose image, avg, sta or fusion.')
+
+    def _embed(self, rows, norm):  # eq. 8: [R, D'] -> [R, dim]
+        x = nn.Dense(self.sta.dim, dtype=rows.dtype, param_dtype=rows.dtype, name='fc')(rows)
+        if self.sta.embed_bn:
+            x = norm(dtype=rows.dtype, name='embed_bn')(x)
+        return nn.relu(x) if self.sta.embed_relu else x
