@@ -1,0 +1,37 @@
+"""Networks of reduced width and depth on the rendered benchmark, for two CPU cores: our choices throughout.
+
+Every row of a system is a variant of its `configs/<system>_synthetic.py`, at the size of `demo`; a second name after a
+comma changes the size, as in `configs/sta_synthetic.py:table1_sta,tiny`.
+"""
+
+from configs.recipes.variants import Changes
+
+SMALL: Changes = {
+    'data.height': 64,
+    'data.width': 32,
+    'data.resize': 'bicubic',
+    'backbone.width': 16,
+    'backbone.depths': (1, 1, 1, 1),
+    'backbone.strides': (1, 2, 1, 1),
+    'backbone.init': 'random',
+    'augment.erase': 0.0,
+    'optim.lr': 1e-3,
+    'optim.schedule': 'cosine',
+    'optim.warmup_epochs': 1.0,
+    'train.checkpoint_every_steps': 200,
+}
+SIZES: dict[str, Changes] = {
+    'demo': {},
+    'tiny': {'data.preset': 'tiny', 'data.num_ids': 12, 'train.epochs': 2},
+    'gait': {'data.preset': 'gait', 'data.num_ids': 120},
+}
+
+
+def rows(variants: dict[str, Changes], adapted: dict[str, Changes] | None = None) -> dict[str, Changes]:
+    """VARIANTS of a synthetic config: the sizes and a system's rows.
+
+    Args:
+      variants: rows of the system.
+      adapted: for rows that name what the small network lacks, the settings that replace theirs.
+    """
+    return SIZES | variants | (adapted or {})

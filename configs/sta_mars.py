@@ -1,0 +1,16 @@
+"""STA (AAAI 2019) on MARS: Tables 1 to 4.
+
+python -m jaxreid.main --config configs/sta_mars.py --config.data.root=/path/to/MARS
+Paper, Table 1, last row: rank-1 86.3, mAP 80.8. Ours: not run yet.
+"""
+
+from configs.recipes import sta, variants
+from jaxreid import config
+
+VARIANTS = sta.VARIANTS
+
+
+def get_config(variant: str = 'table1_full') -> config.Experiment:
+    """Settings of a variant; see VARIANTS."""
+    layers = sta.RECIPE, variants.dataset('mars'), sta.DATASETS['mars']
+    return variants.experiment('sta_mars', *layers, variants=VARIANTS, variant=variant)

@@ -1,0 +1,16 @@
+"""STMN (ICCV 2021) on LS-VID: Tables 1 and 2.
+
+python -m jaxreid.main --config configs/stmn_lsvid.py --config.data.root=/path/to/LS-VID
+Paper, Table 1, row 7: rank-1 80.6, mAP 66.6; all frames (`table2_all_frames`): 82.1, 69.2. Ours: not run yet.
+"""
+
+from configs.recipes import stmn, variants
+from jaxreid import config
+
+VARIANTS = stmn.VARIANTS
+
+
+def get_config(variant: str = 'table1_full') -> config.Experiment:
+    """Settings of a variant; see VARIANTS."""
+    layers = stmn.RECIPE, variants.dataset('lsvid'), stmn.DATASETS['lsvid']
+    return variants.experiment('stmn_lsvid', *layers, variants=VARIANTS, variant=variant)
