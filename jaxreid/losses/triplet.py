@@ -12,6 +12,7 @@ def batch_hard(
     *,
     margin: float | None,
     no_positive: float,
+    mine_by: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Each anchor against its farthest same identity and its nearest other identity.
 
@@ -24,14 +25,16 @@ def batch_hard(
       self_index: [A] int, the anchor's own column, which is no positive.
       margin: m of [m + d⁺ - d⁻]₊; None gives the soft form log(1 + exp(d⁺ - d⁻)).
       no_positive: d⁺ of an anchor that has no other sample of its identity: the distance of a point to itself.
+      mine_by: [A, N], other distances that say which samples are farthest and nearest; None: `distances` do.
 
     Returns:
       [A] loss per anchor, 0 where the anchor has no negative; [A] bool, True where it has one. The caller reduces.
     """
     same = anchor_labels[:, None] == labels[None, :]
     positive = same & (self_index[:, None] != jnp.arange(labels.shape[0])[None, :])
-    farthest = _pick(jnp.where(positive, distances, -jnp.inf).argmax(axis=1), distances)
-    nearest = _pick(jnp.where(same, jnp.inf, distances).argmin(axis=1), distances)
+    mined = distances if mine_by is None else mine_by
+    farthest = _pick(jnp.where(positive, mined, -jnp.inf).argmax(axis=1), distances)
+    nearest = _pick(jnp.where(same, jnp.inf, mined).argmin(axis=1), distances)
     has_negative = jnp.any(~same, axis=1)
     gap = jnp.where(jnp.any(positive, axis=1), farthest, no_positive) - nearest
     loss = jax.nn.softplus(gap) if margin is None else jax.nn.relu(margin + gap)
