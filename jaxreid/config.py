@@ -35,13 +35,14 @@ class Data:
     root: str = ''  # dataset folder; for synthetic the cache folder to render into ('' = the user's cache)
     preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale
     split: int = 0  # ilids, prid: which of the ten splits, 0-9
+    ilids_test_half: str = 'first'  # ilids: half of the split's persons to test on: first (most works) | second
     prid_persons: int = 178  # prid: 178 (the persons with enough frames, community splits) | 200 (seeded splits)
     part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)
     part_trial: int = 0  # validation: which random draw of 200 queries
-    dense_frames: int = 0  # training tracklets longer than this are cut into pieces of so many frames; 0 = not
+    dense_frames: int = 0  # long training tracklets are cut into pieces of so many frames, see dense_split; 0 = not
     dense_stride: int = 0  # distance between the pieces' first frames; 0 = dense_frames
     flow: str = 'off'  # off | tvl1 (computed from the frames when asked for) | zeros
-    flow_cache_mb: int = 512  # computed flow kept in memory, per store
+    flow_cache_mb: int = 512  # computed flow kept in memory, per split and process
     store: str = 'folder'  # folder: the dataset as downloaded
     num_ids: int = 625  # published number of training ids, used by --mode summary only
     height: int = 256  # pixels
@@ -162,7 +163,7 @@ class Stmn:
     alpha: float = 0.3  # margin of the spread loss, a probability
     spread_groups: int = 1  # spread is taken over this many equal slices of the global batch (released code: per GPU)
     query_layout: str = 'position'  # position | flat (released code: rows of 16 channels x 128 positions)
-    key_norm: str = 'item'  # spatial keys are normalised per item | channel (released code: across items)
+    key_norm: str = 'item'  # keys of both memories are normalised per item | channel (released code: across items)
     stem_relu: bool = True  # False: no ReLU after the stem's BN (released code)
 
 
@@ -287,6 +288,7 @@ class Experiment:
 CHOICES: dict[str, tuple[str | int, ...]] = {
     'system': SYSTEMS,
     'data.dataset': DATASETS,
+    'data.ilids_test_half': ('first', 'second'),
     'data.prid_persons': (178, 200),
     'data.part': ('official', 'validation'),
     'data.flow': ('off', 'tvl1', 'zeros'),
@@ -511,6 +513,7 @@ def _combination_problems(c: Experiment) -> list[str]:
             f'config.strf.stages needs one of the blocks i3d, p3da, p3db, p3dc to host the units, not '
             f"{c.backbone.block}; set backbone.block or strf.stages='()'"
         )
+    problems += _data_problems(c)
     problems += _system_problems(c)
     if c.strf.stages and c.strf.location == '1x3x3' and c.backbone.block == 'i3d':
         problems.append("config.strf.location = '1x3x3' needs a P3D block: I3D has no separate spatial convolution")
@@ -520,6 +523,14 @@ def _combination_problems(c: Experiment) -> list[str]:
             if planes % c.strf.reduction:
                 problems.append(
                     f'strf.reduction = {c.strf.reduction} does not divide the {planes} channels of stage {stage} '
+                    '(backbone.width * 2^(stage-1))'
+                )
+    if c.backbone.block in AP3D_BLOCKS:
+        for stage in c.backbone.stages:
+            planes = c.backbone.width * 2 ** (stage - 1)
+            if planes % c.ap3d.reduction:
+                problems.append(
+                    f'ap3d.reduction = {c.ap3d.reduction} does not divide the {planes} channels of stage {stage} '
                     '(backbone.width * 2^(stage-1))'
                 )
     for path, blocks, depth in (
@@ -535,6 +546,23 @@ def _combination_problems(c: Experiment) -> list[str]:
         )
     if c.loss.triplet != 'off' and c.sampler.num_ids < 2:
         problems.append('the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)')
+    return problems
+
+
+def _data_problems(c: Experiment) -> list[str]:
+    problems = []
+    if c.data.split and c.data.dataset not in ('ilids', 'prid'):
+        problems.append(f'config.data.split = {c.data.split} belongs to ilids and prid; {c.data.dataset} has one split')
+    if c.data.part_trial and (c.data.part != 'validation' or c.data.dataset == 'lsvid'):
+        problems.append(
+            f"config.data.part_trial = {c.data.part_trial} draws the queries of data.part='validation' (not of lsvid, "
+            'which has its own); set it to 0'
+        )
+    if c.data.dense_stride > c.data.dense_frames:
+        problems.append(
+            f'config.data.dense_stride = {c.data.dense_stride} is above data.dense_frames = {c.data.dense_frames}: '
+            'frames between the pieces would be lost'
+        )
     return problems
 
 

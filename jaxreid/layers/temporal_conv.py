@@ -42,6 +42,8 @@ def identity(key, shape, dtype=jnp.float32):
 class TemporalConv(nn.Module):
     """Bias-free 3x1x1 convolution C -> C of [B, T, H, W, C]; parameter `kernel` [3, C, C].
 
+    `neighbours`, two maps of the result's shape, take the place of the frames before and after (AP3D).
+
     Attributes:
       stride: spatial stride (P3D-B); time is never strided.
     """
@@ -51,33 +53,48 @@ class TemporalConv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, neighbours: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
         c = x.shape[-1]
         kernel = self.param('kernel', self.kernel_init, (TAPS, c, c), jnp.promote_types(self.dtype, jnp.float32))
         x = x[:, :, :: self.stride, :: self.stride].astype(self.dtype)
         # One product over the joined shifts: its gradient is twice as fast as that of three products.
-        rows = jnp.concatenate(shifted(x), axis=-1).reshape(-1, TAPS * c)
+        frames = shifted(x) if neighbours is None else (neighbours[0], x, neighbours[1])
+        rows = jnp.concatenate(frames, axis=-1).reshape(-1, TAPS * c)
         return (rows @ kernel.reshape(TAPS * c, c).astype(self.dtype)).reshape(x.shape)
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """Convolves [B, T, H, W, Ci] with [3, 3, 3, Ci, Co], time first: zeros outside, `stride` in space only."""
+    b, t, h, w, c = x.shape
+    # All three slices in one 2-D convolution with 3 Co outputs; the shifts move outputs, not inputs, so that only x is
+    # kept for the backward pass.
+    flat = jnp.moveaxis(kernel, 0, 3).reshape(3, 3, c, -1)
+    y = spatial_conv.convolve(x.reshape(b * t, h, w, c), flat, stride=stride)
+    y = y.reshape(b, t, *y.shape[1:3], TAPS, -1)
+    before, same, after = (shifted(y[..., k, :])[k] for k in range(TAPS))
+    return before + same + after
 
 
 class InflatedConv(nn.Module):
     """Bias-free 3x3x3 convolution C -> C of [B, T, H, W, C] (I3D); parameter `kernel` [3, 3, 3, C, C], time first.
 
-    Starts as its 2-D centre slice.
+    Starts as its 2-D centre slice. `neighbours`, two maps of the shape of x, take the place of the frames before
+    and after (AP3D).
     """
 
     stride: int = 1
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        b, t, h, w, c = x.shape
+    def __call__(self, x: jax.Array, neighbours: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+        c = x.shape[-1]
         init = centre_tap(spatial_conv.HE_FAN_OUT)
         kernel = self.param('kernel', init, (TAPS, 3, 3, c, c), jnp.promote_types(self.dtype, jnp.float32))
-        # All three slices in one 2-D convolution with 3C outputs; the shifts move outputs, not inputs, so that only x
-        # is kept for the backward pass.
-        flat = jnp.moveaxis(kernel, 0, 3).reshape(3, 3, c, TAPS * c).astype(self.dtype)
-        y = spatial_conv.convolve(x.reshape(b * t, h, w, c).astype(self.dtype), flat, stride=self.stride)
-        y = y.reshape(b, t, *y.shape[1:3], TAPS, c)
-        before, same, after = (shifted(y[..., k, :])[k] for k in range(TAPS))
-        return before + same + after
+        kernel = kernel.astype(self.dtype)
+        if neighbours is None:
+            return convolve(x.astype(self.dtype), kernel, stride=self.stride)
+        b, t, h, w, _ = x.shape
+        frames = jnp.concatenate([neighbours[0], x, neighbours[1]], axis=-1).reshape(b * t, h, w, TAPS * c)
+        joined = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, TAPS * c, c)
+        y = spatial_conv.convolve(frames.astype(self.dtype), joined, stride=self.stride)
+        return y.reshape(b, t, *y.shape[1:])

@@ -1,4 +1,4 @@
-"""C2D, I3D, P3D-A/B/C, each with or without STRF units or non-local blocks: one network (spec sections 1 and 2)."""
+"""C2D, I3D, P3D-A/B/C, AP3D, with or without STRF units or non-local blocks: one network (spec sections 1 and 2)."""
 
 import functools
 
@@ -23,6 +23,7 @@ class Baseline(nn.Module):
 
     backbone: config.Backbone
     strf: config.Strf
+    ap3d: config.Ap3d
     nonlocal_blocks: config.NonLocal
     head: config.Head
     num_ids: int
@@ -49,6 +50,7 @@ class Baseline(nn.Module):
                 stride=self.backbone.strides[stage - 1],
                 block=self.backbone.block if hosts or stage in self.backbone.stages else 'c2d',
                 strf=self.strf if hosts else None,
+                ap3d=self.ap3d,
                 nonlocal_after={2: self.nonlocal_blocks.stage2, 3: self.nonlocal_blocks.stage3}.get(stage, ()),
                 norm=norm,
                 remat=self.remat and train,

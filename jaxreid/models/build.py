@@ -45,7 +45,7 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
                 )
             return baseline.Baseline(
                 strf=e.strf,
-                **({'ap3d': e.ap3d} if 'ap3d' in baseline.Baseline.__dataclass_fields__ else {}),
+                ap3d=e.ap3d,
                 nonlocal_blocks=e.nonlocal_blocks,
                 **shared,
             )

@@ -4,14 +4,22 @@ modules, so that systems can share, copy or leave out stages.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import batch_norm, nonlocal_block, pooling, spatial_conv, strf_unit, temporal_conv
+from jaxreid.layers import (
+    appearance_preserving,
+    batch_norm,
+    nonlocal_block,
+    pooling,
+    spatial_conv,
+    strf_unit,
+    temporal_conv,
+)
 
 EXPANSION = 4  # output channels of a bottleneck per plane
 
@@ -19,16 +27,18 @@ Norm = functools.partial[batch_norm.BatchNorm]
 
 
 class Stem(nn.Module):
-    """7x7/2 convolution, BN, ReLU, 3x3/2 maximum: [B, T, H, W, C] -> [B, T, H/4, W/4, width]."""
+    """7x7/2 convolution, BN, ReLU unless `relu=False`, 3x3/2 maximum: [B, T, H, W, C] -> [B, T, H/4, W/4, width]."""
 
     width: int
     norm: Norm
     dtype: jnp.dtype = jnp.float32
+    relu: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = spatial_conv.SpatialConv(self.width, 7, 2, dtype=self.dtype, name='conv1')(x)
-        return pooling.stem_max(nn.relu(self.norm(name='bn1')(x)))
+        x = self.norm(name='bn1')(x)
+        return pooling.stem_max(nn.relu(x) if self.relu else x)
 
 
 class Bottleneck(nn.Module):
@@ -39,6 +49,9 @@ class Bottleneck(nn.Module):
       stride: spatial stride of the middle convolution and of the shortcut.
       block: what the middle convolution is, one of config.BLOCKS. All give the function of 'c2d' at init.
       strf: settings of the STRF unit in front of it, or None.
+      final_relu: rectify the sum with the shortcut.
+      attention: makes a module of `frame_attention` that weighs the branch in front of that sum; or None.
+      ap3d: settings of the module in the blocks ap3d_*, which need it.
     """
 
     planes: int
@@ -47,26 +60,38 @@ class Bottleneck(nn.Module):
     strf: config.Strf | None
     norm: Norm
     dtype: jnp.dtype = jnp.float32
+    final_relu: bool = True
+    attention: Callable[..., nn.Module] | None = None
+    ap3d: config.Ap3d | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and the unit's mask entropy, if any."""
+        """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and what is worth seeing, if anything.
+
+        That is the mask entropy of the unit, or the weights of the positions [B, T, H / stride, W / stride] where the
+        attention weighs positions.
+        """
         conv = functools.partial(spatial_conv.SpatialConv, dtype=self.dtype)
         width = EXPANSION * self.planes
         y = nn.relu(self.norm(name='bn1')(conv(self.planes, 1, name='conv1')(x)))
-        y, entropy = self._middle(y)
+        y, seen = self._middle(y)
         y = nn.relu(self.norm(name='bn2')(y))
         y = self.norm(name='bn3')(conv(width, 1, name='conv3')(y))
+        if self.attention is not None:
+            y, seen = self.attention(name='attention')(y)
         if self.stride != 1 or x.shape[-1] != width:
             x = self.norm(name='downsample_bn')(conv(width, 1, self.stride, name='downsample_conv')(x))
-        return nn.relu(x + y), entropy
+        return (nn.relu(x + y) if self.final_relu else x + y), seen
 
     def _middle(self, x):
-        if self.block == 'i3d':
+        if self.block in ('i3d', 'ap3d_i3d'):
             conv2 = temporal_conv.InflatedConv(self.stride, dtype=self.dtype, name='conv2')
         else:
             conv2 = spatial_conv.SpatialConv(self.planes, 3, self.stride, dtype=self.dtype, name='conv2')
         temporal = functools.partial(temporal_conv.TemporalConv, dtype=self.dtype, name='temporal')
+
+        def neighbours(f, stride=1):
+            return appearance_preserving.AppearancePreserving(self.ap3d, stride, dtype=self.dtype, name='apm')(f)
 
         def unit(f):
             return (f, None) if self.strf is None else strf_unit.StrfUnit(self.strf, dtype=self.dtype, name='strf')(f)
@@ -97,9 +122,21 @@ class Bottleneck(nn.Module):
                 f, entropy = unit(x)
                 y = conv2(f)
                 return y + temporal()(y), entropy
+        match self.block if self.strf is None else None:  # alignment and STRF units are alternatives
+            case 'ap3d_i3d':
+                return conv2(x, neighbours(x)), None
+            case 'ap3d_a':
+                y = conv2(x)
+                identity = temporal_conv.centre_tap(temporal_conv.identity)
+                return temporal(kernel_init=identity)(y, neighbours(y)), None
+            case 'ap3d_b':
+                return conv2(x) + temporal(self.stride)(x, neighbours(x, self.stride)), None
+            case 'ap3d_c':
+                y = conv2(x)
+                return y + temporal()(y, neighbours(y)), None
         raise ValueError(
             f'backbone.block = {self.block!r}, strf.location = {getattr(self.strf, "location", None)!r}; choose one of '
-            f'{config.BLOCKS} and 3x1x1 or 1x3x3.'
+            f'{config.BLOCKS} and 3x1x1 or 1x3x3; the blocks ap3d_* take no STRF unit.'
         )
 
 
@@ -112,6 +149,9 @@ class Stage(nn.Module):
       strf: settings of a unit in every replaced bottleneck, or None.
       nonlocal_after: bottlenecks that a non-local block follows.
       remat: keep only the bottlenecks' inputs for the backward pass.
+      final_relu: whether the last bottleneck ends with a ReLU.
+      attention: of every bottleneck, or None.
+      ap3d: of the blocks ap3d_*.
     """
 
     planes: int
@@ -123,28 +163,34 @@ class Stage(nn.Module):
     nonlocal_after: Sequence[int] = ()
     remat: bool = False
     dtype: jnp.dtype = jnp.float32
+    final_relu: bool = True
+    attention: Callable[..., nn.Module] | None = None
+    ap3d: config.Ap3d | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and mask entropies by bottleneck name."""
+        """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and by bottleneck name what each shows."""
         beyond = [i for i in self.nonlocal_after if i >= self.depth]
         if beyond:
             raise ValueError(f'non-local blocks after bottlenecks {beyond}, but {self.name} has {self.depth}.')
         bottleneck = nn.remat(Bottleneck) if self.remat else Bottleneck
-        entropies = {}
+        shown = {}
         for i in range(self.depth):
             replaced = i % 2 == 0 and self.block != 'c2d'
-            x, entropy = bottleneck(
+            x, seen = bottleneck(
                 planes=self.planes,
                 stride=self.stride if i == 0 else 1,
                 block=self.block if replaced else 'c2d',
                 strf=self.strf if replaced else None,
                 norm=self.norm,
                 dtype=self.dtype,
+                final_relu=self.final_relu or i + 1 < self.depth,
+                ap3d=self.ap3d,
+                attention=self.attention,
                 name=f'block{i}',
             )(x)
-            if entropy is not None:
-                entropies[f'block{i}'] = entropy
+            if seen is not None:
+                shown[f'block{i}'] = seen
             if i in self.nonlocal_after:
                 x = nonlocal_block.NonLocalBlock(self.norm, dtype=self.dtype, name=f'nonlocal{i}')(x)
-        return x, entropies
+        return x, shown
