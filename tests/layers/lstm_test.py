@@ -56,7 +56,8 @@ def test_parameters_are_pytorchs_and_start_within_one_over_the_root_of_the_width
     }
     values = np.concatenate([np.ravel(v) for v in params.values()])
     assert np.abs(values).max() <= H**-0.5
-    assert values.min() < -0.4 and values.max() > 0.4
+    assert values.min() < -0.4
+    assert values.max() > 0.4
 
 
 def test_a_state_knows_the_frames_before_it_only(case):

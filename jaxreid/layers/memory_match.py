@@ -1,0 +1,41 @@
+"""How likely a query reads each item of a memory (STMN, ICCV 2021, eqs. 1 and 4; spec section 3.2)."""
+
+import jax
+import jax.numpy as jnp
+
+SMALLEST_SQUARE = 1e-24  # squared lengths below this count as this: a length of 1e-12
+
+
+def match_probabilities(queries: jax.Array, keys: jax.Array, *, key_norm: str) -> jax.Array:
+    """Softmax over the items of the cosines between queries and keys.
+
+    The equations print inner products, the paper's text and the released code take cosines, as here.
+
+    Args:
+      queries: [..., D].
+      keys: [n, D].
+      key_norm: 'item' divides each key by its length. 'channel' (released code) divides each channel by its length
+        over the items, and the products are no cosines.
+
+    Returns:
+      [..., n], at least float32, sums to 1 over the items.
+
+    Raises:
+      ValueError: on another `key_norm`.
+    """
+    match key_norm:
+        case 'item':
+            keys = _unit_length(keys, axis=1)
+        case 'channel':
+            keys = _unit_length(keys, axis=0)
+        case unknown:
+            raise ValueError(f"stmn.key_norm = {unknown!r}; choose 'item' or 'channel'.")
+    similarity = jnp.einsum('...d,nd->...n', _unit_length(queries, axis=-1), keys, precision='highest')
+    return jax.nn.softmax(similarity, axis=-1)
+
+
+def _unit_length(x, *, axis):
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    squared = (x * x).sum(axis, keepdims=True)
+    # A comparison of the inputs: see `pooling` on the gradient of jnp.maximum.
+    return x * jax.lax.rsqrt(jnp.where(squared > SMALLEST_SQUARE, squared, SMALLEST_SQUARE))

@@ -1,0 +1,71 @@
+"""Memory spread loss: every item of a memory is to be much more likely for some queries than for others."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def memory_spread(
+    match: jax.Array, *, alpha: float, reduce: str, groups: int = 1, axis_name: str | None = None
+) -> jax.Array:
+    """Sum or mean over the items n of [min(a_n) - max(a_n) + alpha]+ (STMN, ICCV 2021, eq. 9).
+
+    a_n are the probabilities of item n for all queries of the global batch, or of each of `groups` equal slices of it,
+    in order, whose losses are averaged; the released code took the slices that its devices held.
+
+    Under shard_map every device passes its clips, equally many on each, in the order of the mesh axis; the result is
+    already that of the global batch: differentiate it as it is.
+
+    Args:
+      match: [B, ..., M] float, probabilities over the items; the first axis counts clips.
+      alpha: margin, a probability.
+      reduce: over the items: 'sum' (paper) or 'mean' (released code).
+      groups: slices of the global batch. A multiple or a divisor of the number of devices.
+      axis_name: mesh axis over which the batch is split; None: `match` holds the whole batch.
+
+    Returns:
+      Scalar, at least float32, equal on all devices.
+
+    Raises:
+      ValueError: `match` has no item axis, `reduce` is another word, or `groups` do not fit the clips or the devices.
+    """
+    if match.ndim < 2:
+        raise ValueError(f'match has shape {match.shape}, expected [B, ..., M]: clips first, items last.')
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    slices = max(1, groups // devices)  # of this device; a group may also span several devices
+    if groups < 1 or (groups % devices and devices % groups) or match.shape[0] % slices:
+        raise ValueError(
+            f'{match.shape[0] * devices} clips on {devices} devices do not split into stmn.spread_groups = {groups} '
+            'equal groups of whole clips; choose a divisor of the clips that divides the devices or is a multiple of '
+            'their number.'
+        )
+    items = match.shape[-1]
+    rows = match.astype(jnp.promote_types(match.dtype, jnp.float32)).reshape(slices, -1, items)
+    smallest, largest = _smallest(rows), _largest(rows)  # [slices, M]
+    if axis_name is not None:
+        smallest = _smallest(_of_all_devices(smallest, axis_name).reshape(groups, -1, items))
+        largest = _largest(_of_all_devices(largest, axis_name).reshape(groups, -1, items))
+    gap = smallest - largest + alpha  # [groups, M]
+    per_item = jnp.where(gap > 0, gap, 0).mean(0)
+    match reduce:
+        case 'sum':
+            return per_item.sum()
+        case 'mean':
+            return per_item.mean()
+    raise ValueError(f"stmn.spread = {reduce!r}; choose 'sum' or 'mean'.")
+
+
+def _of_all_devices(local: jax.Array, axis_name: str) -> jax.Array:
+    # A sum of mostly zeros, not an all_gather: shard_map knows that its result is the same everywhere.
+    devices, index = lax.axis_size(axis_name), lax.axis_index(axis_name)
+    everyone = jnp.zeros((devices, *local.shape), local.dtype)
+    return lax.psum(lax.dynamic_update_slice_in_dim(everyone, local[None], index, 0), axis_name)
+
+
+# Not jnp.min and jnp.max: see `triplet` on their gradient.
+def _smallest(rows: jax.Array) -> jax.Array:  # [G, R, M] -> [G, M]
+    return jnp.take_along_axis(rows, rows.argmin(1, keepdims=True), 1)[:, 0]
+
+
+def _largest(rows: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(rows, rows.argmax(1, keepdims=True), 1)[:, 0]
