@@ -1,11 +1,11 @@
 """Spatial-temporal attention without parameters over horizontal stripes of a clip's frames (STA, AAAI 2019; spec 4).
 
-    paper        here
-    f_n          features of frame n, after ReLU
-    N, K         T frames, `stripes`
-    g_n          `attention_map`, one weight per position (eq. 1)
-    S(n, k)      `stripe_scores`, one weight per frame and stripe (eqs. 2-4)
-    F1, F2       `strongest`, `weighted` (Algorithm 1)
+paper        here
+f_n          features of frame n, after ReLU
+N, K         T frames, `stripes`
+g_n          `attention_map`, one weight per position (eq. 1)
+S(n, k)      `stripe_scores`, one weight per frame and stripe (eqs. 2-4)
+F1, F2       `strongest`, `weighted` (Algorithm 1)
 """
 
 import jax

@@ -63,9 +63,7 @@ class Sta(nn.Module):
         feature = self._embed(rows.reshape(-1, rows.shape[-1]), norm)
         embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head')(feature)
         if self.sta.mode != 'image':
-            return output.ModelOutput(
-                embedding=embedding, embedding_before_neck=feature, logits=logits, extras=extras
-            )
+            return output.ModelOutput(embedding=embedding, embedding_before_neck=feature, logits=logits, extras=extras)
 
         def mean(frames):  # [B * T, C] -> [B, C]
             return frames.reshape(*x.shape[:2], -1).mean(1)
