@@ -1,6 +1,6 @@
 """What travels from the input pipelines to the jitted steps."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -11,6 +11,7 @@ class TrainBatch(TypedDict):
     clips: np.ndarray  # [B, T, H, W, 3] uint8, RGB
     labels: np.ndarray  # [B] int32, 0 ... num_ids - 1
     index: np.ndarray  # [B] int32, the clip's position in the global batch (keys its augmentation)
+    flow: NotRequired[np.ndarray]  # [B, T, H, W, 2] float16, (u, v) in pixels; where data.flow is not 'off'
 
 
 class EvalBatch(TypedDict):
@@ -19,3 +20,5 @@ class EvalBatch(TypedDict):
     clips: np.ndarray  # [B, T, H, W, 3] uint8, RGB
     tracklet: np.ndarray  # [B] int32, row in the list of tracklets; 0 where not valid
     valid: np.ndarray  # [B] bool
+    flow: NotRequired[np.ndarray]  # [B, T, H, W, 2] float16, (u, v) in pixels; where data.flow is not 'off'
+    lengths: NotRequired[np.ndarray]  # [B] int32, clips 'whole': frames from here on repeat the last and do not count

@@ -4,6 +4,8 @@ Every clip draws from its own key, made from the step's key and the clip's posit
 augment alike. All numbers a clip may need are drawn at once, so that switching one change on leaves the others' draws.
 """
 
+from typing import overload
+
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +13,7 @@ from jaxreid import config
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, RGB, in units of full scale
 STD = (0.229, 0.224, 0.225)
+FLOW_LIMIT_PX = 20  # flow is clipped to this many pixels either way, and given to the network in units of it
 
 # Rectangles tried per erasing. All are drawn, the first that fits is used: a loop that stops early has no fixed shape.
 # At the default ranges a rectangle misses a 2:1 frame with probability 0.05.
@@ -27,16 +30,49 @@ def normalise(clips: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     return ((clips.astype(compute) / 255 - mean) / std).astype(dtype)
 
 
+def normalise_flow(flow: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Clips flow [..., 2] in pixels to +-20 and scales it to +-1; computed in at least float32, returned as `dtype`."""
+    compute = jnp.promote_types(dtype, jnp.float32)
+    return (jnp.clip(flow.astype(compute), -FLOW_LIMIT_PX, FLOW_LIMIT_PX) / FLOW_LIMIT_PX).astype(dtype)
+
+
+def mirror(clips: jax.Array) -> jax.Array:
+    """Flips frames [..., H, W, C] from left to right."""
+    return clips[..., ::-1, :]
+
+
+def mirror_flow(flow: jax.Array) -> jax.Array:
+    """Flow [..., H, W, 2] of the mirrored frames: the map is flipped and what went right goes left, u becomes -u."""
+    return mirror(flow) * jnp.asarray((-1, 1), flow.dtype).reshape((1,) * (flow.ndim - 1) + (2,))
+
+
+@overload
 def augment(
     clips: jax.Array, key: jax.Array, index: jax.Array, cfg: config.Augment, dtype: jax.typing.DTypeLike
-) -> jax.Array:
-    """Flips, normalises, translates and erases clips at random, in this order.
+) -> jax.Array: ...
 
-    Flip: one draw per clip. Translation: the normalised clip is padded by `translate_px` zeros on each side (the mean
-    colour, not black) and a crop of the original size is taken, one draw per clip. Random erasing (Zhong et al., AAAI
-    2020): one rectangle per frame, or per clip; its share of the area and its height/width are uniform in the
-    configured ranges, it must be smaller than the frame both ways, and its pixels become 0, again the mean colour. Of
-    10 rectangles drawn the first that fits is used; where none does, nothing is erased.
+
+@overload
+def augment(
+    clips: jax.Array,
+    key: jax.Array,
+    index: jax.Array,
+    cfg: config.Augment,
+    dtype: jax.typing.DTypeLike,
+    *,
+    flow: jax.Array,
+) -> tuple[jax.Array, jax.Array]: ...
+
+
+def augment(clips, key, index, cfg, dtype, *, flow=None):
+    """Flips, normalises, translates and erases clips at random, in this order; flow moves with its frames.
+
+    Flip: one draw per clip; flow is mirrored and its u negated. Translation: the normalised clip is padded by
+    `translate_px` zeros on each side (the mean colour, not black; no motion) and a crop of the original size is taken,
+    one draw per clip. Random erasing (Zhong et al., AAAI 2020): one rectangle per frame, or per clip; its share of the
+    area and its height/width are uniform in the configured ranges, it must be smaller than the frame both ways, and its
+    pixels become 0, again the mean colour. Of 10 rectangles drawn the first that fits is used; where none does, nothing
+    is erased. Flow is not erased: erasing stands for what hides a person's looks, and STAR's recipe has none.
 
     Args:
       clips: [B, T, H, W, 3] uint8, RGB.
@@ -44,26 +80,33 @@ def augment(
       index: [B] integers, each clip's position in the global batch.
       cfg: what to do how often; static.
       dtype: of the result.
+      flow: [B, T, H, W, 2] float16 in pixels, or None.
 
     Returns:
-      [B, T, H, W, 3] of `dtype`, normalised.
+      [B, T, H, W, 3] of `dtype`, normalised; where there is flow a pair of it and the flow, [B, T, H, W, 2] of `dtype`,
+      clipped and scaled by `normalise_flow`.
     """
 
     t, h, w = clips.shape[1:4]
 
-    def one_clip(clip: jax.Array, position: jax.Array) -> jax.Array:
+    def one_clip(clip: jax.Array, position: jax.Array, flow: jax.Array | None):
         # float32 by name: the draws must not change with the compute dtype or with 64-bit mode.
         draws = jax.random.uniform(jax.random.fold_in(key, position), (3 + t * _RECTANGLE_DRAWS,), jnp.float32)
-        clip = jnp.where(draws[0] < cfg.flip, clip[:, :, ::-1, :], clip)
-        x = normalise(clip, dtype)  # [T, H, W, 3]
+        flip = draws[0] < cfg.flip
+        x = normalise(jnp.where(flip, mirror(clip), clip), dtype)  # [T, H, W, 3]
         if cfg.translate_px > 0:
             x = _translate(x, draws[1:3], pad_px=cfg.translate_px)
         if cfg.erase > 0:
             erased = _erased(draws[3:].reshape(t, _RECTANGLE_DRAWS), h, w, cfg)  # [T, H, W]
             x = jnp.where(erased[..., None], jnp.zeros_like(x), x)
-        return x
+        if flow is None:
+            return x
+        motion = normalise_flow(jnp.where(flip, mirror_flow(flow), flow), dtype)  # [T, H, W, 2]
+        if cfg.translate_px > 0:
+            motion = _translate(motion, draws[1:3], pad_px=cfg.translate_px)
+        return x, motion
 
-    return jax.vmap(one_clip)(clips, index)
+    return jax.vmap(one_clip)(clips, index, flow)
 
 
 def _translate(x: jax.Array, draws: jax.Array, *, pad_px: int) -> jax.Array:

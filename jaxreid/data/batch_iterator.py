@@ -37,6 +37,8 @@ class Store(Protocol):
 
     def read(self, tracklet: int, frames: Any) -> Any: ...
 
+    def read_flow(self, tracklet: int, frames: Any) -> Any: ...  # asked for where data.flow is not 'off' only
+
 
 class BatchIterator(Generic[Batch]):
     """Iterator over `load(plan[0]), load(plan[1]), ...` in this order, whatever the number of threads and processes.

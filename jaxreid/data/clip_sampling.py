@@ -36,22 +36,47 @@ def train_clip(num_frames: int, rng: np.random.Generator, *, kind: str, frames: 
             raise ValueError(f"sampler.clip is '{kind}'; see config.TRAIN_CLIPS for what it may be.")
 
 
-def test_clips(num_frames: int, *, kind: str, frames: int) -> np.ndarray:
-    """[n_clips, T] int64 positions by the name in `config.TEST_CLIPS`; one clip but for 'all_frames'."""
+def test_clips(num_frames: int, *, kind: str, frames: int, seed: int, row: int) -> np.ndarray:
+    """The clips that stand for a tracklet, by the name in `config.TEST_CLIPS`.
+
+    Args:
+      num_frames: F.
+      kind: one of config.TEST_CLIPS.
+      frames: T.
+      seed, row: read by 'random' only: the draw is a function of the two, row being the tracklet's among all.
+
+    Returns:
+      [n_clips, T] int64 positions 0 ... F - 1; one clip but for 'all_frames' and 'interleaved'. The one clip of 'whole'
+      has T * 2^k positions, see `whole`.
+    """
     match kind:
         case 'all_frames':
             return all_frames(num_frames, frames=frames)
+        case 'interleaved':
+            return interleaved(num_frames, frames=frames)
         case 'rrs':
             return rrs_first(num_frames, frames=frames)[None]
         case 'begin_crop':
             return begin_crop(num_frames, frames=frames)[None]
+        case 'random':
+            return random(num_frames, np.random.default_rng((seed, row)), frames=frames)[None]
+        case 'even':
+            return even(num_frames, frames=frames)[None]
+        case 'whole':
+            return whole(num_frames, frames=frames)[None]
         case _:
             raise ValueError(f"test clips are '{kind}'; see config.TEST_CLIPS for what they may be.")
 
 
 def num_test_clips(num_frames: int, *, kind: str, frames: int) -> int:
     """How many rows `test_clips` has."""
-    return -(-num_frames // frames) if kind == 'all_frames' else 1
+    match kind:
+        case 'all_frames':
+            return -(-num_frames // frames)
+        case 'interleaved':
+            return max(1, num_frames // frames)
+        case _:
+            return 1
 
 
 def stride_crop(num_frames: int, rng: np.random.Generator, *, frames: int, stride_frames: int) -> np.ndarray:
@@ -110,3 +135,30 @@ def all_frames(num_frames: int, *, frames: int) -> np.ndarray:
     in_last = num_frames - position[-1, 0]  # frames the last clip has of its own
     position[-1] = position[-1, 0] + np.arange(frames) % in_last
     return position
+
+
+def interleaved(num_frames: int, *, frames: int) -> np.ndarray:
+    """Clip i holds every n-th frame from frame i on, n = F // T, so that each spans the tracklet; [n, T].
+
+    The last F - n * T frames are in no clip. F < T gives one clip, padded by the last frame. (STMN's test. Its released
+    code pads by the second to last entry of the growing list, so that the last two frames take turns: 3 frames become
+    0, 1, 2, 1, 2, 1.)
+    """
+    clips = max(1, num_frames // frames)
+    return np.minimum(np.arange(clips)[:, None] + clips * np.arange(frames)[None], num_frames - 1)
+
+
+def even(num_frames: int, *, frames: int) -> np.ndarray:
+    """The frames in the middle of T equal parts of the tracklet; distinct where F >= T; [T]."""
+    return (2 * np.arange(frames) + 1) * num_frames // (2 * frames)
+
+
+def whole(num_frames: int, *, frames: int) -> np.ndarray:
+    """All frames in order, padded by the last one to T * 2^k, the smallest that holds them; [T * 2^k].
+
+    Few lengths, so that few programs are compiled, at no more than twice the frames (or T).
+    """
+    length = frames
+    while length < num_frames:
+        length *= 2
+    return np.minimum(np.arange(length), num_frames - 1)

@@ -1,12 +1,13 @@
-"""The dataset as downloaded: frames are read from their image files when asked for."""
+"""The dataset as downloaded: frames are read from their image files, flow is computed from them, when asked for."""
 
+import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxreid.data import frame_decode
+from jaxreid.data import flow_cache, frame_decode, optical_flow
 from jaxreid.data import tracklet as tracklet_lib
 
 
@@ -22,6 +23,8 @@ class FolderStore:
         width: int,
         resize: str,
         on_corrupt: str,
+        flow: str = 'off',
+        cache: flow_cache.FlowCache | None = None,
     ):
         """Opens nothing.
 
@@ -32,7 +35,11 @@ class FolderStore:
           resize: 'bicubic' or 'bilinear', see `frame_decode.decode`.
           on_corrupt: 'error', or 'skip_frame': the nearest readable frame of the tracklet takes the place of one that
             cannot be read, and `skipped` counts it.
+          flow: 'off', 'tvl1' or 'zeros': what `read_flow` gives.
+          cache: keeps computed flow; may be shared by stores of the same root and policy. None keeps nothing.
         """
+        if flow not in ('off', 'tvl1', 'zeros'):
+            raise ValueError(f"flow is '{flow}'; expected 'off', 'tvl1' or 'zeros'.")
         if on_corrupt not in ('error', 'skip_frame'):
             raise ValueError(f"on_corrupt is '{on_corrupt}'; expected 'error' or 'skip_frame'.")
         self._root = os.fspath(root)
@@ -40,6 +47,8 @@ class FolderStore:
         self.frame_shape = (height, width, 3)
         self._resize = resize
         self._on_corrupt = on_corrupt
+        self._flow = flow
+        self._cache = flow_cache.FlowCache(0) if cache is None else cache
         self.skipped = 0  # frames replaced so far, by this object in this process
         self._lock = threading.Lock()
         frame_decode.one_thread_each()
@@ -71,10 +80,73 @@ class FolderStore:
                 images[frame] = self._read_one(tracklet, frame)
         return np.stack([images[frame] for frame in frames.tolist()])
 
+    def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
+        """Reads or computes the optical flow from frames of one tracklet to those that follow them in the tracklet.
+
+        It is the flow between the images that `read` would give, computed in their own size and resized with them. The
+        last frame repeats the flow of the one before (unless `Tracklet.next_frame` says what follows); a lone frame has
+        none, zeros.
+
+        Args:
+          tracklet: row in the list of tracklets.
+          frames: [T] integers, positions in the tracklet in any order, repeated or not.
+
+        Returns:
+          [T, H, W, 2] float16, (u, v) in pixels of the resized frame, to the right and downwards.
+
+        Raises:
+          ValueError: as `read`, for the frame or the one that follows; or the store was opened without flow.
+        """
+        match self._flow:
+            case 'tvl1':
+                flows = {frame: self._flow_from(tracklet, frame) for frame in set(frames.tolist())}
+                return np.stack([flows[frame] for frame in frames.tolist()])
+            case 'zeros':
+                return self._no_flow((len(frames),))
+            case _:
+                raise ValueError('This store gives no optical flow; set data.flow to tvl1 or zeros.')
+
+    def _no_flow(self, leading: tuple[int, ...] = ()) -> np.ndarray:
+        return np.zeros((*leading, *self.frame_shape[:2], 2), np.float16)
+
+    def _flow_from(self, row: int, frame: int) -> np.ndarray:
+        tracklet = self._tracklets[row]
+        paths = tracklet.frames
+        if tracklet.next_frame:
+            paths = (*paths, tracklet.next_frame)
+        if len(paths) == 1:
+            return self._no_flow()
+        first = min(frame, len(paths) - 2)
+        height, width, _ = self.frame_shape
+
+        def compute() -> np.ndarray:
+            images = []
+            for position in (first, first + 1):
+                # What takes a corrupt frame's place is what `read` finds, which knows nothing of `next_frame`.
+                known = tracklet.frames if position < len(tracklet.frames) else paths
+                images.append(self._readable(tracklet.name, known, position, frame_decode.decode_as_stored)[0])
+            flow = optical_flow.resize(optical_flow.tv_l1(*images), height=height, width=width)
+            return flow.astype(np.float16)
+
+        return self._cache.get((tracklet, first, height, width), compute)
+
     def _read_one(self, tracklet: int, frame: int) -> np.ndarray:
-        paths = self._tracklets[tracklet].frames
+        height, width, _ = self.frame_shape
+        decode = functools.partial(frame_decode.decode, height=height, width=width, resize=self._resize)
+        image, replaced = self._readable(
+            self._tracklets[tracklet].name, self._tracklets[tracklet].frames, frame, decode
+        )
+        if replaced:
+            with self._lock:
+                self.skipped += 1
+        return image
+
+    def _readable(
+        self, name: str, paths: Sequence[str], frame: int, decode: Callable[[bytes], np.ndarray]
+    ) -> tuple[np.ndarray, bool]:
+        """The decoded frame, or its nearest readable neighbour; and whether it is the neighbour."""
         try:
-            return self._decode(paths[frame])
+            return decode(self._bytes(paths[frame])), False
         except (OSError, ValueError) as error:
             problem = f'{os.path.join(self._root, paths[frame])}: {error}'
             if self._on_corrupt == 'error':
@@ -87,18 +159,11 @@ class FolderStore:
             if other == frame:
                 continue
             try:
-                image = self._decode(paths[other])
+                return decode(self._bytes(paths[other])), True
             except (OSError, ValueError):
                 continue
-            with self._lock:
-                self.skipped += 1
-            return image
-        raise ValueError(
-            f'No frame of tracklet {self._tracklets[tracklet].name} ({len(paths)} frames) can be read, first {problem}.'
-        )
+        raise ValueError(f'No frame of tracklet {name} ({len(paths)} frames) can be read, first {problem}.')
 
-    def _decode(self, path: str) -> np.ndarray:
+    def _bytes(self, path: str) -> bytes:
         with open(os.path.join(self._root, path), 'rb') as file:
-            data = file.read()
-        height, width, _ = self.frame_shape
-        return frame_decode.decode(data, height=height, width=width, resize=self._resize)
+            return file.read()

@@ -20,12 +20,37 @@ def decode(data: bytes, *, height: int, width: int, resize: str) -> np.ndarray:
     """Decodes and resizes an image.
 
     Args:
-      data: content of a JPEG or PNG file or of anything else that OpenCV or Pillow reads.
+      data: see `decode_as_stored`.
       height, width: of the result, in pixels.
       resize: 'bicubic' or 'bilinear', Pillow's antialiased filters; an image that fits is left as it is.
 
     Returns:
       [height, width, 3] uint8, RGB.
+
+    Raises:
+      ValueError: the image cannot be decoded or is cut off.
+    """
+    image = decode_as_stored(data)
+    if image.shape[:2] == (height, width):
+        return image
+    match resize:
+        case 'bicubic':
+            resample = Image.Resampling.BICUBIC
+        case 'bilinear':
+            resample = Image.Resampling.BILINEAR
+        case _:
+            raise ValueError(f"data.resize is '{resize}'; expected 'bicubic' or 'bilinear'")
+    return np.asarray(Image.fromarray(image).resize((width, height), resample))
+
+
+def decode_as_stored(data: bytes) -> np.ndarray:
+    """Decodes an image in its own size.
+
+    Args:
+      data: content of a JPEG or PNG file or of anything else that OpenCV or Pillow reads.
+
+    Returns:
+      [H, W, 3] uint8, RGB.
 
     Raises:
       ValueError: the image cannot be decoded or is cut off.
@@ -38,18 +63,7 @@ def decode(data: bytes, *, height: int, width: int, resize: str) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:  # for example, a header that promises an absurd size
         image = None
-    if image is None:
-        image = _decode_with_pillow(data)
-    if image.shape[:2] == (height, width):
-        return image
-    match resize:
-        case 'bicubic':
-            resample = Image.Resampling.BICUBIC
-        case 'bilinear':
-            resample = Image.Resampling.BILINEAR
-        case _:
-            raise ValueError(f"data.resize is '{resize}'; expected 'bicubic' or 'bilinear'")
-    return np.asarray(Image.fromarray(image).resize((width, height), resample))
+    return _decode_with_pillow(data) if image is None else image
 
 
 def _is_cut_off_jpeg(data: bytes) -> bool:

@@ -17,6 +17,7 @@ class Tracklet:
     pid: int  # the dataset's person id; see JUNK_ID and DISTRACTOR_ID
     camera: int  # the dataset's camera number
     frames: tuple[str, ...]  # image files relative to the dataset's root, '/' between folders
+    next_frame: str = ''  # a piece of a longer tracklet: the file that follows there; optical flow looks at it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

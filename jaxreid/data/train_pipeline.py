@@ -53,7 +53,7 @@ def batches(
       tracklets: the training split.
       store: answers rows of `tracklets`.
       labels: person id -> label, see `tracklet.label_map`.
-      experiment: sampler, seed, threads, processes and prefetch are read.
+      experiment: sampler, seed, flow, threads, processes and prefetch are read.
       start_step: global step of the first batch.
       process_index, process_count: this host and the number of hosts; each gets its contiguous slice of every batch.
 
@@ -83,7 +83,7 @@ def batches(
     row_labels = np.asarray([labels[tracklet.pid] for tracklet in tracklets], np.int32)
     return batch_iterator.BatchIterator(
         plan,
-        functools.partial(_load, store, row_labels),
+        functools.partial(_load, store, row_labels, experiment.data.flow != 'off'),
         store,
         threads=experiment.data.threads,
         processes=experiment.data.processes,
@@ -124,6 +124,13 @@ class _Plan:
         return _Item(tracklets=tracklets, frames=np.stack(frames), index=np.asarray(self.slots, np.int32))
 
 
-def _load(store: batch_iterator.Store, labels: np.ndarray, item: _Item) -> batch_lib.TrainBatch:
-    clips = [store.read(int(row), frames) for row, frames in zip(item['tracklets'], item['frames'], strict=True)]
-    return batch_lib.TrainBatch(clips=np.stack(clips), labels=labels[item['tracklets']], index=item['index'])
+def _load(store: batch_iterator.Store, labels: np.ndarray, with_flow: bool, item: _Item) -> batch_lib.TrainBatch:
+    wanted = [(int(row), frames) for row, frames in zip(item['tracklets'], item['frames'], strict=True)]
+    batch = batch_lib.TrainBatch(
+        clips=np.stack([store.read(row, frames) for row, frames in wanted]),
+        labels=labels[item['tracklets']],
+        index=item['index'],
+    )
+    if with_flow:
+        batch['flow'] = np.stack([store.read_flow(row, frames) for row, frames in wanted])
+    return batch

@@ -215,3 +215,89 @@ def test_eight_devices_augment_as_one(scope):
 def test_unknown_scope_is_refused():
     with pytest.raises(ValueError, match="erase_scope is 'batch'"):
         _augment(_clips(1), config.Augment(erase_scope='batch'))
+
+
+def _flow(b, *, t=3, h=16, w=8, seed=1):
+    return np.random.default_rng(seed).uniform(-30, 30, (b, t, h, w, 2)).astype(np.float16)
+
+
+def _augment_both(clips, flow, cfg, *, dtype=jnp.float32):
+    run = jax.jit(functools.partial(augment.augment, cfg=cfg, dtype=dtype))
+    out = run(clips, jax.random.key(0), np.arange(len(clips), dtype=np.int32), flow=flow)
+    return tuple(np.asarray(x) for x in out)
+
+
+def test_flow_is_clipped_at_20_pixels_and_scaled_to_1():
+    flow = np.asarray([[0, -0.0], [10, -5], [20, -20], [21, -400]], np.float16)
+    expected = [[0, 0], [0.5, -0.25], [1, -1], [1, -1]]
+    out = augment.normalise_flow(jnp.asarray(flow), jnp.float32)
+    assert out.dtype == jnp.float32
+    np.testing.assert_array_equal(out, expected)
+    assert augment.normalise_flow(jnp.asarray(flow), jnp.bfloat16).dtype == jnp.bfloat16
+
+
+def test_mirrored_twice_clips_and_flow_are_themselves():
+    clips, flow = _clips(2), _flow(2)
+    np.testing.assert_array_equal(augment.mirror(augment.mirror(jnp.asarray(clips))), clips)
+    once = np.asarray(augment.mirror_flow(jnp.asarray(flow)))
+    np.testing.assert_array_equal(augment.mirror_flow(jnp.asarray(once)), flow)
+    assert (once != flow).any()
+
+
+def test_mirrored_flow_is_the_flow_of_the_mirrored_frames():
+    # A bright dot moves from (row 3, column 2) by u = 4, v = 1. In the mirror it starts at column 7 - 2, u = -4.
+    flow = np.zeros((8, 8, 2), np.float32)
+    flow[3, 2] = (4, 1)
+    expected = np.zeros((8, 8, 2), np.float32)
+    expected[3, 5] = (-4, 1)
+    np.testing.assert_array_equal(augment.mirror_flow(jnp.asarray(flow)), expected)
+
+
+def test_flow_is_flipped_by_the_draw_of_its_frames():
+    clips, flow = _clips(64), _flow(64)
+    x, motion = _augment_both(clips, flow, config.Augment(flip=0.5, erase=0.0))
+    plain = np.clip(flow.astype(np.float64), -20, 20) / 20
+    mirrored = plain[:, :, :, ::-1] * np.asarray([-1, 1])
+    flipped = np.isclose(x, augmentation.normalised(clips[:, :, :, ::-1]), atol=1e-5).all((1, 2, 3, 4))
+    assert 10 < flipped.sum() < 54
+    for ours, kept, turned, was_flipped in zip(motion, plain, mirrored, flipped, strict=True):
+        np.testing.assert_allclose(ours, turned if was_flipped else kept, atol=1e-6)
+
+
+def test_flow_is_translated_with_its_frames_and_zero_comes_in():
+    clips, flow = _clips(24), _flow(24)
+    x, motion = _augment_both(clips, flow, config.Augment(flip=0.0, erase=0.0, translate_px=2))
+    plain, scaled = augmentation.normalised(clips), np.clip(flow.astype(np.float64), -20, 20) / 20
+    moves = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
+    found = set()
+    for ours, theirs, before, flow_before in zip(x, motion, plain, scaled, strict=True):
+        (move,) = [m for m in moves if np.allclose(ours[0], augmentation.shifted(before[0], *m), atol=1e-5)]
+        for after, frame in zip(theirs, flow_before, strict=True):
+            np.testing.assert_allclose(after, augmentation.shifted(frame, *move), atol=1e-6)
+        found.add(move)
+    assert len(found) > 8
+
+
+def test_frames_are_augmented_alike_with_and_without_flow_and_flow_is_not_erased():
+    cfg = config.Augment(flip=0.5, erase=1.0)
+    clips, flow = _clips(16), np.full((16, 3, 16, 8, 2), 10, np.float16)
+    x, motion = _augment_both(clips, flow, cfg)
+    _assert_same(x, _augment(clips, cfg))
+    np.testing.assert_array_equal(np.abs(motion), 0.5)
+
+
+def test_eight_devices_augment_flow_as_one():
+    cfg = config.Augment(translate_px=2)
+    clips, flow = _clips(16), _flow(16)
+    mesh = jax.make_mesh((8,), ('batch',), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec('batch')
+    sharded = jax.jit(
+        jax.shard_map(
+            lambda x, key, index, flow: augment.augment(x, key, index, cfg, jnp.float32, flow=flow),
+            mesh=mesh,
+            in_specs=(spec, jax.sharding.PartitionSpec(), spec, spec),
+            out_specs=spec,
+        )
+    )(clips, jax.random.key(0), np.arange(16, dtype=np.int32), flow)
+    for ours, theirs in zip(sharded, _augment_both(clips, flow, cfg), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)

@@ -5,6 +5,7 @@ from jaxreid import config
 from jaxreid.data import clip_sampling
 from tests.oracles import sampling
 
+TEST = dict(seed=0, row=0)
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 12]
 
 
@@ -40,7 +41,7 @@ def test_random_draws_exactly_the_clips_of_the_rule(num_frames, frames):
 def test_rrs_draws_exactly_the_clips_of_the_rule(num_frames, frames):
     seen = _seen(num_frames, kind='rrs', frames=frames, stride_frames=1)
     assert seen == sampling.rrs_clips(num_frames, frames)
-    first = clip_sampling.test_clips(num_frames, kind='rrs', frames=frames)
+    first = clip_sampling.test_clips(num_frames, kind='rrs', frames=frames, **TEST)
     assert first.tolist() == [sampling.rrs_test(num_frames, frames)]
 
 
@@ -62,7 +63,7 @@ def test_consecutive_draws_exactly_the_clips_of_the_rule(num_frames, frames):
 @pytest.mark.parametrize('num_frames', [*LENGTHS, 6, 13, 24, 25, 26, 41, 60])
 def test_begin_crop_takes_the_widest_stride_that_fits(num_frames, frames):
     expected = sampling.begin_crop(num_frames, frames)
-    assert clip_sampling.test_clips(num_frames, kind='begin_crop', frames=frames).tolist() == [expected]
+    assert clip_sampling.test_clips(num_frames, kind='begin_crop', frames=frames, **TEST).tolist() == [expected]
     assert _seen(num_frames, draws=2, kind='begin_crop', frames=frames, stride_frames=1) == {tuple(expected)}
 
 
@@ -74,15 +75,47 @@ def test_begin_crop_changes_its_stride_at_the_published_lengths():
 @pytest.mark.parametrize('frames', [1, 2, 4, 6])
 @pytest.mark.parametrize('num_frames', [*LENGTHS, 60])
 def test_all_frames_holds_every_frame_once_and_loops_the_last_clip(num_frames, frames):
-    clips = clip_sampling.test_clips(num_frames, kind='all_frames', frames=frames)
+    clips = clip_sampling.test_clips(num_frames, kind='all_frames', frames=frames, **TEST)
     assert clips.tolist() == sampling.all_frames(num_frames, frames)
     assert set(clips.reshape(-1).tolist()) == set(range(num_frames))
+
+
+@pytest.mark.parametrize('frames', [1, 2, 4, 6])
+@pytest.mark.parametrize('num_frames', [*LENGTHS, 60, 61])
+@pytest.mark.parametrize('kind', ['interleaved', 'even', 'whole'])
+def test_kinds_without_chance_list_what_the_slow_rule_lists(kind, num_frames, frames):
+    expected = getattr(sampling, kind)(num_frames, frames)
+    clips = clip_sampling.test_clips(num_frames, kind=kind, frames=frames, **TEST)
+    assert clips.tolist() == (expected if kind == 'interleaved' else [expected])
+
+
+def test_interleaved_clips_span_the_tracklet_and_drop_the_remainder():
+    clips = clip_sampling.interleaved(20, frames=6)
+    assert clips.tolist() == [[0, 3, 6, 9, 12, 15], [1, 4, 7, 10, 13, 16], [2, 5, 8, 11, 14, 17]]
+    assert clip_sampling.interleaved(3, frames=6).tolist() == [[0, 1, 2, 2, 2, 2]]
+
+
+@pytest.mark.parametrize('num_frames', LENGTHS)
+def test_even_frames_are_distinct_where_there_are_enough(num_frames):
+    clip = clip_sampling.even(num_frames, frames=4)
+    assert len(set(clip.tolist())) == min(num_frames, 4)
+
+
+@pytest.mark.parametrize('num_frames', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('frames', [1, 4])
+def test_random_test_clips_are_those_of_the_rule_and_depend_on_seed_and_tracklet_alone(num_frames, frames):
+    def clip(seed, row):
+        return tuple(clip_sampling.test_clips(num_frames, kind='random', frames=frames, seed=seed, row=row)[0].tolist())
+
+    for vary in (lambda i: (0, i), lambda i: (i, 0)):
+        assert {clip(*vary(i)) for i in range(1000)} == sampling.random_clips(num_frames, frames)
+    assert clip(3, 4) == clip(3, 4)
 
 
 @pytest.mark.parametrize('kind', config.TEST_CLIPS)
 @pytest.mark.parametrize('num_frames', LENGTHS)
 def test_number_of_test_clips_is_known_beforehand(kind, num_frames):
-    clips = clip_sampling.test_clips(num_frames, kind=kind, frames=4)
+    clips = clip_sampling.test_clips(num_frames, kind=kind, frames=4, **TEST)
     assert len(clips) == clip_sampling.num_test_clips(num_frames, kind=kind, frames=4)
 
 
@@ -104,4 +137,4 @@ def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match="'stride'"):
         clip_sampling.train_clip(9, np.random.default_rng(0), kind='stride', frames=4, stride_frames=8)
     with pytest.raises(ValueError, match="'all'"):
-        clip_sampling.test_clips(9, kind='all', frames=4)
+        clip_sampling.test_clips(9, kind='all', frames=4, **TEST)

@@ -102,6 +102,31 @@ class _RememberingStore:
         self.asked.append(frames.tolist())
         return np.zeros((len(frames), 2, 1, 3), np.uint8)
 
+    def read_flow(self, tracklet, frames):
+        return np.stack([np.full((2, 1, 2), (tracklet, frame), np.float16) for frame in frames.tolist()])
+
+
+def test_flow_is_that_of_the_sampled_frames_and_changes_nothing_else(dataset):
+    for flow in ('tvl1', 'zeros'):
+        experiment = _experiment(flow=flow)
+        store, rows = _RememberingStore(), train_pipeline.sampler(dataset.train, experiment)
+        for step, batch in enumerate(_take(dataset, 3, experiment=experiment, store=store)):
+            assert (batch['flow'].shape, batch['flow'].dtype) == ((4, 3, 2, 1, 2), np.float16)
+            asked = batch['flow'][:, :, 0, 0]
+            assert asked[:, :, 0].tolist() == [[row] * 3 for row in rows.tracklets(step).tolist()]
+            for frames in asked[:, :, 1].astype(int).tolist():
+                assert frames in store.asked
+    with_flow = _take(dataset, 4, experiment=_experiment(flow='zeros'), store=_flow_store(dataset))
+    flow = [batch.pop('flow') for batch in with_flow]
+    assert not any(f.any() for f in flow)
+    _assert_equal(with_flow, _take(dataset, 4))
+
+
+def _flow_store(dataset):
+    return folder_store.FolderStore(
+        dataset.root, dataset.train, height=16, width=8, resize='bicubic', on_corrupt='error', flow='zeros'
+    )
+
 
 def test_draws_of_a_slot_differ_between_steps_of_an_epoch():
     tracklets = [

@@ -1,6 +1,7 @@
 """Slow oracles of the samplers: all clips a rule allows, and what makes an epoch's batches valid."""
 
 import collections
+import fractions
 import itertools
 
 
@@ -68,6 +69,29 @@ def all_frames(f, t):
         clips.append(looped(rest[:t], t))
         rest = rest[t:]
     return clips
+
+
+def interleaved(f, t):
+    """Clips of every n-th frame, n clips of t frames each; what does not divide is dropped."""
+    frames = padded(list(range(f)), t)
+    n = len(frames) // t
+    return [[frames[j * n + i] for j in range(t)] for i in range(n)]
+
+
+def even(f, t):
+    """The frame in which the middle of each of t equal parts of [0, f) lies."""
+    clip = []
+    for part in range(t):
+        middle = fractions.Fraction(f, t) * (part + fractions.Fraction(1, 2))
+        clip.append(max(frame for frame in range(f) if frame <= middle))
+    return clip
+
+
+def whole(f, t):
+    length = t
+    while length < f:
+        length = length + length
+    return padded(list(range(f)), length)
 
 
 def check_batch(batch, pids, *, p, k):
