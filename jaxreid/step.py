@@ -136,25 +136,38 @@ def make_train_step(
 
 @functools.lru_cache(maxsize=4)
 def make_eval_step(
-    model: nn.Module, mesh: Mesh, *, dtype: jnp.dtype, flip: bool = False, one_frame: bool = False
+    model: nn.Module, mesh: Mesh, *, dtype: jnp.dtype, flip: bool = False, one_frame: bool = False, chunk: int = 0
 ) -> Callable:
-    """`(variables, clips [B,T,H,W,3] uint8) -> {'embedding', 'embedding_before_neck'}`, [B, D] each, jitted and split.
+    """`(variables, inputs) -> {'embedding', 'embedding_before_neck'}`, [B, D] each, jitted and split over the mesh.
 
-    Asked again for the same network it returns the same function, so that monitoring during training compiles once.
+    `inputs` holds `clips` [B,T,H,W,3] uint8 and may hold `flow` [B,T,H,W,2] in pixels and `lengths` [B] int32; what is
+    there is given to the model. Asked again for the same network it returns the same function, so that monitoring
+    during training compiles once.
 
     Args:
       model: from `models.build`.
       mesh: devices.
       dtype: of the activations.
       flip: mean of a clip's and its mirror image's features.
-      one_frame: replace every frame of a clip by its first, to see what time contributes.
+      one_frame: replace every frame of a clip by its first, without motion, to see what time contributes.
+      chunk: with `lengths`, frames that pass the model's CNN at a time.
     """
 
-    def local_step(variables, clips):
+    def apply(variables, inputs):
+        motion = {'flow': augment.normalise_flow(inputs['flow'], dtype)} if 'flow' in inputs else {}
+        whole = {'lengths': inputs['lengths'], 'chunk': chunk} if 'lengths' in inputs else {}
+        return model.apply(variables, augment.normalise(inputs['clips'], dtype), **motion, train=False, **whole)
+
+    def local_step(variables, inputs):
         if one_frame:
-            clips = jnp.broadcast_to(clips[:, :1], clips.shape)
-        views = [clips, clips[..., ::-1, :]] if flip else [clips]
-        outputs = [model.apply(variables, augment.normalise(v, dtype), train=False) for v in views]
+            inputs = inputs | {'clips': jnp.broadcast_to(inputs['clips'][:, :1], inputs['clips'].shape)}
+            if 'flow' in inputs:
+                inputs['flow'] = jnp.zeros_like(inputs['flow'])
+        views = [inputs]
+        if flip:
+            motion = {'flow': augment.mirror_flow(inputs['flow'])} if 'flow' in inputs else {}
+            views.append(inputs | {'clips': augment.mirror(inputs['clips'])} | motion)
+        outputs = [apply(variables, v) for v in views]
         return {
             'embedding': sum(o.embedding for o in outputs) / len(outputs),
             'embedding_before_neck': sum(o.embedding_before_neck for o in outputs) / len(outputs),

@@ -5,11 +5,12 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid import atomic_file, config, sharding, step
 from jaxreid.data import eval_pipeline, source, tracklet
-from jaxreid.evaluation import features, protocols
+from jaxreid.evaluation import features, protocols, rerank
 
 
 def extract(
@@ -31,7 +32,7 @@ def extract(
       dataset: its test split is read.
       model, variables: the network and its {'params', 'batch_stats'} on the devices.
       mesh: devices.
-      clips: all_frames | rrs | begin_crop.
+      clips: one of config.TEST_CLIPS.
       at_step: training step of the variables, recorded.
       label: what the progress bar says.
       one_frame: replace the frames of a clip by its first.
@@ -39,7 +40,9 @@ def extract(
     sharding.check_divides(experiment.test.batch_clips, mesh)
     data, test = experiment.data, experiment.test
     store = source.store(experiment.data, dataset, split='test')
-    count = eval_pipeline.count(dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips)
+    count = eval_pipeline.count(
+        dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips, multiple_of=mesh.size
+    )
     batches = eval_pipeline.batches(
         dataset.test,
         store,
@@ -51,11 +54,16 @@ def extract(
         processes=data.processes,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        seed=test.seed,
+        flow=data.flow != 'off',
+        multiple_of=mesh.size,
     )
     dtype = step.compute_dtype(experiment.train.compute_dtype)
-    eval_step = step.make_eval_step(model, mesh, dtype=dtype, flip=test.flip, one_frame=one_frame)
+    eval_step = step.make_eval_step(
+        model, mesh, dtype=dtype, flip=test.flip, one_frame=one_frame, chunk=test.frames if clips == 'whole' else 0
+    )
     with batches:
-        embedding, before, clip_counts = features.extract(
+        embedding, before, _ = features.extract(
             eval_step,
             variables,
             batches,
@@ -68,10 +76,14 @@ def extract(
         'dataset': data.dataset,
         'split': 'test',
         'clips': clips,
+        'clip_seed': test.seed if clips == 'random' else None,
         'frames_per_clip': test.frames,
         'one_frame': one_frame,
         'flip': test.flip,
-        'frames_seen': int(clip_counts.sum()) * (1 if one_frame else test.frames),
+        'flow': data.flow,
+        'frames_seen': eval_pipeline.frames_seen(
+            dataset.test, clips=clips, frames=test.frames, seed=test.seed, one_frame=one_frame
+        ),
         'corrupt_frames_replaced': batches.skipped,
         'step': at_step,
         'config': config.to_dict(experiment),
@@ -84,20 +96,23 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
 
     Args:
       found: features.
-      experiment: reads `test.protocols` and `test.distance`.
+      experiment: reads `test.protocols`, `test.distance` and `test.rerank*`.
       selected: how the variables were chosen, e.g. 'last step'.
     """
+    test = experiment.test
+    re_ranking = f'k-reciprocal, k1 {test.rerank_k1}, k2 {test.rerank_k2}, lambda {test.rerank_lambda:g}'
+    reranked: dict[bytes, np.ndarray] = {}  # by gallery, which several protocols may share
     rows = []
-    for name in experiment.test.protocols:
-        row = protocols.score(
-            found.embedding,
-            found.pid,
-            found.camera,
-            found.query,
-            found.gallery,
-            protocols.named(name),
-            distance=experiment.test.distance,
-        )
+    for name in test.protocols:
+        protocol = protocols.named(name)
+        roles = found.pid, found.camera, found.query, found.gallery, protocol
+        if test.rerank:
+            ranked = protocols.ranked_gallery(found.pid, found.query, found.gallery, protocol)
+            if ranked.tobytes() not in reranked:
+                reranked[ranked.tobytes()] = _reranked(found, ranked, test)
+            row = protocols.score_distances(reranked[ranked.tobytes()], *roles, distance=test.distance)
+        else:
+            row = protocols.score(found.embedding, *roles, distance=test.distance)
         how = (
             'dataset',
             'split',
@@ -108,9 +123,29 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
             'frames_seen',
             'corrupt_frames_replaced',
         )
-        row['protocol'] |= {k: found.meta[k] for k in how} | {'re_ranking': 'none', 'feature': 'after neck'}
+        row['protocol'] |= {k: found.meta[k] for k in how} | {
+            're_ranking': re_ranking if test.rerank else 'none',
+            'feature': 'after neck',
+        }
         rows.append(row | {'step': found.meta['step'], 'selected': selected})
     return rows
+
+
+def _reranked(found: features.Features, ranked: np.ndarray, test: config.Test) -> np.ndarray:
+    """Re-ranked distances [rows marked query, rows marked gallery] over the queries and the gallery rows `ranked` [N].
+
+    Rows that the protocol does not rank are no one's neighbours and come last.
+    """
+    distances = np.ones((found.query.sum(), found.gallery.sum()), np.float32)
+    distances[:, ranked[found.gallery]] = rerank.rerank(
+        found.embedding[found.query],
+        found.embedding[ranked],
+        distance=test.distance,
+        k1=test.rerank_k1,
+        k2=test.rerank_k2,
+        weight=test.rerank_lambda,
+    )
+    return distances
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -59,8 +59,9 @@ def extract(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean clip feature of every tracklet.
 
-    Memory does not depend on the length of a tracklet: clips of many tracklets fill fixed batches, sums are kept on the
-    host. Averaging before or after the neck is the same, since in evaluation it is affine (spec: STRF section 1.4).
+    Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
+    on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine (spec:
+    STRF section 1.4).
 
     Args:
       eval_step: from `step.make_eval_step`.
@@ -90,7 +91,8 @@ def extract(
     for batch in tqdm.tqdm(
         batches, total=total, desc=label, unit='batch', leave=False, disable=jax.process_index() > 0
     ):
-        outputs = eval_step(variables, sharding.shard_batch(batch['clips'], mesh))
+        inputs = {k: v for k, v in batch.items() if k in ('clips', 'flow', 'lengths')}
+        outputs = eval_step(variables, sharding.shard_batch(inputs, mesh))
         pending.append((batch['tracklet'], batch['valid'], outputs))
         if len(pending) > 2:  # the device works on the next batch while this one is fetched
             collect()
@@ -111,7 +113,7 @@ def _local_rows(array: jax.Array) -> np.ndarray:
 def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
     """`features.npz`, or, where that already holds features made in another way, a name that says how these were."""
     path = workdir / 'features.npz'
-    how = ('dataset', 'clips', 'frames_per_clip', 'flip', 'step')
+    how = ('dataset', 'clips', 'clip_seed', 'frames_per_clip', 'flip', 'step')
     if path.exists():
         try:
             with np.load(path) as file:
@@ -120,7 +122,8 @@ def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
             before = {}
         if any(before.get(k) != meta[k] for k in how):
             flip = '-flip' if meta['flip'] else ''
-            return workdir / f'features-{meta["dataset"]}-step{meta["step"]}-{meta["clips"]}{flip}.npz'
+            seed = '' if meta['clip_seed'] is None else f'-seed{meta["clip_seed"]}'
+            return workdir / f'features-{meta["dataset"]}-step{meta["step"]}-{meta["clips"]}{seed}{flip}.npz'
     return path
 
 

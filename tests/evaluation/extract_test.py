@@ -1,0 +1,143 @@
+"""Everything that a batch carries reaches the network, and features do not depend on how tracklets share batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxreid import config, sharding
+from jaxreid.data import eval_pipeline, folder_store, mars, source
+from jaxreid.evaluation import evaluate, features
+from jaxreid.models import output
+from tests.data import mars_fixture
+from tests.oracles import augmentation, sampling
+
+FRAMES = 2
+
+
+class Fake(nn.Module):
+    """Means over the left half of the real frames: colour (3) and flow (2), then what the call looked like (3)."""
+
+    @nn.compact
+    def __call__(self, clips, flow=None, *, train, lengths=None, chunk=0):
+        assert not train
+        b, t, _, w, _ = clips.shape
+        real = jnp.ones((b, t)) if lengths is None else (jnp.arange(t)[None] < lengths[:, None]).astype(clips.dtype)
+        share = real / real.sum(1, keepdims=True)
+
+        def mean(x):
+            return jnp.einsum('bt,btc->bc', share, x[:, :, :, : w // 2].mean((2, 3)))
+
+        motion = jnp.full((b, 2), 100.0) if flow is None else mean(flow)
+        call = jnp.broadcast_to(jnp.asarray([t, chunk, 0 if lengths is None else 1], jnp.float32)[None], (b, 3))
+        embedding = jnp.concatenate([mean(clips), motion, call], -1)
+        return output.ModelOutput(embedding, 2 * embedding, jnp.zeros((b, 1)), {})
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    return mars.read(mars_fixture.write(tmp_path_factory.mktemp('data') / 'mars'))
+
+
+class _Store(folder_store.FolderStore):
+    """Flow that depends on the frame's pixels; TV-L1 is tested elsewhere."""
+
+    def read_flow(self, tracklet, frames):
+        return _flow(self.read(tracklet, frames))
+
+
+def _flow(frames):
+    return (frames[..., :2].astype(np.float32) / 4 - 30).astype(np.float16)
+
+
+@pytest.fixture(autouse=True)
+def _quick_flow(monkeypatch):
+    monkeypatch.setattr(folder_store, 'FolderStore', _Store)
+
+
+def _extract(dataset, *, clips='whole', flow='tvl1', flip=False, devices=1, batch_clips=8, one_frame=False):
+    experiment = config.Experiment()
+    experiment.data = config.Data(height=16, width=8, flow=flow)
+    experiment.test = config.Test(frames=FRAMES, batch_clips=batch_clips, flip=flip, seed=3)
+    experiment.train.compute_dtype = 'float32'
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    return evaluate.extract(experiment, dataset, Fake(), {}, mesh, clips=clips, at_step=7, one_frame=one_frame)
+
+
+def _by_hand(frames, *, flip=False, with_flow=True):
+    """[5], what Fake gives for these frames."""
+    halves = []
+    for mirrored in (False, True) if flip else (False,):
+        colour = augmentation.normalised(frames)
+        motion = np.clip(_flow(frames).astype(np.float64), -20, 20) / 20
+        if mirrored:
+            colour, motion = colour[:, :, ::-1], motion[:, :, ::-1] * (-1, 1)
+        if not with_flow:
+            motion = np.full_like(motion, 100)
+        halves.append([x[:, :, :4].mean((0, 1, 2)) for x in (colour, motion)])
+    return np.concatenate(np.mean(np.asarray([np.concatenate(h) for h in halves]), 0, keepdims=True), 0)
+
+
+def _frames(dataset, row, positions=None):
+    frames = np.arange(len(dataset.test[row].frames)) if positions is None else np.asarray(positions)
+    store = _Store(dataset.root, dataset.test, height=16, width=8, resize='bicubic', on_corrupt='error')
+    return store.read(row, frames)
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('flow', ['tvl1', 'off'])
+def test_whole_tracklets_reach_the_network_with_flow_lengths_and_chunk(dataset, flow, flip):
+    found = _extract(dataset, flow=flow, flip=flip)
+    for row, tracklet in enumerate(dataset.test):
+        expected = _by_hand(_frames(dataset, row), flip=flip, with_flow=flow != 'off')
+        np.testing.assert_allclose(found.embedding[row, :5], expected, atol=1e-5)
+        assert found.embedding[row, 5:].tolist() == [len(sampling.whole(len(tracklet.frames), FRAMES)), FRAMES, 1]
+    np.testing.assert_allclose(found.embedding_before_neck, 2 * found.embedding, rtol=1e-6)
+    assert found.meta['frames_seen'] == sum(len(tracklet.frames) for tracklet in dataset.test)
+    assert (found.meta['flow'], found.meta['clip_seed']) == (flow, None)
+
+
+@pytest.mark.parametrize('clips', ['interleaved', 'all_frames'])
+def test_clips_of_flow_are_averaged_and_carry_neither_lengths_nor_chunk(dataset, clips):
+    found = _extract(dataset, clips=clips, flip=True)
+    for row, tracklet in enumerate(dataset.test):
+        lists = getattr(sampling, clips)(len(tracklet.frames), FRAMES)
+        expected = np.mean([_by_hand(_frames(dataset, row, clip), flip=True) for clip in lists], 0)
+        np.testing.assert_allclose(found.embedding[row, :5], expected, atol=1e-5)
+        assert found.embedding[row, 5:].tolist() == [FRAMES, 0, 0]
+
+
+@pytest.mark.parametrize('clips', ['whole', 'interleaved'])
+def test_features_do_not_depend_on_devices_or_batches(dataset, clips):
+    expected = _extract(dataset, clips=clips)
+    for devices, batch_clips in ((8, 8), (1, 1)):
+        found = _extract(dataset, clips=clips, devices=devices, batch_clips=batch_clips)
+        np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-5)
+
+
+def test_one_frame_stands_still(dataset):
+    found = _extract(dataset, one_frame=True)
+    for row in range(len(dataset.test)):
+        expected = _by_hand(_frames(dataset, row, [0]))
+        np.testing.assert_allclose(found.embedding[row, :3], expected[:3], atol=1e-5)
+        assert not found.embedding[row, 3:5].any()
+    assert found.meta['frames_seen'] == len(dataset.test)
+
+
+def test_random_clips_carry_their_seed_and_another_file_name(dataset, tmp_path):
+    found = _extract(dataset, clips='random', flow='zeros')
+    assert found.meta['clip_seed'] == 3
+    assert found.meta['frames_seen'] == eval_pipeline.frames_seen(dataset.test, clips='random', frames=FRAMES, seed=3)
+    found.save(tmp_path / 'features.npz')
+    assert features.free_path(tmp_path, found.meta).name == 'features.npz'
+    other = features.free_path(tmp_path, found.meta | {'clip_seed': 4})
+    assert other.name == 'features-mars-step7-random-seed4.npz'
+
+
+def test_stores_of_a_split_share_computed_flow_between_evaluations(dataset):
+    data = config.Data(height=16, width=8, flow='tvl1', flow_cache_mb=1)
+    stores = [source.store(data, dataset, split=split) for split in ('test', 'test', 'train')]
+    assert stores[0]._cache is stores[1]._cache
+    assert stores[0]._cache is not stores[2]._cache
+    assert stores[0]._flow == 'tvl1'
