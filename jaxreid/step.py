@@ -14,7 +14,6 @@ from jaxreid import config, sharding
 from jaxreid.data import augment
 from jaxreid.losses import objective
 
-
 LOSS_DRAWS = 2**31 - 1  # clips draw from their positions in the global batch, the loss from a position no clip has
 
 
@@ -77,9 +76,8 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
     dtype = compute_dtype(experiment.train.compute_dtype)
 
     def gradient(params, batch_stats, key, batch):
-        flow = {'flow': batch['flow']} if 'flow' in batch else {}
-        inputs = augment.augment(batch['clips'], key, batch['index'], experiment.augment, dtype, **flow)
-        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        sample = batch['clips'], key, batch['index'], experiment.augment, dtype
+        inputs = augment.augment(*sample, flow=batch['flow']) if 'flow' in batch else (augment.augment(*sample),)
         loss_key = jax.random.fold_in(key, LOSS_DRAWS)
 
         def loss(params):

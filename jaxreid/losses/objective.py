@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid import config, distances
-from jaxreid.losses import cross_entropy, triplet
+from jaxreid.losses import cross_entropy, frame_consistency, memory_spread, pyramid_ranking, triplet
 
 
 class Stream(Protocol):
@@ -83,8 +83,6 @@ def objective(
 
     match experiment.system:
         case 'stmn' if experiment.stmn.spread != 'off':
-            from jaxreid.losses import memory_spread
-
             matches = [output.extras[k] for k in ('spatial_match', 'temporal_match') if k in output.extras]
             metrics['memory_spread'] = sum(
                 (
@@ -101,16 +99,12 @@ def objective(
             )
             loss = loss + metrics['memory_spread']
         case 'sta' if experiment.sta.reg_lambda:
-            from jaxreid.losses import frame_consistency
-
             per_clip = frame_consistency.frame_consistency(
                 output.extras['attention'], key, index, squared=experiment.sta.reg_squared
             )
             metrics['frame_consistency'] = _mean(per_clip, axis_name)
             loss = loss + experiment.sta.reg_lambda * metrics['frame_consistency']
         case 'star' if experiment.star.pyramid_weight:
-            from jaxreid.losses import pyramid_ranking
-
             metrics['pyramid_ranking'] = pyramid_ranking.pyramid_ranking(
                 output.extras['stripes'],
                 labels,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.models import baseline
+from jaxreid.models import baseline, sta, star, stmn
 
 
 def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis_name: str | None = None) -> nn.Module:
@@ -40,25 +40,14 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
         case 'baseline':
             if e.backbone.block in ('c2d', *config.AP3D_BLOCKS) and e.strf.stages:
                 raise ValueError(
-                    f'strf.stages = {e.strf.stages}, but a STRF unit sits inside one of the blocks i3d, p3da, p3db, p3dc '
+                    f'strf.stages = {e.strf.stages}, but a STRF unit sits in one of the blocks i3d, p3da, p3db, p3dc '
                     f'and backbone.block is {e.backbone.block!r}; set strf.stages to () or choose another block.'
                 )
-            return baseline.Baseline(
-                strf=e.strf,
-                ap3d=e.ap3d,
-                nonlocal_blocks=e.nonlocal_blocks,
-                **shared,
-            )
+            return baseline.Baseline(strf=e.strf, ap3d=e.ap3d, nonlocal_blocks=e.nonlocal_blocks, **shared)
         case 'stmn':
-            from jaxreid.models import stmn
-
             return stmn.Stmn(stmn=e.stmn, frames=e.sampler.frames, **shared)
         case 'sta':
-            from jaxreid.models import sta
-
             return sta.Sta(sta=e.sta, **shared)
         case 'star':
-            from jaxreid.models import star
-
             return star.Star(star=e.star, **shared)
     raise ValueError(f'system = {e.system!r} is not known; choose one of {", ".join(config.SYSTEMS)}.')
