@@ -165,9 +165,7 @@ def summarize(
             f'None of the {len(ranked.answered)} queries has a match in the gallery that protocol {protocol.name!r} '
             'leaves: the same id, seen by another camera. Check that ids and cameras belong to the same rows.'
         )
-    in_gallery = _in_gallery(pid, query, gallery, protocol)
-    if protocol.junk == 'drop':
-        in_gallery = in_gallery & (pid != JUNK_ID)
+    in_gallery = ranked_gallery(pid, query, gallery, protocol)
     hit = ranked.first_hit[ranked.first_hit > 0]
     return {
         'protocol': dataclasses.asdict(protocol)
@@ -181,6 +179,12 @@ def summarize(
         'mAP': 100 * float(ranked.ap.sum()) / counted,
         'cmc': {str(k): 100 * int((hit <= k).sum()) / counted for k in CMC_RANKS},
     }
+
+
+def ranked_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """[N] bool, the tracklets that the protocol ranks; which of them each query leaves out is not yet decided."""
+    columns = _in_gallery(pid, query, gallery, protocol)
+    return columns & (pid != JUNK_ID) if protocol.junk == 'drop' else columns
 
 
 class LookAlikes(NamedTuple):
@@ -225,9 +229,7 @@ def look_alike_rank1(
     if not inside.any():
         return LookAlikes(float('nan'), 0, float('nan'))
 
-    columns = _in_gallery(pid, query, gallery, protocol)
-    if protocol.junk == 'drop':
-        columns &= pid != JUNK_ID
+    columns = ranked_gallery(pid, query, gallery, protocol)
     ids, cameras, column_groups = pid[columns], camera[columns], group[columns]
     right, chances = [], []
     for rows, distances in _of_features(embedding, inside, distance)(columns):

@@ -1,12 +1,14 @@
 """Results carry their protocol, and adding to them loses nothing."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.evaluation import evaluate, features
+from jaxreid.evaluation import evaluate, features, protocols
+from tests.oracles import rerank as oracle
 
 
 def found(step=5):
@@ -73,6 +75,47 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
         '2 queries answered',
     ):
         assert word in text
+
+
+def crowd(seed=1):
+    """Noisy features of 60 tracklets of ten people, distractors and junk; queries are in the gallery as on MARS."""
+    rng = np.random.default_rng(seed)
+    pid = rng.integers(-1, 11, 60)
+    embedding = rng.normal(size=(12, 6))[pid] + 0.7 * rng.normal(size=(60, 6))
+    return dataclasses.replace(
+        found(),
+        embedding=embedding.astype(np.float32),
+        embedding_before_neck=embedding.astype(np.float32),
+        pid=pid,
+        camera=rng.integers(0, 3, 60),
+        query=(np.arange(60) < 20) & (pid > 0),
+        gallery=np.arange(60) != 7,
+        name=np.array([f't{i}' for i in range(60)]),
+        frames=np.arange(60),
+    )
+
+
+def test_re_ranked_scores_are_those_of_the_queries_and_the_gallery_that_the_protocol_ranks():
+    experiment, ours = config.Experiment(), crowd()
+    experiment.test.protocols = ('mars-paper', 'torchreid', 'mars-official')
+    plain = evaluate.score(ours, experiment, selected='last step')
+    experiment.test.rerank, experiment.test.rerank_k1 = True, 5
+    rows = evaluate.score(ours, experiment, selected='last step')
+    assert 're-ranking k-reciprocal, k1 5, k2 6, lambda 0.3' in evaluate.table(rows)
+    for row, before in zip(rows, plain, strict=True):
+        assert row['protocol'].pop('re_ranking') == 'k-reciprocal, k1 5, k2 6, lambda 0.3'
+        assert before['protocol'].pop('re_ranking') == 'none'
+        assert row['protocol'] == before['protocol']
+        assert row['mAP'] != pytest.approx(before['mAP'], abs=0.1)
+        kept = ours.gallery & (ours.pid != -1)
+        if row['protocol']['name'] == 'torchreid':
+            kept &= ~ours.query
+        expected = np.full((ours.query.sum(), ours.gallery.sum()), 9.0)
+        expected[:, kept[ours.gallery]] = oracle.rerank(
+            ours.embedding[ours.query], ours.embedding[kept], distance='cosine', k1=5, k2=6, weight=0.3
+        )
+        roles = ours.pid, ours.camera, ours.query, ours.gallery, protocols.named(row['protocol']['name'])
+        assert row['mAP'] == pytest.approx(protocols.score_distances(expected, *roles, distance='')['mAP'])
 
 
 def test_results_grow_and_the_same_row_is_replaced(tmp_path):
