@@ -18,6 +18,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from jaxreid import cache, checkpoint, config, interrupt, summary, train
+from jaxreid.data import source
 from jaxreid.evaluation import from_checkpoint
 
 DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
@@ -84,10 +85,8 @@ def check_root(experiment: config.Experiment) -> None:
         return
     raise config.ConfigError(
         f'config.data.root is empty, so the {experiment.data.dataset} data set cannot be found.\n'
-        'Add --config.data.root=/path/to/the/folder; it must hold\n'
-        '  bbox_train/<id>/*.jpg  bbox_test/<id>/*.jpg\n'
-        '  info/tracks_train_info.mat  info/tracks_test_info.mat  info/query_IDX.mat\n'
-        '  info/train_name.txt  info/test_name.txt\n'
+        'Add --config.data.root=/path/to/the/folder.\n'
+        f'{source.layout(experiment.data.dataset)}\n'
         'To try jaxreid without a data set run python -m jaxreid.main (renders a synthetic one).'
     )
 

@@ -16,14 +16,14 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.io
 
+from jaxreid.data import matlab
 from jaxreid.data import tracklet as tracklet_lib
 
 _NAME = re.compile(r'(\d{4}|00-1)C([1-6])T\d{4}F\d{3}\.jpg', re.ASCII)
 _PREFIX_CHARS = len('0001C1T0001')
 _INFO_FILES = ('train_name.txt', 'test_name.txt', 'tracks_train_info.mat', 'tracks_test_info.mat', 'query_IDX.mat')
-_LAYOUT = (
+LAYOUT = (
     'A MARS folder holds bbox_train/<id>/*.jpg, bbox_test/<id>/*.jpg and info/ with ' + ', '.join(_INFO_FILES) + '.'
 )
 _NAMES_SHOWN = 3  # of many offending names, how many a message lists
@@ -38,21 +38,21 @@ def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
     """
     root = os.path.abspath(os.path.expanduser(os.fspath(root)))
     if not os.path.isdir(root):
-        raise FileNotFoundError(f'No MARS dataset at {root}: there is no such folder. {_LAYOUT}')
+        raise FileNotFoundError(f'No MARS dataset at {root}: there is no such folder. {LAYOUT}')
     folders = {name: _folder(root, name) for name in ('info', 'bbox_train', 'bbox_test')}
     info = os.path.join(root, folders['info'])
     missing = [name for name in _INFO_FILES if not os.path.isfile(os.path.join(info, name))]
     if missing:
         raise FileNotFoundError(
-            f'{", ".join(missing)} missing: looked in {info}. {_LAYOUT} The five info files come with the MARS '
+            f'{", ".join(missing)} missing: looked in {info}. {LAYOUT} The five info files come with the MARS '
             'evaluation code and the download of the dataset.'
         )
     dataset = index(
         _name_list(os.path.join(info, 'train_name.txt')),
         _name_list(os.path.join(info, 'test_name.txt')),
-        _matrix(os.path.join(info, 'tracks_train_info.mat'), 'track_train_info'),
-        _matrix(os.path.join(info, 'tracks_test_info.mat'), 'track_test_info'),
-        _matrix(os.path.join(info, 'query_IDX.mat'), 'query_IDX'),
+        matlab.read(os.path.join(info, 'tracks_train_info.mat'), 'track_train_info'),
+        matlab.read(os.path.join(info, 'tracks_test_info.mat'), 'track_test_info'),
+        matlab.read(os.path.join(info, 'query_IDX.mat'), 'query_IDX'),
         root=root,
         train_folder=folders['bbox_train'],
         test_folder=folders['bbox_test'],
@@ -92,7 +92,7 @@ def index(
     train = _tracklets(train_names, track_train_info, 'track_train_info', train_folder)
     test = _tracklets(test_names, track_test_info, 'track_test_info', test_folder)
     # uint16 in the official file: 65535 and below fit, but 0 - 1 would wrap around silently.
-    rows = _integers(query_idx, 'query_IDX').reshape(-1) - 1
+    rows = matlab.integers(query_idx, 'query_IDX').reshape(-1) - 1
     outside = rows[(rows < 0) | (rows >= len(test))]
     if outside.size:
         raise ValueError(f'query_IDX names row {outside[0] + 1}, but the test table has rows 1 to {len(test)}.')
@@ -114,7 +114,7 @@ def _tracklets(names: Sequence[str], table: np.ndarray, what: str, folder: str) 
     repeated = next((name for name, following in itertools.pairwise(names) if name == following), None)
     if repeated:
         raise ValueError(f'The list that belongs to {what} holds {repeated} more than once.')
-    table = _integers(table, what)
+    table = matlab.integers(table, what)
     if table.ndim != 2 or table.shape[1] != 4:
         raise ValueError(f'{what} has shape {table.shape}; expected [N, 4]: first frame, last frame, id, camera.')
     tracklets = []
@@ -147,14 +147,6 @@ def _pid_and_camera(prefix: str) -> tuple[int, int]:
     return tracklet_lib.JUNK_ID if prefix.startswith('00-1') else int(prefix[:4]), int(prefix[5])
 
 
-def _integers(array: np.ndarray, what: str) -> np.ndarray:
-    """int64 copy; MATLAB stores whole numbers as doubles where nobody asked for integers."""
-    array = np.asarray(array)
-    if array.dtype.kind not in 'iuf' or not np.array_equal(array, np.floor(array)):
-        raise ValueError(f'{what} holds {array.dtype} values that are not whole numbers.')
-    return array.astype(np.int64)
-
-
 def _folder(root: str, name: str) -> str:
     """Folder `name` relative to `root`; archives unpacked into a folder of their own name are doubled."""
     return f'{name}/{name}' if os.path.isdir(os.path.join(root, name, name)) else name
@@ -164,16 +156,6 @@ def _name_list(path: str) -> list[str]:
     with open(path, encoding='utf-8', errors='replace') as file:  # text mode turns CRLF into \n
         names = [line.strip() for line in file]
     return [name for name in names if name]
-
-
-def _matrix(path: str, key: str) -> np.ndarray:
-    try:
-        content = scipy.io.loadmat(path, variable_names=[key])
-    except Exception as error:  # scipy raises many kinds for a damaged file
-        raise ValueError(f'{path} cannot be read as a MATLAB file ({error}); download it again.') from error
-    if key not in content:
-        raise ValueError(f'{path} has no variable {key}; it is not the file of the MARS download.')
-    return content[key]
 
 
 def _check_frames_exist(root: str, folder: str, tracklets: Sequence[tracklet_lib.Tracklet]) -> None:

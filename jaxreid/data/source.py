@@ -1,23 +1,80 @@
 """Opens the data set that a config names, and the store that its frames are read from."""
 
+import dataclasses
+import functools
+
 from jaxreid import config
-from jaxreid.data import folder_store, mars, synthetic, tracklet
+from jaxreid.data import (
+    dense_split,
+    dukev,
+    flow_cache,
+    folder_store,
+    ilids,
+    lsvid,
+    mars,
+    prid,
+    synthetic,
+    tracklet,
+    validation_split,
+)
 
 
 def read(data: config.Data) -> tracklet.Dataset:
-    """Index of the data set; the synthetic one is rendered first where its cache folder does not exist yet."""
+    """Index of the data set, in the split and part asked for; the synthetic one is rendered first where it is missing.
+
+    `data.part` 'validation' is LS-VID's own validation ids, and otherwise ids held out of the training split.
+
+    Raises:
+      OSError, ValueError: as the readers.
+    """
+    dataset = _as_published(data)
+    if data.part == 'validation' and data.dataset != 'lsvid':
+        dataset = validation_split.split(dataset, trial=data.part_trial)
+    if data.dense_frames:
+        pieces = dense_split.split(dataset.train, frames=data.dense_frames, stride=data.dense_stride)
+        dataset = dataclasses.replace(dataset, train=pieces)
+    return dataset
+
+
+def _as_published(data: config.Data) -> tracklet.Dataset:
     match data.dataset:
         case 'mars':
             return mars.read(data.root)
+        case 'dukev':
+            return dukev.read(data.root)
+        case 'ilids':
+            return ilids.read(data.root, split=data.split, test_half=data.ilids_test_half)
+        case 'prid':
+            return prid.read(data.root, split=data.split, persons=data.prid_persons)
+        case 'lsvid':
+            return lsvid.read(data.root, part='val' if data.part == 'validation' else 'test')
         case 'synthetic':
             return mars.read(synthetic.ensure(data.root, data.preset))
         case _:
             raise ValueError(f'unknown dataset {data.dataset!r}')
 
 
+def layout(dataset: str) -> str:
+    """What the folder of a data set must hold, in a sentence or two."""
+    match dataset:
+        case 'mars' | 'synthetic':
+            return mars.LAYOUT
+        case 'dukev':
+            return dukev.LAYOUT
+        case 'ilids':
+            return ilids.LAYOUT
+        case 'prid':
+            return prid.LAYOUT
+        case 'lsvid':
+            return lsvid.LAYOUT
+        case _:
+            raise ValueError(f'unknown dataset {dataset!r}')
+
+
 def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder_store.FolderStore:
     """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones."""
     training = split == 'train'
+    on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
     match data.store:
         case 'folder':
             return folder_store.FolderStore(
@@ -26,7 +83,15 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder
                 height=data.height,
                 width=data.width,
                 resize=data.resize,
-                on_corrupt=data.on_corrupt_train if training else data.on_corrupt_eval,
+                on_corrupt=on_corrupt,
+                flow=data.flow,
+                cache=_flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
             )
         case _:
             raise ValueError(f'unknown store {data.store!r}')
+
+
+@functools.lru_cache(maxsize=4)
+def _flow_cache(root: str, split: str, on_corrupt: str, megabytes: int) -> flow_cache.FlowCache:
+    """One for all stores of a split in this process: every evaluation of a run finds what the one before computed."""
+    return flow_cache.FlowCache(megabytes * 2**20)

@@ -111,6 +111,10 @@ def test_the_named_protocols_differ_as_described():
         'mars-official': ('trapezoid', 'with_queries', None),
         'torchreid': ('step', 'without_queries', None),
         'ste-nvan': ('trapezoid', 'with_queries', 10_000),
+        'dukev': ('step', 'with_queries', None),
+        'ilids': ('step', 'with_queries', None),
+        'prid': ('step', 'with_queries', None),
+        'lsvid': ('step', 'with_queries', None),
     }
     for rule in rules.values():
         assert (rule['junk'], rule['distractors'], rule['unanswerable'], rule['same_camera']) == (
@@ -326,7 +330,7 @@ def first(mask, count):
     return mask & (np.cumsum(mask) <= count)
 
 
-@pytest.mark.parametrize(('rule', 'name'), [('step_ap', 'mars-paper'), ('trapezoid_ap', 'mars-official')])
+@pytest.mark.parametrize(('rule', 'name'), [('step_ap', 'dukev'), ('trapezoid_ap', 'mars-official')])
 def test_published_evaluators_agree_on_dukemtmc(shared, rule, name):
     goldens = json.loads((shared / 'protocols/goldens/retrieval_goldens.json').read_text())['dukemtmc_videoreid']
     info = np.loadtxt(shared / 'protocols/dukemtmc_videoreid/info_test.txt', dtype=np.int64)

@@ -1,0 +1,57 @@
+"""A file system that lists folders in an order of its own, and images for data sets in folders."""
+
+import contextlib
+import os
+import pathlib
+import random
+
+import cv2
+import numpy as np
+
+
+def shuffle(monkeypatch, seed):
+    """Every listing of a folder comes in a random order from now on; pathlib and glob stand on these two as well."""
+    rng = random.Random(seed)
+    scandir, listdir = os.scandir, os.listdir
+
+    def shuffled(items):
+        items = list(items)
+        rng.shuffle(items)
+        return items
+
+    @contextlib.contextmanager
+    def shuffled_scandir(path='.'):
+        with scandir(path) as entries:
+            yield iter(shuffled(entries))
+
+    monkeypatch.setattr(os, 'scandir', shuffled_scandir)
+    monkeypatch.setattr(os, 'listdir', lambda path='.': shuffled(listdir(path)))
+
+
+def touch(root, paths):
+    """Creates empty files, where a reader must not open them."""
+    for folder in {path.rpartition('/')[0] for path in paths}:
+        os.makedirs(os.path.join(root, folder), exist_ok=True)
+    for path in paths:
+        os.close(os.open(os.path.join(root, path), os.O_CREAT))
+
+
+def draw(root, paths):
+    """Writes an image of its own to every path."""
+    for number, path in enumerate(paths):
+        path = pathlib.Path(root, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(number).integers(0, 256, (4, 2, 3), dtype=np.uint8)
+        _, data = cv2.imencode(path.suffix, cv2.resize(coarse, (8, 16), interpolation=cv2.INTER_LINEAR))
+        path.write_bytes(data.tobytes())
+
+
+def same(one, two):
+    """Whether two data sets of one root are equal."""
+    return (one.root, one.train, one.test, one.query.tolist(), one.gallery.tolist()) == (
+        two.root,
+        two.train,
+        two.test,
+        two.query.tolist(),
+        two.gallery.tolist(),
+    )

@@ -1,0 +1,41 @@
+import pytest
+
+from jaxreid import config, main
+from jaxreid.data import source
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'needs'),
+    [
+        ('mars', ('bbox_train/<id>/*.jpg', 'query_IDX.mat')),
+        ('dukev', ('gallery/<id>/<tracklet>/*.jpg',)),
+        ('ilids', ('i-LIDS-VID/sequences/cam1', 'train_test_splits_ilidsvid.mat')),
+        ('prid', ('prid_2011/multi_shot/cam_a',)),
+        ('lsvid', ('list_seq_train.txt', 'info_test.mat')),
+    ],
+)
+def test_without_a_root_the_message_says_what_the_data_set_s_folder_holds(dataset, needs):
+    experiment = config.Experiment(data=config.Data(dataset=dataset))
+    with pytest.raises(config.ConfigError) as error:
+        main.check_root(experiment)
+    for text in (*needs, f'the {dataset} data set', '--config.data.root='):
+        assert text in str(error.value)
+    if dataset != 'mars':
+        assert 'bbox_train' not in str(error.value)
+
+
+def test_every_data_set_of_the_config_can_be_opened_and_says_its_layout(tmp_path):
+    for dataset in config.DATASETS:
+        assert source.layout(dataset)
+        if dataset != 'synthetic':
+            with pytest.raises(FileNotFoundError, match='nowhere'):
+                source.read(config.Data(dataset=dataset, root=str(tmp_path / 'nowhere')))
+    for refused in (source.layout, lambda name: source.read(config.Data(dataset=name))):
+        with pytest.raises(ValueError, match="unknown dataset 'market'"):
+            refused('market')
+
+
+def test_a_split_of_a_data_set_that_has_one_only_is_refused():
+    with pytest.raises(config.ConfigError, match=r'data.split = 3 belongs to ilids and prid; dukev has one split'):
+        config.validate(config.Experiment(data=config.Data(dataset='dukev', split=3)))
+    config.validate(config.Experiment(data=config.Data(dataset='prid', split=3)))
