@@ -1,0 +1,104 @@
+"""What the commands have in common: settings from arguments, set-up of the process, errors as one message."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+import jax
+from absl import flags, logging
+
+from jaxreid import cache, checkpoint, config, interrupt, train
+from jaxreid.data import source
+
+
+def exit_status(act: Callable[[], int]) -> int:
+    """Runs a command; expected errors become one message and an exit status, signals 128 + their number."""
+    try:
+        return act()
+    except interrupt.Interrupted as e:
+        return fail(str(e), 128 + e.number)
+    except KeyboardInterrupt:
+        return fail('interrupted; run the same command again', 130)
+    except flags.Error as e:
+        return fail(f'{explain_flag_error(e)}\nTry --help.', 2)
+    except (config.ConfigError, checkpoint.CheckpointError, train.NonFiniteLoss, ValueError, OSError) as e:
+        if os.environ.get('JAXREID_TRACEBACK'):
+            raise
+        return fail(f'{e}', 1)
+
+
+def fail(message: str, status: int) -> int:
+    """Prints an error for people; `JAXREID_TRACEBACK=1` shows where it came from."""
+    print(f'\njaxreid: {message}', file=sys.stderr)
+    return status
+
+
+def explain_flag_error(error: Exception) -> str:
+    """config_flags puts a traceback into its messages; what a person needs is the error at its root."""
+    root: BaseException = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    if isinstance(root, config.ConfigError):
+        return str(root)
+    text = str(error).split('Traceback')[0].strip()
+    return text if str(root) in text else f'{text} {type(root).__name__}: {root}'
+
+
+def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
+    """The unknown setting that made config_flags fail, with the nearest valid name."""
+    known = config.flatten(config.Experiment())
+    sections = {k.rpartition('.')[0] for k in known}
+    for argument in argv:
+        path = argument.removeprefix('--config.').split('=')[0]
+        if argument.startswith('--config.') and path not in known and path not in sections:
+            return config.unknown_field(path)
+    return config.ConfigError(f'a config file could not be read: {error}')
+
+
+def check_root(experiment: config.Experiment) -> None:
+    """Stops early, and says what to do, where a real data set was not named."""
+    if experiment.data.dataset == 'synthetic' or experiment.data.root:
+        return
+    raise config.ConfigError(
+        f'config.data.root is empty, so the {experiment.data.dataset} data set cannot be found.\n'
+        'Add --config.data.root=/path/to/the/folder.\n'
+        f'{source.layout(experiment.data.dataset)}\n'
+        'To try jaxreid without a data set run python -m jaxreid.main (renders a synthetic one).'
+    )
+
+
+def make_workdir(workdir: pathlib.Path) -> None:
+    """Creates the workdir and makes sure that it can be written to."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f'.probe.{os.getpid()}'
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise OSError(f'cannot write to the workdir {workdir}: {e}; choose another --workdir') from e
+
+
+def set_up(compute_dtype: str) -> None:
+    """Process-wide settings of JAX: 64-bit numbers where asked for, the compilation cache.
+
+    Args:
+      compute_dtype: `train.compute_dtype` of the experiment.
+    """
+    if compute_dtype == 'float64':
+        jax.config.update('jax_enable_x64', True)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
+    try:
+        cache.folder().mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OSError(
+            f'cannot use the cache folder {cache.folder()}: {e}; set JAXREID_CACHE to a writable folder'
+        ) from e
+    if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+        jax.config.update('jax_compilation_cache_dir', str(cache.folder() / 'xla'))
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def parse_absl() -> None:
+    """grain's worker processes refuse to start before absl's own flags are parsed."""
+    flags.FLAGS([sys.argv[0]])
