@@ -117,9 +117,11 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
             'dataset',
             'split',
             'clips',
+            'clip_seed',
             'frames_per_clip',
             'one_frame',
             'flip',
+            'flow',
             'frames_seen',
             'corrupt_frames_replaced',
         )
@@ -155,9 +157,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         p, cmc = row['protocol'], row['cmc']
         numbers = ''.join(f'{x:8.2f}' for x in (row['mAP'], *(cmc[k] for k in ('1', '5', '10', '20'))))
         lines.append(f'{p["dataset"] + " " + p["name"]:<34}{numbers}')
-        frames = 1 if p['one_frame'] else p['frames_per_clip']
         lines.append(
-            f'  step {row["step"]} ({row["selected"]}); clips {p["clips"]} x {frames} frames, flip {_yes(p["flip"])}; '
+            f'  step {row["step"]} ({row["selected"]}); clips {_clips(p)}, flip {_yes(p["flip"])}, flow {p["flow"]}; '
             f'{p["distance"]} distance, re-ranking {p["re_ranking"]}'
         )
         lines.append(
@@ -169,6 +170,17 @@ def table(rows: list[dict[str, Any]]) -> str:
             f'({p["unanswerable"]}); {p["frames_seen"]} frames seen, {p["corrupt_frames_replaced"]} of them replaced'
         )
     return '\n'.join(lines)
+
+
+def _clips(protocol: dict[str, Any]) -> str:
+    frames = 1 if protocol['one_frame'] else protocol['frames_per_clip']
+    match protocol['clips']:
+        case 'whole':
+            return 'whole tracklets' + (', first frame only' if protocol['one_frame'] else '')
+        case 'random':
+            return f'random (seed {protocol["clip_seed"]}) x {frames} frames'
+        case kind:
+            return f'{kind} x {frames} frames'
 
 
 def _yes(value: bool) -> str:

@@ -26,8 +26,9 @@ def found(step=5):
         name=np.array([f't{i}' for i in range(6)]),
         frames=np.arange(6),
         meta={
-            'dataset': 'mars', 'split': 'test', 'clips': 'rrs', 'frames_per_clip': 4, 'one_frame': False, 'flip': False,
-            'frames_seen': 24, 'corrupt_frames_replaced': 0, 'step': step,
+            'dataset': 'mars', 'split': 'test', 'clips': 'rrs', 'clip_seed': None, 'frames_per_clip': 4,
+            'one_frame': False, 'flip': False, 'flow': 'off', 'frames_seen': 24,
+            'corrupt_frames_replaced': 0, 'step': step,
         },
     )  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
         assert (row['step'], row['selected'], row['protocol']['gallery_size']) == (5, 'last step', 5)
         assert row['protocol'].keys() >= {
             'ap', 'gallery', 'junk', 'distractors', 'distance', 'clips', 'flip', 'frames_seen', 'answered_queries',
-            'unanswered_queries', 're_ranking', 'dataset',
+            'unanswered_queries', 're_ranking', 'dataset', 'flow', 'clip_seed',
         }  # fmt: skip
     text = evaluate.table(rows)
     for word in (
@@ -72,6 +73,7 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
         'trapezoid AP',
         'cosine',
         'rrs x 4 frames',
+        'flow off',
         '2 queries answered',
     ):
         assert word in text
@@ -118,6 +120,20 @@ def test_re_ranked_scores_are_those_of_the_queries_and_the_gallery_that_the_prot
         assert row['mAP'] == pytest.approx(protocols.score_distances(expected, *roles, distance='')['mAP'])
 
 
+@pytest.mark.parametrize(
+    ('how', 'text'),
+    [
+        ({'clips': 'random', 'clip_seed': 7}, 'clips random (seed 7) x 4 frames'),
+        ({'clips': 'whole', 'flow': 'tvl1', 'flip': True}, 'clips whole tracklets, flip yes, flow tvl1'),
+        ({'clips': 'rrs', 'one_frame': True}, 'clips rrs x 1 frames'),
+    ],
+)
+def test_the_table_says_how_clips_were_chosen(how, text):
+    ours = found()
+    ours.meta.update(how)
+    assert text in evaluate.table(evaluate.score(ours, config.Experiment(), selected='last step'))
+
+
 def test_results_grow_and_the_same_row_is_replaced(tmp_path):
     path = tmp_path / 'results.json'
     experiment = config.Experiment()
@@ -137,3 +153,17 @@ def test_a_results_file_of_something_else_is_not_overwritten(tmp_path, text):
     with pytest.raises(ValueError, match=r'results.json does not hold results of jaxreid'):
         evaluate.append_results(path, evaluate.score(found(), config.Experiment(), selected='last step'))
     assert path.read_text() == text
+
+
+def test_used_items_are_two_to_the_entropy_of_the_counts():
+    assert evaluate.used_items(np.array([5.0, 5, 5, 5]))['used'] == pytest.approx(4)
+    assert evaluate.used_items(np.array([0.0, 9, 0]))['used'] == pytest.approx(1)
+    assert evaluate.used_items(np.array([1.0, 1, 2]))['used'] == pytest.approx(2**1.5)
+
+
+def test_used_items_stand_beside_the_score(tmp_path):
+    ours = found()
+    ours.meta['used_items'] = {'spatial_items': evaluate.used_items(np.array([1.0, 3]))}
+    row = evaluate.score(ours, config.Experiment(), selected='last step')[0]
+    assert row['used_items']['spatial_items']['counts'] == [1.0, 3.0]
+    assert 'spatial items: 1.75 of 2 used' in evaluate.table([row])
