@@ -15,6 +15,21 @@ import orbax.checkpoint as ocp
 
 from jaxreid import config
 
+# Settings in the models' sections that change where training begins or its loss, but not the network.
+NOT_OF_THE_NETWORK = {
+    'backbone.init',
+    'backbone.weights',
+    'stmn.spread',
+    'stmn.alpha',
+    'stmn.spread_groups',
+    'sta.reg_lambda',
+    'sta.reg_squared',
+    'star.pyramid_weight',
+    'star.pyramid_margin',
+    'star.pyramid_levels',
+    'star.pyramid_mine',
+}
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written, found, or fitted to the model."""
@@ -209,10 +224,13 @@ def check_same_model(saved: dict[str, Any], experiment: config.Experiment, path:
 
     Shapes alone do not tell: P3D-A, B and C have the same.
     """
-    parts = ('system', 'backbone.', 'strf.', 'nonlocal_blocks.', 'head.')
-    start = ('backbone.init', 'backbone.weights')  # where training began does not change the network
+    parts = ['system', 'backbone.', 'strf.', 'nonlocal_blocks.', 'head.']
+    parts += [f'{experiment.system}.'] if experiment.system != 'baseline' else []
+    parts += ['ap3d.'] if experiment.backbone.block in config.AP3D_BLOCKS else []
     changed = [
-        line for name, line in _changes(saved, experiment).items() if name.startswith(parts) and name not in start
+        line
+        for name, line in _changes(saved, experiment).items()
+        if name.startswith(tuple(parts)) and name not in NOT_OF_THE_NETWORK
     ]
     if changed:
         raise CheckpointError(

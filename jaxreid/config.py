@@ -626,3 +626,25 @@ def to_dict(c: Experiment) -> dict[str, typing.Any]:
         return [plain(v) for v in value] if isinstance(value, tuple | list) else value
 
     return plain(dataclasses.asdict(c))
+
+
+def from_dict(values: dict[str, typing.Any]) -> Experiment:
+    """The settings that `to_dict` wrote; what was added since then has its default.
+
+    Raises:
+      ConfigError: a setting that is not known any more.
+    """
+    experiment = Experiment()
+
+    def fill(node, values, prefix):
+        known = {field.name for field in dataclasses.fields(node)}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown_field(prefix + name)
+            if isinstance(value, dict):
+                fill(getattr(node, name), value, f'{prefix}{name}.')
+            else:
+                setattr(node, name, tuple(value) if isinstance(value, list) else value)
+
+    fill(experiment, values, '')
+    return experiment

@@ -6,7 +6,6 @@ blocks, head) keep their own start.
 """
 
 import pathlib
-import pickle
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +13,17 @@ from typing import Any
 import huggingface_hub
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from flax import traverse_util
 
 from jaxreid import cache, config
-from jaxreid.weights import torch_names
+from jaxreid.weights import state_file, torch_names
 
 CACHE_FILES = ('resnet50.safetensors', 'resnet50.pth')
 HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
+# Our module -> modules that start as its copies (STMN's query heads, STAR's flow stem).
+COPIES = {'layer4': ('layer4_spatial', 'layer4_temporal'), 'stem': ('flow_stem',)}
 IGNORED = re.compile(r'fc\.(weight|bias)|.*\.num_batches_tracked')
-
-
-class WeightsError(ValueError):
-    """Weights cannot be found, read, or fitted to the model; the message says what to do."""
 
 
 def cache_folder() -> pathlib.Path:
@@ -48,20 +44,20 @@ def find(weights: str) -> pathlib.Path:
     """The file that `backbone.weights` stands for: a file, a repository on the hub, or '' for the cache.
 
     Raises:
-      WeightsError: there is no such file, or the hub gave none.
+      state_file.WeightsError: there is no such file, or the hub gave none.
     """
     if not weights:
         for name in CACHE_FILES:
             if (cache_folder() / name).is_file():
                 return cache_folder() / name
-        raise WeightsError(
+        raise state_file.WeightsError(
             f'No ImageNet weights: looked for {" and ".join(CACHE_FILES)} in {cache_folder()}. {_how_to()}'
         )
     path = pathlib.Path(weights).expanduser()
     if path.is_file():
         return path
     if path.suffix in ('.pth', '.pt', '.bin', '.safetensors') or not HUB_NAME.fullmatch(weights):
-        raise WeightsError(f'backbone.weights = {weights!r}: there is no such file. {_how_to()}')
+        raise state_file.WeightsError(f'backbone.weights = {weights!r}: there is no such file. {_how_to()}')
     return _download(weights)
 
 
@@ -73,64 +69,36 @@ def _download(repository: str) -> pathlib.Path:
         # Whatever keeps the hub from answering (no network, no such repository, no permission) has one remedy.
         except Exception as error:
             problems.append(f'{name}: {str(error).strip().splitlines()[0] if str(error).strip() else repr(error)}')
-    raise WeightsError(
+    raise state_file.WeightsError(
         f'backbone.weights = {repository!r} is no local file, and the Hugging Face hub gave none of its weights '
         f'({"; ".join(problems)}). {_how_to()}'
     )
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Tensors of a .safetensors file or a PyTorch checkpoint by name; 'state_dict' and 'module.' wrappers are removed.
-
-    Raises:
-      WeightsError: the file is damaged or holds something else, or PyTorch is needed and missing.
-    """
-    if path.suffix == '.safetensors':
-        try:
-            tensors: Mapping[str, Any] = safetensors.numpy.load_file(path)
-        except Exception as error:  # the library's own error type is not public
-            raise WeightsError(f'{path} is not a readable .safetensors file ({error}); fetch it again.') from error
-    else:
-        tensors = _read_torch(path)
-    return {name.removeprefix('module.'): np.asarray(value) for name, value in tensors.items()}
+def _targets(path: torch_names.Path, flat: Mapping[torch_names.Path, Any]) -> list[torch_names.Path]:
+    """The module itself and its copies, as far as the model has them."""
+    copies = [path, *((path[0], copy, *path[2:]) for copy in COPIES.get(path[1], ()))]
+    return [p for p in copies if p in flat]
 
 
-def _read_torch(path):
-    try:
-        import torch  # an extra: only needed for PyTorch's own files
-    except ImportError as error:
-        raise WeightsError(
-            f"Reading {path} needs PyTorch: install it with pip install 'jaxreid[torch]', or convert the file to "
-            '.safetensors.'
-        ) from error
-    try:
-        loaded = torch.load(path, map_location='cpu', weights_only=True)  # never runs code from the file
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f'{path} is not a readable PyTorch checkpoint of plain tensors ({str(error).splitlines()[0]}); fetch it '
-            'again, or save its state_dict.'
-        ) from error
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f'{path} holds a {type(loaded).__name__}, expected a dictionary of tensors by name.')
-    return {name: value.float().numpy() for name, value in loaded.items() if isinstance(value, torch.Tensor)}
-
-
-def _like(value: np.ndarray, target) -> np.ndarray | None:
-    """`value` in our axis order, inflated where the target is 3-D; None where the shapes do not fit."""
-    if value.ndim == 4:
-        value = value.transpose(2, 3, 1, 0)  # [Co, Ci, H, W] -> [H, W, Ci, Co]
+def _like(value: np.ndarray | None, target: Any) -> np.ndarray | None:
+    """`value`, inflated where the target is 3-D; None where it does not fit."""
+    if value is None or value.shape == target.shape:
+        return value
     if value.ndim == 4 and target.ndim == 5 and value.shape == target.shape[1:]:
         inflated = np.zeros(target.shape, value.dtype)
         inflated[target.shape[0] // 2] = value  # the other times start at zero, so the function is that of the 2-D net
-        value = inflated
-    return value if value.shape == target.shape else None
+        return inflated
+    return None
+
+
+def _seen_by_flow(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A kernel [k, k, 3, C] for RGB as one for flow: the mean over its inputs, repeated (spec section 5.2)."""
+    return np.repeat(kernel.mean(2, keepdims=True), channels, axis=2)
 
 
 def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int, ...], source: str) -> Any:
-    """Puts torchvision ResNet tensors into the variables of a ResNet baseline.
+    """Puts torchvision ResNet tensors into the variables of a system; copies of a module all start alike.
 
     Args:
       variables: {'params': ..., 'batch_stats': ...}.
@@ -142,23 +110,28 @@ def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int,
       New variables of the same structure, shapes and dtypes.
 
     Raises:
-      WeightsError: lists every name that is missing or too many and every shape that does not fit.
+      state_file.WeightsError: lists every name that is missing or too many and every shape that does not fit.
     """
     names = torch_names.resnet(depths)
     flat = traverse_util.flatten_dict(variables)
     problems = [f'{name}: not in the model' for name in tensors if name not in names and not IGNORED.fullmatch(name)]
-    for name, path in names.items():
+    for name, entry in names.items():
         if name not in tensors:
             problems.append(f'{name}: not in the file')
             continue
-        value = _like(tensors[name], flat[path])
-        if value is None:
-            problems.append(f'{name}: shape {tensors[name].shape} does not fit {"/".join(path)} {flat[path].shape}')
-        else:
-            flat[path] = jnp.asarray(value, flat[path].dtype)
+        value = torch_names.to_ours(tensors[name], entry)
+        for path in _targets(entry.path, flat):
+            if value is not None and path[1:3] == ('flow_stem', 'conv1'):
+                fitted = _like(_seen_by_flow(value, flat[path].shape[2]), flat[path])
+            else:
+                fitted = _like(value, flat[path])
+            if fitted is None:
+                problems.append(f'{name}: shape {tensors[name].shape} does not fit {"/".join(path)} {flat[path].shape}')
+            else:
+                flat[path] = jnp.asarray(fitted, flat[path].dtype)
     if problems:
         listed = '\n  '.join(problems)
-        raise WeightsError(
+        raise state_file.WeightsError(
             f'{source} does not fit a ResNet with {depths} bottlenecks per stage:\n  {listed}\nUse weights of the same '
             'network, or a random start with --config.backbone.init=random.'
         )
@@ -169,19 +142,19 @@ def initialise(variables: Any, backbone: config.Backbone) -> Any:
     """Gives freshly initialised variables the start that `backbone.init` asks for.
 
     Args:
-      variables: {'params': ..., 'batch_stats': ...} of a ResNet baseline.
+      variables: {'params': ..., 'batch_stats': ...} of any system.
       backbone: `init`, `weights` and `depths` are read.
 
     Returns:
       The variables themselves for 'random'; new ones for 'imagenet'.
 
     Raises:
-      WeightsError: see `find`, `read` and `fit`.
+      state_file.WeightsError: see `find`, `state_file.read` and `fit`.
     """
     match backbone.init:
         case 'random':
             return variables
         case 'imagenet':
             path = find(backbone.weights)
-            return fit(variables, read(path), depths=tuple(backbone.depths), source=str(path))
-    raise WeightsError(f'backbone.init = {backbone.init!r}; choose imagenet or random.')
+            return fit(variables, state_file.read(path), depths=tuple(backbone.depths), source=str(path))
+    raise state_file.WeightsError(f'backbone.init = {backbone.init!r}; choose imagenet or random.')

@@ -1,49 +1,257 @@
-"""Names of PyTorch parameters and buffers beside ours: tables, and one function that expands them."""
+"""Names of PyTorch parameters and buffers beside ours: tables, and functions that expand them.
 
-from collections.abc import Sequence
+Sources of the names: torchvision's ResNet; AP3D's public code (guxinqian/AP3D, models/ResNet.py, AP3D.py, NonLocal.py);
+STMN's (cvlab-yonsei/STMN, smem_tmem/model/). The public code names no STRF units: 'STRF.*' below is ours.
+"""
 
-# PyTorch module -> our module. '{stage}' runs from 1, '{block}' from 0.
-RESNET_STEM = {
-    'conv1': 'stem/conv1',
-    'bn1': 'stem/bn1',
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxreid import config
+
+Path = tuple[str, ...]  # (collection, module ..., leaf)
+
+
+class Entry(NamedTuple):
+    """Where a PyTorch array lies here, and the order of its axes there and here.
+
+    Axes: o outputs, i inputs, t time, h rows, w columns, n anything else; 1 is an axis of length one that only
+    PyTorch's array has.
+    """
+
+    path: Path
+    theirs: str
+    ours: str
+
+
+class Leaf(NamedTuple):
+    """An array of a module: collection and name here ('' if the module's own path is the leaf), axes as in Entry."""
+
+    collection: str
+    name: str
+    theirs: str = 'n'
+    ours: str = 'n'
+
+
+# Kind of module: PyTorch leaf -> ours.
+Kind = Mapping[str, Leaf]
+CONV_2D: Kind = {'weight': Leaf('params', 'kernel', 'oihw', 'hwio')}
+CONV_FRAME: Kind = {'weight': Leaf('params', 'kernel', 'oi1hw', 'hwio')}  # Conv3d of temporal size 1
+CONV_CUBE: Kind = {'weight': Leaf('params', 'kernel', 'oithw', 'thwio')}
+CONV_TIME: Kind = {'weight': Leaf('params', 'kernel', 'oit11', 'tio')}
+REDUCTION: Kind = {'weight': Leaf('params', '', 'oi111', 'io')}
+WEIGHTING: Kind = {'weight': Leaf('params', '', '1i111', 'i')}
+PROJECTION: Kind = {
+    'weight': Leaf('params', 'kernel', 'oi111', 'io'),
+    'bias': Leaf('params', 'bias'),
 }
-RESNET_BLOCK = {
-    'layer{stage}.{block}.conv1': 'layer{stage}/block{block}/conv1',
-    'layer{stage}.{block}.bn1': 'layer{stage}/block{block}/bn1',
-    'layer{stage}.{block}.conv2': 'layer{stage}/block{block}/conv2',
-    'layer{stage}.{block}.bn2': 'layer{stage}/block{block}/bn2',
-    'layer{stage}.{block}.conv3': 'layer{stage}/block{block}/conv3',
-    'layer{stage}.{block}.bn3': 'layer{stage}/block{block}/bn3',
+BATCH_NORM: Kind = {
+    'weight': Leaf('params', 'scale'),
+    'bias': Leaf('params', 'bias'),
+    'running_mean': Leaf('batch_stats', 'mean'),
+    'running_var': Leaf('batch_stats', 'var'),
 }
-RESNET_FIRST_BLOCK = {
-    'layer{stage}.0.downsample.0': 'layer{stage}/block0/downsample_conv',
-    'layer{stage}.0.downsample.1': 'layer{stage}/block0/downsample_bn',
+FROZEN_SHIFT: Kind = {**BATCH_NORM, 'bias': Leaf('batch_stats', 'bias')}
+CLASSIFIER: Kind = {'weight': Leaf('params', 'classifier', 'oi', 'io')}
+CLASSIFIER_WITH_BIAS: Kind = {**CLASSIFIER, 'bias': Leaf('params', 'classifier_bias')}
+MEMORY: Kind = {'key': Leaf('params', 'keys', 'ni', 'ni'), 'val': Leaf('params', 'values', 'ni', 'ni')}
+LSTM: Kind = {
+    'weight_ih_l0': Leaf('params', 'weight_ih', 'oi', 'oi'),
+    'weight_hh_l0': Leaf('params', 'weight_hh', 'oi', 'oi'),
+    'bias_ih_l0': Leaf('params', 'bias_ih'),
+    'bias_hh_l0': Leaf('params', 'bias_hh'),
+}
+COUNTER = 'num_batches_tracked'  # beside the four arrays of every BatchNorm; nothing here reads it
+
+# PyTorch module -> (our module, kind). The frame-wise convolutions ('conv') are CONV_2D or CONV_FRAME.
+Table = Mapping[str, tuple[str, Kind | str]]
+STEM: Table = {'conv1': ('stem/conv1', 'conv'), 'bn1': ('stem/bn1', BATCH_NORM)}
+BOTTLENECK: Table = {
+    'conv1': ('conv1', 'conv'),
+    'bn1': ('bn1', BATCH_NORM),
+    'conv2': ('conv2', 'conv'),
+    'bn2': ('bn2', BATCH_NORM),
+    'conv3': ('conv3', 'conv'),
+    'bn3': ('bn3', BATCH_NORM),
+}
+SHORTCUT: Table = {'downsample.0': ('downsample_conv', 'conv'), 'downsample.1': ('downsample_bn', BATCH_NORM)}
+# What AP3D's code puts in the place of 'conv2'.
+ALIGNMENT: Table = {
+    'conv2.APM.semantic_mapping': ('apm/semantic', REDUCTION),
+    'conv2.APM.x_mapping': ('apm/x_mapping', REDUCTION),
+    'conv2.APM.n_mapping': ('apm/n_mapping', REDUCTION),
+    'conv2.APM.contrastive_att_net.0': ('apm/contrast', WEIGHTING),
+}
+ALIGNMENT_ONLY: Table = {'conv2.APM.semantic_mapping': ('apm/semantic', REDUCTION)}
+C2D: Table = {'conv2.conv3d': ('conv2', CONV_FRAME)}
+I3D: Table = {'conv2.conv3d': ('conv2', CONV_CUBE)}
+P3D: Table = {'conv2.spatial_conv3d': ('conv2', CONV_FRAME), 'conv2.temporal_conv3d': ('temporal', CONV_TIME)}
+MIDDLE: Mapping[str, Table] = {
+    'c2d': C2D,
+    'i3d': I3D,
+    'p3da': P3D,
+    'p3db': P3D,
+    'p3dc': P3D,
+    'ap3d_i3d': I3D,
+    'ap3d_a': P3D,
+    'ap3d_b': P3D,
+    'ap3d_c': P3D,
+}
+STRF_BRANCH = ('conv2.STRF.{branch}', 'strf/{branch}')
+NON_LOCAL: Table = {
+    'g.0': ('g', PROJECTION),
+    'theta': ('theta', PROJECTION),
+    'phi.0': ('phi', PROJECTION),
+    'W.0': ('out', PROJECTION),
+    'W.1': ('norm', BATCH_NORM),
+}
+# Classifiers and memories.
+TORCHVISION_HEAD: Table = {'fc': ('head', CLASSIFIER_WITH_BIAS)}
+HEADS: Mapping[str, Table] = {
+    'a': {'bn': ('head/neck', BATCH_NORM), 'classifier': ('head', CLASSIFIER_WITH_BIAS)},
+    'b': {'bn': ('head/neck', FROZEN_SHIFT), 'classifier': ('head', CLASSIFIER)},
+    'plain': {'classifier': ('head', CLASSIFIER)},
+}
+STMN_TRUNK = 'features.backbone.'
+STMN_SPATIAL: Table = {'smem': ('spatial_memory', MEMORY), 'smem.bn': ('spatial_memory/norm', BATCH_NORM)}
+STMN_TEMPORAL: Table = {'tmem': ('temporal_memory', MEMORY), 'tmem.lstm': ('temporal_memory/lstm', LSTM)}
+STMN_HEADS: Mapping[str, Table] = {
+    'spatial': {'bn_s': ('head_spatial/neck', FROZEN_SHIFT), 'cls_s': ('head_spatial', CLASSIFIER)},
+    'temporal': {'bn_t': ('head_temporal/neck', FROZEN_SHIFT), 'cls_t': ('head_temporal', CLASSIFIER)},
 }
 
-# Kind of module -> PyTorch leaf -> our collection and leaf.
-CONV = {'weight': ('params', 'kernel')}
-BATCH_NORM = {
-    'weight': ('params', 'scale'),
-    'bias': ('params', 'bias'),
-    'running_mean': ('batch_stats', 'mean'),
-    'running_var': ('batch_stats', 'var'),
-}
-BATCH_NORM_ENDINGS = ('bn1', 'bn2', 'bn3', 'downsample.1')
-
-Path = tuple[str, ...]
+Names = dict[str, Entry]
 
 
-def resnet(depths: Sequence[int]) -> dict[str, Path]:
-    """Names of torchvision's bottleneck ResNets without classifier: PyTorch name -> (collection, module ..., leaf)."""
-    modules = dict(RESNET_STEM)
-    for stage, depth in enumerate(depths, start=1):
-        for block in range(depth):
-            table = RESNET_BLOCK | (RESNET_FIRST_BLOCK if block == 0 else {})
-            modules |= {
-                k.format(stage=stage, block=block): v.format(stage=stage, block=block) for k, v in table.items()
-            }
+def _expand(table: Table, *, theirs: str = '', ours: str = '', conv: Kind = CONV_2D) -> Names:
     names = {}
-    for theirs, ours in modules.items():
-        for leaf, (collection, our_leaf) in (BATCH_NORM if theirs.endswith(BATCH_NORM_ENDINGS) else CONV).items():
-            names[f'{theirs}.{leaf}'] = (collection, *ours.split('/'), our_leaf)
+    for module, (our_module, kind) in table.items():
+        for leaf, (collection, our_leaf, their_axes, our_axes) in (conv if isinstance(kind, str) else kind).items():
+            path = (collection, *(ours + our_module).split('/'), our_leaf)
+            names[f'{theirs}{module}.{leaf}'] = Entry(tuple(p for p in path if p), their_axes, our_axes)
     return names
+
+
+def _stage(
+    theirs: str,
+    ours: str,
+    depth: int,
+    *,
+    conv: Kind = CONV_2D,
+    middle: Table | None = None,
+    nonlocal_after: Sequence[int] = (),
+) -> Names:
+    """A row of bottlenecks; `middle` takes the place of 'conv2' in every other one; PyTorch's rows count blocks."""
+    names: Names = {}
+    number = 0
+    for i in range(depth):
+        table = dict(BOTTLENECK)
+        if middle and i % 2 == 0:
+            del table['conv2']
+            table |= middle
+        table |= SHORTCUT if i == 0 else {}
+        names |= _expand(table, theirs=f'{theirs}.{number}.', ours=f'{ours}/block{i}/', conv=conv)
+        number += 1
+        if i in nonlocal_after:
+            names |= _expand(NON_LOCAL, theirs=f'{theirs}.{number}.', ours=f'{ours}/nonlocal{i}/')
+            number += 1
+    return names
+
+
+def resnet(depths: Sequence[int]) -> Names:
+    """Names of torchvision's bottleneck ResNets without classifier."""
+    names = _expand(STEM)
+    for stage, depth in enumerate(depths, start=1):
+        names |= _stage(f'layer{stage}', f'layer{stage}', depth)
+    return names
+
+
+def torchvision(depths: Sequence[int]) -> Names:
+    """`resnet` and its classifier."""
+    return resnet(depths) | _expand(TORCHVISION_HEAD)
+
+
+def baseline(e: config.Experiment) -> Names:
+    """Names that AP3D's code saves for C2D, I3D, P3D and AP3D, with or without non-local blocks and STRF units."""
+    names = _expand(STEM, conv=CONV_FRAME)
+    for stage, depth in enumerate(e.backbone.depths, start=1):
+        hosts = stage in e.strf.stages
+        middle = MIDDLE[e.backbone.block] if hosts or stage in e.backbone.stages else None
+        if middle and e.backbone.block in config.AP3D_BLOCKS:
+            middle = {**middle, **(ALIGNMENT if e.ap3d.contrastive else ALIGNMENT_ONLY)}
+        if middle and hosts and e.strf.fam == 'covariance':
+            theirs, ours = STRF_BRANCH
+            units = {theirs.format(branch=b): (ours.format(branch=b), REDUCTION) for b in e.strf.branches}
+            middle = {**middle, **units}
+        nonlocal_after = {2: e.nonlocal_blocks.stage2, 3: e.nonlocal_blocks.stage3}.get(stage, ())
+        layer = f'layer{stage}'
+        names |= _stage(layer, layer, depth, conv=CONV_FRAME, middle=middle, nonlocal_after=nonlocal_after)
+    return names | _expand(HEADS[e.head.kind])
+
+
+def stmn(e: config.Experiment) -> Names:
+    """Names that STMN's code saves; of parts that a variant leaves out, none."""
+    names = _expand(STEM, theirs=STMN_TRUNK)
+    stages = {f'layer{stage}': f'layer{stage}' for stage in (1, 2, 3)} | {'layer4_val': 'layer4'}
+    tables = [STMN_HEADS['spatial']]
+    if e.stmn.sm:
+        stages['layer4_key_s'] = 'layer4_spatial'
+        tables.append(STMN_SPATIAL)
+    if e.stmn.tm != 'off':
+        stages['layer4_key_t'] = 'layer4_temporal'
+        tables.append(STMN_HEADS['temporal'])
+    if e.stmn.tm == 'memory':
+        tables.append(STMN_TEMPORAL)
+    for theirs, ours in stages.items():
+        names |= _stage(STMN_TRUNK + theirs, ours, e.backbone.depths[int(ours[5]) - 1])
+    for table in tables:
+        names |= _expand(table)
+    return names
+
+
+def published(e: config.Experiment) -> Names:
+    """Names that the public code of an experiment's network saves: PyTorch name -> entry.
+
+    STA and STAR have no public code: their names are torchvision's where theirs is a ResNet.
+    """
+    match e.system:
+        case 'baseline':
+            return baseline(e)
+        case 'stmn':
+            return stmn(e)
+    return resnet(e.backbone.depths)
+
+
+def by_rule(path: Path, ndim: int) -> tuple[str, Entry]:
+    """A PyTorch name and entry for an array that no published network has: our modules and PyTorch's order of axes."""
+    leaves = {'kernel': 'weight', 'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}
+    leaves |= {'classifier': 'classifier.weight', 'classifier_bias': 'classifier.bias'}
+    name = '.'.join((*path[1:-1], leaves.get(path[-1], path[-1])))
+    if path[-1] not in ('kernel', 'classifier'):
+        return name, Entry(path, 'thwio'[-ndim:], 'thwio'[-ndim:])
+    spatial = 'thw'[5 - ndim :]
+    return name, Entry(path, f'oi{spatial}', f'{spatial}io')
+
+
+def to_ours(array: np.ndarray, entry: Entry) -> np.ndarray | None:
+    """A PyTorch array in our order of axes; None where it has other axes."""
+    if array.ndim != len(entry.theirs) or any(n != 1 for n, a in zip(array.shape, entry.theirs) if a == '1'):
+        return None
+    kept = [a for a in entry.theirs if a != '1']
+    array = array.reshape([n for n, a in zip(array.shape, entry.theirs) if a != '1'])
+    return array.transpose([kept.index(a) for a in entry.ours])
+
+
+def to_theirs(array: np.ndarray, entry: Entry) -> np.ndarray:
+    """The inverse of `to_ours`, contiguous."""
+    shape = their_shape(array.shape, entry)
+    array = array.transpose([entry.ours.index(a) for a in entry.theirs if a != '1'])
+    return np.ascontiguousarray(array.reshape(shape))
+
+
+def their_shape(shape: Sequence[int], entry: Entry) -> tuple[int, ...]:
+    """The shape that PyTorch's array has where ours has `shape`."""
+    sizes = dict(zip(entry.ours, shape, strict=True))
+    return tuple(sizes.get(axis, 1) for axis in entry.theirs)

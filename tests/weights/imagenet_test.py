@@ -11,7 +11,7 @@ from flax import traverse_util
 
 from jaxreid import config, cost
 from jaxreid.models import build
-from jaxreid.weights import imagenet
+from jaxreid.weights import imagenet, state_file
 
 DEPTHS = (2, 1, 1, 1)
 
@@ -149,7 +149,7 @@ def test_pth_files_may_be_wrapped_and_prefixed_and_safetensors_need_no_pytorch(n
         jax.tree.map(np.testing.assert_array_equal, other, results[0])
     assert not np.array_equal(results[0]['params']['stem']['conv1']['kernel'], v['params']['stem']['conv1']['kernel'])
     np.testing.assert_array_equal(results[0]['params']['head']['classifier'], v['params']['head']['classifier'])
-    with pytest.raises(imagenet.WeightsError, match=r"pip install 'jaxreid\[torch\]'"):
+    with pytest.raises(state_file.WeightsError, match=r"pip install 'jaxreid\[torch\]'"):
         imagenet.initialise(v, settings(weights=tmp_path / 'plain.pth').backbone)
 
 
@@ -182,7 +182,7 @@ def test_an_unreachable_hub_says_what_to_place_where(empty_cache, monkeypatch):
         raise ConnectionError('name resolution failed')
 
     monkeypatch.setattr(imagenet.huggingface_hub, 'hf_hub_download', fail)
-    with pytest.raises(imagenet.WeightsError) as caught:
+    with pytest.raises(state_file.WeightsError) as caught:
         imagenet.find('timm/resnet50.tv_in1k')
     message = str(caught.value)
     for part in ('name resolution failed', str(empty_cache / 'resnet50.pth'), '--config.backbone.init=random'):
@@ -191,7 +191,7 @@ def test_an_unreachable_hub_says_what_to_place_where(empty_cache, monkeypatch):
 
 def test_without_weights_the_message_says_what_to_place_where(empty_cache):
     _, v = fresh('c2d')
-    with pytest.raises(imagenet.WeightsError) as caught:
+    with pytest.raises(state_file.WeightsError) as caught:
         imagenet.initialise(v, settings().backbone)
     message = str(caught.value)
     for part in (
@@ -201,7 +201,7 @@ def test_without_weights_the_message_says_what_to_place_where(empty_cache):
         '--config.backbone.weights',
     ):
         assert part in message
-    with pytest.raises(imagenet.WeightsError, match='there is no such file'):
+    with pytest.raises(state_file.WeightsError, match='there is no such file'):
         imagenet.find('/nowhere/resnet50.pth')
 
 
@@ -213,7 +213,7 @@ def test_the_default_cache_is_in_the_home_folder(monkeypatch):
 def test_a_random_start_leaves_everything_as_it_is():
     _, v = fresh('c2d')
     assert imagenet.initialise(v, config.Backbone(init='random')) is v
-    with pytest.raises(imagenet.WeightsError, match='choose imagenet or random'):
+    with pytest.raises(state_file.WeightsError, match='choose imagenet or random'):
         imagenet.initialise(v, config.Backbone(init='zeros'))
 
 
@@ -223,7 +223,7 @@ def test_every_name_and_shape_that_does_not_fit_is_listed(net):
     wrong['layer9.conv1.weight'] = np.zeros((2, 2))
     wrong['conv1.weight'] = np.zeros((4, 3, 5, 5))
     del wrong['layer3.0.bn2.running_mean']
-    with pytest.raises(imagenet.WeightsError) as caught:
+    with pytest.raises(state_file.WeightsError) as caught:
         imagenet.fit(v, wrong, depths=DEPTHS, source='some.pth')
     message = str(caught.value)
     for part in (
@@ -236,19 +236,28 @@ def test_every_name_and_shape_that_does_not_fit_is_listed(net):
     assert 'fc.' not in message
 
 
-@pytest.mark.parametrize('name', ['broken.pth', 'broken.safetensors'])
-def test_a_damaged_file_names_itself(tmp_path, name):
-    pytest.importorskip('torch')
-    (tmp_path / name).write_bytes(b'PK\x03\x04 cut off')
-    with pytest.raises(imagenet.WeightsError, match=f'{name} is not a readable'):
-        imagenet.read(tmp_path / name)
+def test_every_copy_of_the_last_stage_starts_alike(net):
+    e = config.Experiment(system='stmn', backbone=config.Backbone(block='c2d', width=4, depths=DEPTHS))
+    shapes = cost.shapes(build.build(e, num_ids=5, dtype=jnp.float32), frames=4, height=32, width=16)
+    v = imagenet.fit(jax.tree.map(lambda s: np.ones(s.shape, s.dtype), shapes), tensors(net), depths=DEPTHS, source='')
+    expected = tensors(net)['layer4.0.conv2.weight'].transpose(2, 3, 1, 0)
+    for stage in ('layer4', 'layer4_spatial', 'layer4_temporal'):
+        np.testing.assert_array_equal(v['params'][stage]['block0']['conv2']['kernel'], expected)
+    assert (v['params']['spatial_memory']['keys'] == 1).all()
 
 
-def test_code_in_a_pickle_is_not_run(tmp_path):
-    torch = pytest.importorskip('torch')
-    torch.save({'conv1.weight': pathlib.PurePosixPath('x')}, tmp_path / 'stranger.pth')
-    with pytest.raises(imagenet.WeightsError, match=r'stranger.pth is not a readable'):
-        imagenet.read(tmp_path / 'stranger.pth')
-    torch.save([torch.zeros(2)], tmp_path / 'list.pth')
-    with pytest.raises(imagenet.WeightsError, match='holds a list, expected a dictionary'):
-        imagenet.read(tmp_path / 'list.pth')
+@pytest.mark.parametrize(('streams', 'channels'), [(('rgb', 'flow'), 2), (('flow',), 3)])
+def test_the_stem_for_flow_starts_as_the_mean_over_colours(net, streams, channels):
+    e = config.Experiment(system='star', backbone=config.Backbone(block='c2d', width=4, depths=DEPTHS))
+    e.star = config.Star(streams=streams, flow_channels=channels, attention='off', aggregator='pool')
+    e.head.kind = 'plain'
+    model = build.build(e, num_ids=5, dtype=jnp.float32)
+    shapes = cost.shapes(model, frames=2, height=64, width=32, flow=True)
+    v = imagenet.fit(jax.tree.map(lambda s: np.ones(s.shape, s.dtype), shapes), tensors(net), depths=DEPTHS, source='')
+    rgb = tensors(net)['conv1.weight'].transpose(2, 3, 1, 0)
+    kernel = v['params']['flow_stem']['conv1']['kernel']
+    assert kernel.shape == (7, 7, channels, 4)
+    for c in range(channels):
+        np.testing.assert_allclose(kernel[:, :, c], rgb.mean(2), rtol=1e-6)
+    np.testing.assert_array_equal(v['params']['flow_stem']['bn1']['scale'], tensors(net)['bn1.weight'])
+    assert ('stem' in v['params']) == ('rgb' in streams)

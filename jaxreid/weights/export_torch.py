@@ -1,0 +1,82 @@
+"""Writes the network of a checkpoint as a PyTorch state dict, under the names of the authors' code where there is one.
+
+  python -m jaxreid.weights.export_torch runs/stmn_mars stmn.safetensors
+
+In PyTorch: `net.load_state_dict(safetensors.torch.load_file('stmn.safetensors'))`.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+
+from jaxreid import atomic_file, checkpoint, config, step
+from jaxreid.models import build
+from jaxreid.weights import torch_names
+
+
+def state_dict(variables: Any, experiment: config.Experiment) -> dict[str, np.ndarray]:
+    """PyTorch names -> arrays in PyTorch's order of axes; batch counters are 0.
+
+    Args:
+      variables: {'params': ..., 'batch_stats': ...} of the experiment's network.
+      experiment: names the network; see `torch_names.published`.
+
+    Returns:
+      Every variable. Those that no published network has are named by our modules, joined by dots.
+    """
+    flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(variables).items()}
+    names = {name: entry for name, entry in torch_names.published(experiment).items() if entry.path in flat}
+    named = {entry.path for entry in names.values()}
+    names |= dict(torch_names.by_rule(path, value.ndim) for path, value in flat.items() if path not in named)
+    tensors = {name: torch_names.to_theirs(flat[entry.path], entry) for name, entry in names.items()}
+    counters = [name.removesuffix('running_var') for name in tensors if name.endswith('running_var')]
+    return tensors | {f'{module}{torch_names.COUNTER}': np.zeros((), np.int64) for module in counters}
+
+
+def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
+    """Writes the state dict of a checkpoint; `path` may be a workdir, a folder of checkpoints, or one checkpoint.
+
+    Raises:
+      checkpoint.CheckpointError: there is no readable checkpoint.
+      ValueError: `out` is no .safetensors name.
+    """
+    if out.suffix != '.safetensors':
+        raise ValueError(f'{out}: the state dict is written as .safetensors; choose a name that ends so.')
+    folder, at = checkpoint.find(path)
+    meta = checkpoint.read_meta(folder, at)
+    experiment = config.from_dict(meta['config'])
+    model = build.build(experiment, num_ids=len(meta['labels']), dtype=jnp.dtype('float32'))
+    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    variables = checkpoint.restore(folder, at, checkpoint.abstract_like(dict(abstract), here))
+    tensors = state_dict(variables, experiment)
+    with atomic_file.writing(out) as file:
+        file.write(safetensors.numpy.save(tensors))
+    return tensors
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m jaxreid.weights.export_torch CHECKPOINT OUT.safetensors`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
+    parser.add_argument('output', type=pathlib.Path, metavar='OUT.safetensors')
+    arguments = parser.parse_args(argv)
+    try:
+        tensors = convert(arguments.checkpoint, arguments.output)
+    except (checkpoint.CheckpointError, ValueError, OSError) as error:
+        print(f'\njaxreid: {error}', file=sys.stderr)
+        return 1
+    print(f'{arguments.checkpoint} -> {arguments.output}: {len(tensors)} entries')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Reads the tensors of a .safetensors file or of a PyTorch checkpoint, without ever running code from the file."""
+
+import pathlib
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+WRAPPERS = ('state_dict', 'model')  # keys under which checkpoints nest their tensors
+PREFIX = 'module.'  # of every name that DataParallel saved
+
+
+class WeightsError(ValueError):
+    """Weights cannot be found, read, or fitted to the model; the message says what to do."""
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Tensors by name; 'state_dict' and 'module.' wrappers are removed, floating-point tensors become float32.
+
+    Raises:
+      WeightsError: there is no such file, it is damaged or holds something else, or PyTorch is needed and missing.
+    """
+    if not path.is_file():
+        raise WeightsError(f'{path}: there is no such file; name a .safetensors file or a PyTorch checkpoint.')
+    if path.suffix == '.safetensors':
+        try:
+            tensors: Mapping[str, Any] = safetensors.numpy.load_file(path)
+        except Exception as error:  # the library's own error type is not public
+            raise WeightsError(f'{path} is not a readable .safetensors file ({error}); fetch it again.') from error
+    else:
+        tensors = _read_torch(path)
+    return {name.removeprefix(PREFIX): np.asarray(value) for name, value in tensors.items()}
+
+
+def _read_torch(path):
+    try:
+        import torch  # an extra: only needed for PyTorch's own files
+    except ImportError as error:
+        raise WeightsError(
+            f"Reading {path} needs PyTorch: install it with pip install 'jaxreid[torch]', or convert the file to "
+            '.safetensors.'
+        ) from error
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            loaded = torch.load(path, map_location='cpu', weights_only=True)  # never runs code from the file
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f'{path} is not a readable PyTorch checkpoint of plain tensors ({str(error).splitlines()[0]}); fetch it '
+            'again, or save its state_dict.'
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f'{path} holds a {type(loaded).__name__}, expected a dictionary of tensors by name.')
+    return {name: value.float().numpy() for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a NumPy number beside the tensors needs to be read: AP3D saves its rank-1 accuracy as one."""
+    scalar = np.float64(0).__reduce__()[0]
+    # NumPy 1 and 2 save the same function under two names.
+    names = ['numpy.core.multiarray.scalar', 'numpy._core.multiarray.scalar']
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
+    return [(scalar, name) for name in names] + [np.dtype, *kinds]

@@ -1,0 +1,71 @@
+import io
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from jaxreid.weights import state_file
+
+
+@pytest.mark.parametrize('name', ['broken.pth', 'broken.safetensors'])
+def test_a_damaged_file_names_itself(tmp_path, name):
+    pytest.importorskip('torch')
+    (tmp_path / name).write_bytes(b'PK\x03\x04 cut off')
+    with pytest.raises(state_file.WeightsError, match=f'{name} is not a readable'):
+        state_file.read(tmp_path / name)
+    with pytest.raises(state_file.WeightsError, match='there is no such file'):
+        state_file.read(tmp_path / 'nowhere' / name)
+
+
+class Code:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.write_text, (self.path, 'ran')
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_code_in_a_pickle_is_not_run(tmp_path, legacy):
+    torch = pytest.importorskip('torch')
+    stranger = {'state_dict': {'conv1.weight': torch.zeros(2)}, 'rank1': Code(tmp_path / 'marker')}
+    torch.save(stranger, tmp_path / 'stranger.pth', _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(state_file.WeightsError, match=r'stranger.pth is not a readable'):
+        state_file.read(tmp_path / 'stranger.pth')
+    assert not (tmp_path / 'marker').exists()
+    torch.save([torch.zeros(2)], tmp_path / 'list.pth')
+    with pytest.raises(state_file.WeightsError, match='holds a list, expected a dictionary'):
+        state_file.read(tmp_path / 'list.pth')
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+@pytest.mark.parametrize('kind', [np.float32, np.float64, np.int64])
+def test_a_numpy_number_beside_the_tensors_is_read_past(tmp_path, kind, legacy):
+    torch = pytest.importorskip('torch')
+    saved = {'state_dict': {'module.conv1.weight': torch.ones(2, dtype=torch.float64)}, 'rank1': kind(1), 'epoch': 239}
+    torch.save(saved, tmp_path / 'ap3d.pth.tar', _use_new_zipfile_serialization=not legacy)
+    tensors = state_file.read(tmp_path / 'ap3d.pth.tar')
+    assert tensors.keys() == {'conv1.weight'}
+    assert tensors['conv1.weight'].dtype == np.float32
+    if legacy:
+        return
+    # The same file as NumPy 1 wrote it.
+    old = io.BytesIO()
+    with zipfile.ZipFile(tmp_path / 'ap3d.pth.tar') as new, zipfile.ZipFile(old, 'w', zipfile.ZIP_STORED) as file:
+        for item in new.namelist():
+            content = new.read(item)
+            if item.endswith('data.pkl'):
+                assert b'numpy._core.multiarray' in content
+                content = content.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+            file.writestr(item, content)
+    (tmp_path / 'old.pth.tar').write_bytes(old.getvalue())
+    assert state_file.read(tmp_path / 'old.pth.tar').keys() == {'conv1.weight'}
+
+
+def test_safetensors_may_carry_the_prefix_of_dataparallel_too(tmp_path):
+    safetensors.numpy.save_file({'module.bn1.weight': np.ones(3, np.float32)}, tmp_path / 'x.safetensors')
+    np.testing.assert_array_equal(state_file.read(tmp_path / 'x.safetensors')['bn1.weight'], np.ones(3))
