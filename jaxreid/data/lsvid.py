@@ -88,9 +88,9 @@ def _lines(path: str) -> list[_Line]:
                     '"tracklet_train/0001/0001_01_15 1". Take the list from the download.'
                 )
             parts = fields[0].replace('\\', '/').split('/')
-            if '..' in parts or parts[0] == '' or parts[-1] == '':
+            if '..' in parts or parts[0] == '' or parts[-1] == '' or '\0' in fields[0]:
                 raise ValueError(
-                    f'{path} line {number} names {fields[0]}; expected a path inside the data set folder, such as '
+                    f'{path} line {number} names {fields[0]!r}; expected a path inside the data set folder, such as '
                     'tracklet_train/0001/0001_01_15.'
                 )
             lines.append(_Line('/'.join(part for part in parts if part != '.'), int(fields[1])))

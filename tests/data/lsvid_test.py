@@ -143,9 +143,10 @@ def test_a_sequence_without_frames_is_named(tmp_path):
         ),
         ('tracklet_train/0001/0001_01_15 one', r'line 4 is .*one'),
         ('tracklet_train/0001/0001_01_15 1 2', r'line 4 is .*1 2'),
-        ('../elsewhere/0001_01_15 1', r'line 4 names \.\./elsewhere.* inside the data set folder'),
-        ('/etc/0001_01_15 1', r'line 4 names /etc'),
-        ('tracklet_train/0001/ 1', r'line 4 names tracklet_train/0001/'),
+        ('../elsewhere/0001_01_15 1', r"line 4 names '\.\./elsewhere.* inside the data set folder"),
+        ('/etc/0001_01_15 1', r"line 4 names '/etc"),
+        ('tracklet_train/00\0/0001_01_15 1', r"line 4 names 'tracklet_train/00.x00/"),
+        ('tracklet_train/0001/ 1', r"line 4 names 'tracklet_train/0001/'"),
         ('tracklet_train/0001/0001_01_15 1', r'names tracklet_train/0001/0001_01_15 and .*, which share frames'),
         ('tracklet_test/0003/0003_01_02 3', r'1 sequences are in .*train.txt and in .*test.txt, such as .*0003_01_02'),
         ('tracklet_train/0006/0006_01 6', r'0006_01_\* has cameras \[3, 4\] in the third field'),
@@ -224,3 +225,25 @@ def test_a_table_saved_again_in_the_old_format_is_read_as_well(tmp_path):
 def test_unknown_parts_are_refused(tmp_path):
     with pytest.raises(ValueError, match="part is 'train'"):
         lsvid.read(tmp_path, part='train')
+
+
+def test_damaged_lists_and_tables_give_an_error_with_the_folder_s_name_and_no_other(tmp_path):
+    root = write(tmp_path)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for path in (root / 'list_sequence' / 'list_seq_train.txt', root / 'test' / 'data' / 'info_test.mat'):
+        good = path.read_bytes()
+        for _ in range(200):
+            damaged = bytearray(good)
+            for place in rng.integers(0, len(good), 3):
+                damaged[place] = rng.integers(256)
+            path.write_bytes(damaged)
+            problem = ''
+            try:
+                lsvid.read(root)
+            except (ValueError, OSError) as error:
+                problem = str(error)
+            assert not problem or str(root) in problem
+            refused += bool(problem)
+        path.write_bytes(good)
+    assert refused > 150

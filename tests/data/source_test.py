@@ -1,6 +1,6 @@
 import pytest
 
-from jaxreid import config, main
+from jaxreid import command_line, config
 from jaxreid.data import source
 
 
@@ -17,7 +17,7 @@ from jaxreid.data import source
 def test_without_a_root_the_message_says_what_the_data_set_s_folder_holds(dataset, needs):
     experiment = config.Experiment(data=config.Data(dataset=dataset))
     with pytest.raises(config.ConfigError) as error:
-        main.check_root(experiment)
+        command_line.check_root(experiment)
     for text in (*needs, f'the {dataset} data set', '--config.data.root='):
         assert text in str(error.value)
     if dataset != 'mars':
