@@ -1,5 +1,7 @@
 """Checkpoints come back on any placement, and what does not fit is named."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,3 +94,16 @@ def test_the_length_of_a_cosine_run_may_not_change(tmp_path):
     experiment.train.epochs = 300
     with pytest.raises(checkpoint.CheckpointError, match=r'config.train.epochs: 250 before, 300 now'):
         checkpoint.check_same_run(saved, experiment, tmp_path)
+
+
+def test_a_network_is_told_apart_by_the_options_of_its_own_system_only():
+    e = config.Experiment(system='stmn')
+    saved = {'config': config.to_dict(e)}
+    e.stmn.alpha, e.stmn.spread, e.sta.stripes, e.ap3d.temperature = 0.5, 'off', 2, 1.0  # nothing of this network
+    checkpoint.check_same_model(saved, e, pathlib.Path('7'))
+    e.stmn.key_norm = 'channel'
+    with pytest.raises(checkpoint.CheckpointError, match=r"config\.stmn\.key_norm: 'item' before, 'channel' now"):
+        checkpoint.check_same_model(saved, e, pathlib.Path('7'))
+    e = config.Experiment()
+    older = {'config': {k: v for k, v in config.to_dict(e).items() if k not in ('ap3d', 'stmn', 'sta', 'star')}}
+    checkpoint.check_same_model(older, e, pathlib.Path('7'))
