@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from jaxreid import config, sharding
 from jaxreid.data import augment
+from jaxreid.layers import memory_match
 from jaxreid.losses import objective
 
 LOSS_DRAWS = 2**31 - 1  # clips draw from their positions in the global batch, the loss from a position no clip has
@@ -138,6 +139,9 @@ def make_eval_step(
 ) -> Callable:
     """`(variables, inputs) -> {'embedding', 'embedding_before_neck'}`, [B, D] each, jitted and split over the mesh.
 
+    Networks with memories give `spatial_items` [B, M] and `temporal_items` [B, N] too: how many of a clip's queries
+    read each item most.
+
     `inputs` holds `clips` [B,T,H,W,3] uint8 and may hold `flow` [B,T,H,W,2] in pixels and `lengths` [B] int32; what is
     there is given to the model. Asked again for the same network it returns the same function, so that monitoring
     during training compiles once.
@@ -166,10 +170,13 @@ def make_eval_step(
             motion = {'flow': augment.mirror_flow(inputs['flow'])} if 'flow' in inputs else {}
             views.append(inputs | {'clips': augment.mirror(inputs['clips'])} | motion)
         outputs = [apply(variables, v) for v in views]
+        items = {
+            k: outputs[0].extras[f'{k}_match'] for k in ('spatial', 'temporal') if f'{k}_match' in outputs[0].extras
+        }
         return {
             'embedding': sum(o.embedding for o in outputs) / len(outputs),
             'embedding_before_neck': sum(o.embedding_before_neck for o in outputs) / len(outputs),
-        }
+        } | {f'{k}_items': memory_match.item_counts(match) for k, match in items.items()}
 
     return jax.jit(
         jax.shard_map(local_step, mesh=mesh, in_specs=(sharding.COPIED, sharding.SPLIT), out_specs=sharding.SPLIT)

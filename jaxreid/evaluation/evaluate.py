@@ -63,7 +63,7 @@ def extract(
         model, mesh, dtype=dtype, flip=test.flip, one_frame=one_frame, chunk=test.frames if clips == 'whole' else 0
     )
     with batches:
-        embedding, before, _ = features.extract(
+        sums, counts = features.extract(
             eval_step,
             variables,
             batches,
@@ -72,6 +72,7 @@ def extract(
             total=count,
             label=label,
         )
+    scale = 1 / np.maximum(counts, 1)[:, None]
     meta = {
         'dataset': data.dataset,
         'split': 'test',
@@ -86,9 +87,16 @@ def extract(
         ),
         'corrupt_frames_replaced': batches.skipped,
         'step': at_step,
+        'used_items': {k: used_items(v.sum(0)) for k, v in sums.items() if k.endswith('_items')},
         'config': config.to_dict(experiment),
     }
-    return features.describe(dataset, embedding, before, meta)
+    return features.describe(dataset, sums['embedding'] * scale, sums['embedding_before_neck'] * scale, meta)
+
+
+def used_items(counts: np.ndarray) -> dict[str, Any]:
+    """How evenly the items of a memory are read: 2 to the entropy of `counts` [n], between 1 and n, and the counts."""
+    share = counts[counts > 0] / counts.sum()
+    return {'used': float(2 ** -(share * np.log2(share)).sum()), 'of': len(counts), 'counts': counts.tolist()}
 
 
 def score(found: features.Features, experiment: config.Experiment, *, selected: str) -> list[dict[str, Any]]:
@@ -129,7 +137,8 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
             're_ranking': re_ranking if test.rerank else 'none',
             'feature': 'after neck',
         }
-        rows.append(row | {'step': found.meta['step'], 'selected': selected})
+        used = {k: found.meta[k] for k in ('used_items',) if found.meta.get(k)}
+        rows.append(row | used | {'step': found.meta['step'], 'selected': selected})
     return rows
 
 
@@ -169,6 +178,10 @@ def table(rows: list[dict[str, Any]]) -> str:
             f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
             f'({p["unanswerable"]}); {p["frames_seen"]} frames seen, {p["corrupt_frames_replaced"]} of them replaced'
         )
+        for memory, used in row.get('used_items', {}).items():
+            lines.append(
+                f'  {memory.replace("_", " ")}: {used["used"]:.2f} of {used["of"]} used (2^entropy of the most read)'
+            )
     return '\n'.join(lines)
 
 

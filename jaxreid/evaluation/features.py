@@ -56,8 +56,8 @@ def extract(
     mesh: Mesh,
     total: int,
     label: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean clip feature of every tracklet.
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Sums of the clip features of every tracklet, and the number of its clips.
 
     Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
     on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine (spec:
@@ -73,7 +73,7 @@ def extract(
       label: what the bar says.
 
     Returns:
-      embedding, embedding_before_neck: [N, D] float32; clip counts: [N] float32.
+      Sums by name, [N, ...] float32 each: what `eval_step` gives. Clip counts: [N] float32.
     """
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros(tracklets, np.float32)
@@ -101,8 +101,7 @@ def extract(
     if jax.process_count() > 1:
         sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
         counts = np.sum(multihost_utils.process_allgather(counts), axis=0)
-    scale = 1 / np.maximum(counts, 1)[:, None]
-    return sums['embedding'] * scale, sums['embedding_before_neck'] * scale, counts
+    return sums, counts
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:

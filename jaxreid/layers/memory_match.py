@@ -34,6 +34,12 @@ def match_probabilities(queries: jax.Array, keys: jax.Array, *, key_norm: str) -
     return jax.nn.softmax(similarity, axis=-1)
 
 
+def item_counts(match: jax.Array) -> jax.Array:
+    """How many queries of each clip read each item most: [B, ..., n] probabilities -> [B, n] counts."""
+    strongest = match.argmax(-1).reshape(match.shape[0], -1)
+    return jax.nn.one_hot(strongest, match.shape[-1], dtype=match.dtype).sum(1)
+
+
 def _unit_length(x, *, axis):
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     squared = (x * x).sum(axis, keepdims=True)
