@@ -43,6 +43,9 @@ class Data:
     dense_stride: int = 0  # distance between the pieces' first frames; 0 = dense_frames
     flow: str = 'off'  # off | tvl1 (computed from the frames when asked for) | zeros
     flow_cache_mb: int = 512  # computed flow kept in memory, per split and process
+    flow_folder: str = (
+        ''  # computed flow is kept here between runs; '' = in memory only, for synthetic beside the frames
+    )
     store: str = 'folder'  # folder: the dataset as downloaded
     num_ids: int = 625  # published number of training ids, used by --mode summary only
     height: int = 256  # pixels
@@ -255,6 +258,7 @@ class Test:
     distance: str = 'cosine'  # cosine | euclidean
     protocols: tuple[str, ...] = ('mars-paper',)  # each is scored; the first is the headline
     batch_clips: int = 64  # clips per device batch
+    references: bool = True  # synthetic: score colour alone, the untrained network and single frames beside the result
     rerank: bool = False  # score the k-reciprocal re-ranked distances (Zhong et al., CVPR 2017)
     rerank_k1: int = 20
     rerank_k2: int = 6

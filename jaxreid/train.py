@@ -14,7 +14,7 @@ import tqdm
 from jaxreid import checkpoint, config, interrupt, metrics_log, optimizer, sharding, step
 from jaxreid.data import source, tracklet, train_pipeline
 from jaxreid.evaluation import evaluate, references
-from jaxreid.models import build
+from jaxreid.models import build, star
 from jaxreid.weights import imagenet
 
 
@@ -220,7 +220,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 experiment, dataset, plain_model, variables, mesh, clips=experiment.test.clips, at_step=last_step
             )
             rows = evaluate.score(found, experiment, selected='last step')
-            if experiment.data.dataset == 'synthetic':
+            if experiment.data.dataset == 'synthetic' and experiment.test.references:
                 untrained = sharding.copy_to_all(first_variables(plain_model, experiment), mesh)
                 rows[0]['references'] = references.compute(
                     experiment, dataset, plain_model, mesh, trained=variables, untrained=untrained, found=found
@@ -243,13 +243,8 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
 def first_variables(model: Any, experiment: config.Experiment) -> dict:
     """Parameters before training, as `backbone.init` asks."""
     key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
-    match experiment.backbone.init:
-        case 'imagenet':
-            return imagenet.initialise(step.init_variables(model, experiment, key), experiment.backbone)
-        case 'random':
-            return step.init_variables(model, experiment, key)
-        case other:
-            raise ValueError(f'unknown initialisation {other!r}')
+    variables = imagenet.initialise(step.init_variables(model, experiment, key), experiment.backbone)
+    return star.flow_stem_from_rgb(variables) if experiment.system == 'star' else variables
 
 
 def restore_state(

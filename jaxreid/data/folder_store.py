@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxreid.data import flow_cache, frame_decode, optical_flow
+from jaxreid.data import flow_cache, flow_file, frame_decode, optical_flow
 from jaxreid.data import tracklet as tracklet_lib
 
 
@@ -25,6 +25,7 @@ class FolderStore:
         on_corrupt: str,
         flow: str = 'off',
         cache: flow_cache.FlowCache | None = None,
+        flow_folder: str = '',
     ):
         """Opens nothing.
 
@@ -37,6 +38,7 @@ class FolderStore:
             cannot be read, and `skipped` counts it.
           flow: 'off', 'tvl1' or 'zeros': what `read_flow` gives.
           cache: keeps computed flow; may be shared by stores of the same root and policy. None keeps nothing.
+          flow_folder: keeps computed flow between runs, one file per frame; '' keeps nothing on disk.
         """
         if flow not in ('off', 'tvl1', 'zeros'):
             raise ValueError(f"flow is '{flow}'; expected 'off', 'tvl1' or 'zeros'.")
@@ -49,6 +51,7 @@ class FolderStore:
         self._on_corrupt = on_corrupt
         self._flow = flow
         self._cache = flow_cache.FlowCache(0) if cache is None else cache
+        self._flow_folder = flow_folder
         self.skipped = 0  # frames replaced so far, by this object in this process
         self._lock = threading.Lock()
         frame_decode.one_thread_each()
@@ -120,13 +123,20 @@ class FolderStore:
         height, width, _ = self.frame_shape
 
         def compute() -> np.ndarray:
-            images = []
+            file = flow_file.path(self._flow_folder, paths[first], paths[first + 1], height=height, width=width)
+            if self._flow_folder and (stored := flow_file.read(file, height=height, width=width)) is not None:
+                return stored
+            images, replaced = [], False
             for position in (first, first + 1):
                 # What takes a corrupt frame's place is what `read` finds, which knows nothing of `next_frame`.
                 known = tracklet.frames if position < len(tracklet.frames) else paths
-                images.append(self._readable(tracklet.name, known, position, frame_decode.decode_as_stored)[0])
-            flow = optical_flow.resize(optical_flow.tv_l1(*images), height=height, width=width)
-            return flow.astype(np.float16)
+                image, other = self._readable(tracklet.name, known, position, frame_decode.decode_as_stored)
+                images.append(image)
+                replaced |= other
+            flow = optical_flow.resize(optical_flow.tv_l1(*images), height=height, width=width).astype(np.float16)
+            if self._flow_folder and not replaced:
+                flow_file.write(file, flow)
+            return flow
 
         return self._cache.get((tracklet, first, height, width), compute)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 from jaxreid import config
 from jaxreid.data import (
@@ -86,9 +87,17 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder
                 on_corrupt=on_corrupt,
                 flow=data.flow,
                 cache=_flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
+                flow_folder=flow_folder(data, dataset),
             )
         case _:
             raise ValueError(f'unknown store {data.store!r}')
+
+
+def flow_folder(data: config.Data, dataset: tracklet.Dataset) -> str:
+    """Where computed flow is kept: as the settings say; of the rendered benchmark, whose folder is ours, beside it."""
+    if data.flow_folder or data.dataset != 'synthetic':
+        return data.flow_folder
+    return os.path.join(dataset.root, 'flow')
 
 
 @functools.lru_cache(maxsize=4)
