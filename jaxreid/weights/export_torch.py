@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from absl import logging
 from flax import traverse_util
 
 from jaxreid import atomic_file, checkpoint, config, step
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
     parser.add_argument('output', type=pathlib.Path, metavar='OUT.safetensors')
     arguments = parser.parse_args(argv)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
     try:
         tensors = convert(arguments.checkpoint, arguments.output)
     except (checkpoint.CheckpointError, ValueError, OSError) as error:

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import linen as nn
 from flax import traverse_util
 
@@ -240,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('input', type=pathlib.Path, metavar='IN', help='.pth, .tar or .safetensors file')
     parser.add_argument('output', type=pathlib.Path, metavar='OUT', help='folder of the new checkpoint')
     arguments = parser.parse_args(argv)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
     try:
         e = convert(arguments.input, arguments.output, arguments.source, arguments.num_ids)
     except (state_file.WeightsError, checkpoint.CheckpointError) as error:
