@@ -11,6 +11,12 @@ import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+
+def pytest_xdist_auto_num_workers(config):
+    """Tests in two to four processes: most of their time is compilation, which keeps one core busy."""
+    return max(2, min(4, os.cpu_count() or 2))
+
+
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'
 
 

@@ -67,5 +67,7 @@ class Command:
 
 @pytest.fixture(scope='session')
 def command(tmp_path_factory):
-    """Command whose data set and compiled programs are shared by the tests of a session."""
-    return Command(tmp_path_factory.mktemp('cache'))
+    """Command whose data set and compiled programs all tests of a session share, whichever process runs them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+    return Command(shared / 'command-cache')

@@ -87,7 +87,7 @@ def normaliser(p, stats, train):
     """BatchNorm by name; updates `stats` in place when training."""
 
     def bn(x, name):
-        bias = p.get(f'{name}/bias', torch.zeros_like(p[f'{name}/scale']))
+        bias = p[f'{name}/bias'] if f'{name}/bias' in p else stats[f'{name}/bias']  # the second: frozen
         return F.batch_norm(
             x, stats[f'{name}/mean'], stats[f'{name}/var'], p[f'{name}/scale'], bias, train, momentum=0.1, eps=1e-5
         )
