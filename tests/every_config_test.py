@@ -1,0 +1,111 @@
+"""Every variant of every config builds and takes a step at toy size.
+
+Variants that come to the same toy network and objective are run once. The step runs operation by operation: compiling
+some hundred programs of which each runs once would take many times as long.
+"""
+
+import functools
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import configs
+from jaxreid import config, optimizer, step
+from jaxreid.models import build
+
+NUM_IDS, CLIPS, FRAMES, HEIGHT, WIDTH = 3, 4, 3, 32, 16
+FILES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob('*_*.py') if p.stem != '__init__')
+
+
+def shrink(e: config.Experiment) -> config.Experiment:
+    """Toy sizes in place of all numbers that do not change what is computed."""
+    e.backbone.width, e.backbone.depths, e.backbone.strides, e.backbone.init = 4, (1, 1, 1, 1), (1, 1, 1, 1), 'random'
+    e.data = config.Data(height=HEIGHT, width=WIDTH, num_ids=NUM_IDS, flow='off' if e.data.flow == 'off' else 'tvl1')
+    e.sampler = config.Sampler(num_ids=2, tracklets_per_id=2, frames=FRAMES)
+    e.augment = config.Augment(translate_px=min(e.augment.translate_px, 1))
+    e.optim, e.test = config.Optim(), config.Test(frames=FRAMES)
+    e.train = config.Train(compute_dtype='float32')
+    e.strf.reduction, e.ap3d.reduction = 4, 4
+    if e.nonlocal_blocks.stage2:
+        e.nonlocal_blocks = config.NonLocal(stage2=(0,), stage3=(0,))
+    e.stmn.spatial_items, e.stmn.temporal_items, e.stmn.mlp_hidden, e.stmn.alpha = 3, 2, 3, 0.3
+    e.sta.dim, e.star.hidden, e.star.attention_reduction = 8, 8, 4
+    return e
+
+
+@functools.cache
+def toys() -> dict[str, str]:
+    """repr of a toy experiment -> its first variant, and every variant is in one of them."""
+    found: dict[str, str] = {}
+    for file in FILES:
+        module = importlib.import_module(f'configs.{file}')
+        for variant in module.VARIANTS:
+            found.setdefault(repr(shrink(module.get_config(variant))), f'{file}:{variant}')
+    return found
+
+
+@functools.cache
+def batch(flow: bool) -> dict[str, jax.Array]:
+    """Noise."""
+    rng = np.random.default_rng(0)
+    clips = rng.integers(0, 256, (CLIPS, FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    made = {'clips': clips, 'labels': np.array([0, 0, 2, 2], np.int32), 'index': np.arange(CLIPS, dtype=np.int32)}
+    if flow:
+        made['flow'] = rng.normal(0, 5, (CLIPS, FRAMES, HEIGHT, WIDTH, 2)).astype(np.float16)
+    return jax.tree.map(jnp.asarray, made)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_programs():
+    """The programs run once: compile them with little care."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', False)
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize('system', sorted({file.split('_')[0] for file in FILES}))
+def test_every_variant_builds_and_takes_a_step(system):
+    # One test per system: its variants share most operations, which a process compiles once.
+    failures = []
+    for spec in toys().values():
+        if spec.startswith(f'{system}_'):
+            try:
+                take_a_step(spec)
+            except Exception as e:  # every broken variant is to be named, not the first
+                failures.append(f'{spec}: {type(e).__name__}: {e}')
+    assert not failures, '\n'.join(failures)
+
+
+def take_a_step(spec):
+    """Builds a variant at toy size, differentiates its objective and updates it, checking each."""
+    file, variant = spec.split(':')
+    e = config.validate(shrink(importlib.import_module(f'configs.{file}').get_config(variant)))
+    model = build.build(e, num_ids=NUM_IDS, dtype=jnp.float32)
+    shapes = jax.eval_shape(lambda: step.init_variables(model, e, jax.random.key(0)))
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(lambda s: jnp.asarray(rng.normal(0.1, 0.1, s.shape), s.dtype), dict(shapes))
+    variables['batch_stats'] = jax.tree.map(jnp.abs, variables['batch_stats'])
+    gradient = step.make_gradient(model, e, axis_name=None)
+    gradients, statistics, metrics = gradient(
+        variables['params'], variables['batch_stats'], jax.random.key(2), batch(e.data.flow != 'off')
+    )
+    assert jax.tree.structure(statistics) == jax.tree.structure(variables['batch_stats'])
+    flat, _ = jax.flatten_util.ravel_pytree(gradients)
+    flat = np.asarray(flat)
+    assert np.isfinite(flat).all()
+    assert np.any(flat)
+    assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
+
+    def update(params, gradients):
+        adam = optimizer.build(e.optim, steps_per_epoch=1, epochs=e.train.epochs)
+        updates, _ = adam.update(gradients, adam.init(params), params)
+        return optax.apply_updates(params, updates)
+
+    after = jax.eval_shape(update, variables['params'], gradients)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, variables['params'])
