@@ -1,4 +1,4 @@
-"""`--mode summary` prints the exact sizes of the paper's networks for 625 ids, without a data set."""
+"""`--mode summary` prints the exact sizes of the papers' networks for 625 ids, without a data set."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from jaxreid import main
 from tests.integration import conftest
 
-# The counts follow from the paper's equations and fit its Table 2 (docs/strf.md).
+# STRF's counts follow from its equations and fit its Table 2 (docs/strf.md).
 COUNTS = {
     'c2d': 24_792_753,
     'table2_i3d_plain': 28_921_521,
@@ -28,11 +28,31 @@ COUNTS = {
     'table5_stages_34': 27_233_969,
     'nonlocal': 32_839_345,
 }
+OTHER_SYSTEMS = {
+    ('stmn', 'table1_baseline'): 24_790_080,
+    ('stmn', 'table1_sm_no_spread'): 39_799_872,
+    ('stmn', 'table1_sm'): 39_799_872,
+    ('stmn', 'table1_tm_no_spread'): 74_617_950,
+    ('stmn', 'table1_tm'): 74_617_950,
+    ('stmn', 'table1_both_no_spread'): 89_627_742,
+    ('stmn', 'table1_full'): 89_627_742,
+    ('stmn', 'mlp'): 89_627_742,
+    ('sta', 'table1_sta'): 26_246_208,
+    ('sta', 'table1_full'): 28_343_360,
+    ('sta', 'table1_sta,dim2048'): 28_984_384,
+    ('sta', 'dim2048'): 33_178_688,
+    ('star', 'table1_two_stream'): 24_794_432,
+    ('star', 'table3_lsta'): 25_495_076,
+    ('star', 'table3_lsta_gsta'): 47_270_565,
+    ('star', 'table3_full'): 47_270_565,  # the regulariser has no parameters
+    ('ap3d', 'ap3d'): 25_523_953,
+    ('ap3d', 'ap3d_nl'): 32_882_417,
+}
 
 
-def summary(tmp_path, variant, *arguments):
-    """summary.json of a variant of configs/strf_mars.py."""
-    spec = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}:{variant}'
+def summary(tmp_path, variant, *arguments, system='strf'):
+    """summary.json of a variant of a system on MARS."""
+    spec = f'--config={conftest.ROOT / "configs" / f"{system}_mars.py"}:{variant}'
     assert main.run(['main', spec, '--mode=summary', f'--workdir={tmp_path}', *arguments]) == 0
     return json.loads((tmp_path / 'summary.json').read_text())
 
@@ -43,6 +63,12 @@ def test_a_variant_has_exactly_the_parameters_of_its_row(tmp_path, variant, coun
     found = summary(tmp_path, variant)
     assert found['trainable_parameters'] == count
     assert sum(found['parameters_by_part'].values()) == count
+
+
+@pytest.mark.parametrize(('system', 'variant'), OTHER_SYSTEMS)
+def test_the_other_systems_have_exactly_the_parameters_of_the_specification(tmp_path, system, variant, monkeypatch):
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    assert summary(tmp_path, variant, system=system)['trainable_parameters'] == OTHER_SYSTEMS[system, variant]
 
 
 def test_the_number_of_ids_is_a_setting_and_c2d_costs_the_known_macs(tmp_path, monkeypatch):

@@ -45,6 +45,13 @@ def test_rrs_draws_exactly_the_clips_of_the_rule(num_frames, frames):
     assert first.tolist() == [sampling.rrs_test(num_frames, frames)]
 
 
+@pytest.mark.parametrize('frames', [1, 4, 6])
+def test_rrs_of_as_many_frames_as_there_are_takes_every_frame(frames):
+    every = np.arange(frames)
+    np.testing.assert_array_equal(clip_sampling.rrs(frames, np.random.default_rng(0), frames=frames), every)
+    np.testing.assert_array_equal(clip_sampling.rrs_first(frames, frames=frames), every)
+
+
 def test_rrs_draws_each_frame_of_a_chunk_equally_often():
     rng = np.random.default_rng(1)
     clips = np.stack([clip_sampling.rrs(8, rng, frames=2) for _ in range(4000)])

@@ -86,6 +86,19 @@ def test_every_3d_block_starts_as_c2d(block, stride):
     np.testing.assert_allclose(ours, c2d, rtol=1e-5, atol=1e-6)
 
 
+def test_a_trained_p3dc_without_its_temporal_convolution_is_c2d():
+    x, rng = features(), np.random.default_rng(1)
+    flat, deep = bottleneck('c2d', stride=1, train=False), bottleneck('p3dc', stride=1, train=False)
+    shapes = jax.eval_shape(deep.init, jax.random.key(0), x)
+    v = jax.tree.map(lambda s: np.abs(rng.normal(size=s.shape)).astype(s.dtype), shapes)
+    params = {k: p for k, p in v['params'].items() if k != 'temporal'}
+    still = {**v, 'params': params | {'temporal': jax.tree.map(np.zeros_like, v['params']['temporal'])}}
+    run = jax.jit(lambda v: deep.apply(v, x)[0])
+    c2d = jax.jit(lambda v: flat.apply(v, x)[0])({**v, 'params': params})
+    np.testing.assert_allclose(run(still), c2d, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(run(v), c2d, rtol=1e-2)
+
+
 @pytest.mark.parametrize(('block', 'equal'), [('p3db', True), ('p3dc', True), ('p3da', False), ('i3d', False)])
 def test_a_unit_before_a_zero_temporal_convolution_changes_nothing_at_first_and_gets_no_gradient(block, equal):
     x = features()
