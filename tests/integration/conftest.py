@@ -41,7 +41,7 @@ class Command:
 
     def start(self, workdir, *arguments, devices=1):
         """Starts a run and does not wait for it."""
-        return self._start(self.arguments(workdir, *arguments), devices)
+        return self.launch(self.arguments(workdir, *arguments), devices=devices)
 
     def run(self, workdir, *arguments, devices=1, status=0):
         """Runs to the end, checks the exit status, returns what was printed."""
@@ -49,12 +49,13 @@ class Command:
 
     def execute(self, arguments, *, devices=1, status=0):
         """`run` with a command line of the caller's."""
-        process = self._start(arguments, devices)
+        process = self.launch(arguments, devices=devices)
         output = process.communicate(timeout=400)[0]
         assert process.returncode == status, output
         return output
 
-    def _start(self, arguments, devices):
+    def launch(self, arguments, *, devices=1):
+        """`start` with a command line of the caller's."""
         return subprocess.Popen(
             arguments,
             env=self.environment(devices),
