@@ -23,18 +23,24 @@ from jaxreid.models import build
 from jaxreid.weights import torch_names
 
 
-def state_dict(variables: Any, experiment: config.Experiment) -> dict[str, np.ndarray]:
+def state_dict(variables: Any, experiment: config.Experiment, *, source: str | None = None) -> dict[str, np.ndarray]:
     """PyTorch names -> arrays in PyTorch's order of axes; batch counters are 0.
 
     Args:
       variables: {'params': ..., 'batch_stats': ...} of the experiment's network.
       experiment: names the network; see `torch_names.published`.
+      source: where the network was imported from; 'torchvision_resnet50' goes back under torchvision's names, without
+        the neck that the import had added.
 
     Returns:
       Every variable. Those that no published network has are named by our modules, joined by dots.
     """
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(variables).items()}
-    names = {name: entry for name, entry in torch_names.published(experiment).items() if entry.path in flat}
+    if source == 'torchvision_resnet50':
+        flat = {path: value for path, value in flat.items() if 'neck' not in path}
+        names = torch_names.torchvision(experiment.backbone.depths)
+    else:
+        names = {name: entry for name, entry in torch_names.published(experiment).items() if entry.path in flat}
     named = {entry.path for entry in names.values()}
     names |= dict(torch_names.by_rule(path, value.ndim) for path, value in flat.items() if path not in named)
     tensors = {name: torch_names.to_theirs(flat[entry.path], entry) for name, entry in names.items()}
@@ -58,7 +64,7 @@ def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
     abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     variables = checkpoint.restore(folder, at, checkpoint.abstract_like(dict(abstract), here))
-    tensors = state_dict(variables, experiment)
+    tensors = state_dict(variables, experiment, source=meta.get('imported', {}).get('source'))
     with atomic_file.writing(out) as file:
         file.write(safetensors.numpy.save(tensors))
     return tensors

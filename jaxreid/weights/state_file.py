@@ -31,7 +31,11 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise WeightsError(f'{path} is not a readable .safetensors file ({error}); fetch it again.') from error
     else:
         tensors = _read_torch(path)
-    return {name.removeprefix(PREFIX): np.asarray(value) for name, value in tensors.items()}
+    return {name.removeprefix(PREFIX): _in_float32(np.asarray(value)) for name, value in tensors.items()}
+
+
+def _in_float32(array):
+    return array if array.dtype.kind in 'iub' else array.astype(np.float32)  # JAX's bfloat16 is of a kind of its own
 
 
 def _read_torch(path):

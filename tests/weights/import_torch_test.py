@@ -210,7 +210,7 @@ def torchvision_state():
     return net, state | {k: v for k, v in head.items() if k.startswith('fc')}
 
 
-def test_torchvisions_resnet_keeps_its_strides_pooling_and_classes(tmp_path):
+def test_torchvisions_resnet_keeps_its_strides_pooling_and_classes_and_goes_out_unchanged(tmp_path):
     net, state = torchvision_state()
     torch.save(state, tmp_path / 'resnet.pth')
     x = clips()
@@ -220,9 +220,15 @@ def test_torchvisions_resnet_keeps_its_strides_pooling_and_classes(tmp_path):
         y = net.maxpool(torch.relu(net.bn1(net.conv1(y))))
         feature = net.layer4(net.layer3(net.layer2(net.layer1(y)))).mean((2, 3, 4))
         logits = net.classifier(feature)
-    ours = evaluate(*import_torch.load(tmp_path / 'resnet.pth', 'torchvision_resnet50'), x)
+    experiment, model, variables = import_torch.imported(tmp_path / 'resnet.pth', 'torchvision_resnet50')
+    ours = evaluate(model, variables, x)
     assert_close(ours.embedding, feature)
     assert_close(ours.logits, logits)
+    exported = export_torch.state_dict(variables, experiment, source='torchvision_resnet50')
+    assert exported.keys() == state.keys()
+    for name, value in exported.items():
+        if not name.endswith('num_batches_tracked'):
+            np.testing.assert_array_equal(value, state[name].numpy(), err_msg=name)
     _, headless = import_torch.load(tmp_path / 'resnet.pth', 'torchvision_resnet50', num_ids=3)
     assert headless['params']['head']['classifier'].shape == (128, 3)
     assert not headless['params']['head']['classifier'].any()

@@ -2,6 +2,7 @@ import io
 import pathlib
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -69,3 +70,11 @@ def test_a_numpy_number_beside_the_tensors_is_read_past(tmp_path, kind, legacy):
 def test_safetensors_may_carry_the_prefix_of_dataparallel_too(tmp_path):
     safetensors.numpy.save_file({'module.bn1.weight': np.ones(3, np.float32)}, tmp_path / 'x.safetensors')
     np.testing.assert_array_equal(state_file.read(tmp_path / 'x.safetensors')['bn1.weight'], np.ones(3))
+
+
+@pytest.mark.parametrize('dtype', [np.float16, jnp.bfloat16, np.float64])
+def test_numbers_of_any_precision_become_float32(tmp_path, dtype):
+    safetensors.numpy.save_file({'bn1.weight': np.full(3, 1.5, dtype)}, tmp_path / 'x.safetensors')
+    found = state_file.read(tmp_path / 'x.safetensors')['bn1.weight']
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, 1.5)
