@@ -46,7 +46,7 @@ RECIPE: Changes = {
 DATASETS: dict[str, Changes] = {'ilids': {}, 'prid': {}, 'mars': {}, 'dukev': {}}
 SMALL: Changes = {
     'backbone.strides': (1, 2, 2, 1),
-    'sampler.frames': 6,
+    'sampler.frames': 4,
     'augment.translate_px': 2,
     'star.hidden': 32,
     'star.attention_reduction': 4,
@@ -57,7 +57,7 @@ SMALL: Changes = {
     'train.eval_every_epochs': 0,
     # TV-L1 takes longer than all the rest: not for every frame of every test tracklet.
     'test.clips': 'random',
-    'test.frames': 6,
+    'test.frames': 4,
     'test.batch_clips': 64,
 }
 
