@@ -489,6 +489,7 @@ TABLES: dict[str, Table] = {
             Row('last stride 1', 'last_stride1'),
             Row('regulariser mined on the embedding', 'mine_embedding'),
             Row('CBAM with R_pr', 'cbam_pyramid'),
+            Row('whole tracklets at test time (the default but on synthetic)', 'whole'),
             Row('pieces at test time', 'pieces'),
         ),
     ),

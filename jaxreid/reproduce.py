@@ -38,6 +38,7 @@ FREE = {
     'data.processes',
     'data.prefetch',
     'data.flow_cache_mb',
+    'data.flow_folder',
     'data.on_corrupt_eval',
     'backbone.weights',
     'train.log_every_steps',
@@ -72,7 +73,7 @@ class Run:
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """All settings, flat, but those that do not change a result."""
-    skipped = FREE - {'data.part_trial'} | {'test.batch_clips'}
+    skipped = FREE - {'data.part_trial'} | {'test.batch_clips', 'test.references'}
     return {k: v for k, v in _flat(settings).items() if k not in skipped}
 
 
@@ -80,6 +81,11 @@ def trained_as(settings: dict[str, Any]) -> str:
     """The settings that decide the trained parameters, as one string."""
     kept = {k: v for k, v in _flat(settings).items() if k not in FREE and not k.startswith('test.')}
     return json.dumps(kept, sort_keys=True)
+
+
+def _with_new_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Saved settings, and the defaults of those that came later."""
+    return config.to_dict(config.from_dict(settings))
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +213,7 @@ def finished(run: Run) -> dict[str, Any] | None:
     """What a run left when it finished, where its settings are those asked for and its results are still there."""
     try:
         left = json.loads((run.folder / 'finished.json').read_text())
-        same = comparable(left['config']) == run.tested_as()
+        same = comparable(_with_new_settings(left['config'])) == run.tested_as()
         return left if same and left['row'] in evaluate.read_results(run.folder / 'results.json') else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -220,7 +226,7 @@ def donor(run: Run) -> pathlib.Path | None:
     for file in sorted(run.folder.parent.glob('*/finished.json')):
         try:
             left = json.loads(file.read_text())
-            if left['trained'] and trained_as(left['config']) == run.trained_as():
+            if left['trained'] and trained_as(_with_new_settings(left['config'])) == run.trained_as():
                 return file.parent
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue

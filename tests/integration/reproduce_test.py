@@ -9,7 +9,8 @@ TABLE = [
     sys.executable, '-m', 'jaxreid.reproduce', 'sta-table2', '--dataset=synthetic', '--preset=tiny',
     '--config.backbone.width=4', '--config.sampler.num_ids=2', '--config.sampler.tracklets_per_id=2',
     '--config.sta.dim=8', '--config.train.max_steps=3', '--config.train.checkpoint_every_steps=1',
-    '--config.train.eval_every_epochs=0', '--config.train.log_every_steps=1', '--config.test.batch_clips=16',
+    '--config.train.eval_every_epochs=0', '--config.train.log_every_steps=1',
+    '--config.test.batch_clips=16', '--config.test.references=false',
 ]  # fmt: skip
 
 
