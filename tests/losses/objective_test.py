@@ -155,3 +155,39 @@ def test_half_precision_outputs_give_a_float32_loss():
 def test_an_unknown_name_is_refused_with_the_field(field):
     with pytest.raises(ValueError, match=f'loss.{field} is .hard.'):
         plain(config.Loss(**{field: 'hard'}))(jax.tree.map(jnp.asarray, draw()), jnp.asarray(LABELS))
+
+
+class WithStreams(NamedTuple):
+    """A model's output that is supervised in streams."""
+
+    embedding: jax.Array
+    embedding_before_neck: jax.Array
+    logits: jax.Array
+    streams: dict
+    extras: dict
+
+
+def whole(output, labels, experiment):
+    return objective.objective(output, labels, experiment, index=jnp.arange(B), key=jax.random.key(0), axis_name=None)
+
+
+def test_streams_add_up_and_a_stream_of_frames_repeats_the_labels_of_its_clips():
+    labels, e = jnp.asarray(LABELS), config.Experiment()
+    main, other = (Output(*map(jnp.asarray, draw(seed))) for seed in (5, 6))
+    frames = Output(*(jnp.repeat(x, 3, axis=0) for x in other))  # three equal frames per clip
+    output = WithStreams(*main, streams={'frames': frames, 'main': main}, extras={})
+    loss, metrics = whole(output, labels, e)
+    of_main, main_metrics = objective.of_stream(main, labels, e.loss, axis_name=None)
+    of_frames, frame_metrics = objective.of_stream(frames, np.repeat(LABELS, 3), e.loss, axis_name=None)
+    np.testing.assert_allclose(loss, of_main + of_frames, rtol=1e-6)
+    np.testing.assert_allclose(metrics['triplet'], main_metrics['triplet'] + frame_metrics['triplet'], rtol=1e-6)
+    np.testing.assert_allclose(metrics['cross_entropy/frames'], frame_metrics['cross_entropy'])
+    np.testing.assert_allclose(metrics['accuracy'], main_metrics['accuracy'])
+
+
+def test_without_streams_the_output_itself_is_supervised():
+    labels, e = jnp.asarray(LABELS), config.Experiment()
+    output = Output(*map(jnp.asarray, draw(5)))
+    loss, metrics = whole(WithStreams(*output, streams={}, extras={}), labels, e)
+    assert set(metrics) == {'loss', 'cross_entropy', 'triplet', 'accuracy', 'active_triplets'}
+    np.testing.assert_allclose(loss, objective.of_stream(output, labels, e.loss, axis_name=None)[0], rtol=1e-6)

@@ -84,6 +84,9 @@ def test_eight_devices_give_gradient_statistics_and_metrics_of_one(system, chang
     metrics = one[2]
     assert terms <= metrics.keys()
     assert all(metrics[t] > 0 for t in terms)
+    weights = {'memory_spread': 1, 'frame_consistency': e.sta.reg_lambda, 'pyramid_ranking': e.star.pyramid_weight}
+    own = sum(weights[t] * metrics[t] for t in weights.keys() & metrics.keys())
+    np.testing.assert_allclose(metrics['loss'], metrics['cross_entropy'] + metrics['triplet'] + own, rtol=1e-12)
     names, ours = zip(*jax.tree_util.tree_leaves_with_path(many))
     for name, a, b in zip(names, ours, jax.tree.leaves(one), strict=True):
         assert a.dtype == np.float64
