@@ -40,11 +40,14 @@ def shrink(e: config.Experiment) -> config.Experiment:
 
 @functools.cache
 def toys() -> dict[str, str]:
-    """repr of a toy experiment -> its first variant, and every variant is in one of them."""
+    """repr of a toy experiment -> its first variant.
+
+    Rows on synthetic make the same changes as on the other data sets, to a base that `demo` shows.
+    """
     found: dict[str, str] = {}
     for file in FILES:
         module = importlib.import_module(f'configs.{file}')
-        for variant in module.VARIANTS:
+        for variant in ('demo',) if file.endswith('_synthetic') else module.VARIANTS:
             found.setdefault(repr(shrink(module.get_config(variant))), f'{file}:{variant}')
     return found
 
@@ -96,16 +99,19 @@ def take_a_step(spec):
         variables['params'], variables['batch_stats'], jax.random.key(2), batch(e.data.flow != 'off')
     )
     assert jax.tree.structure(statistics) == jax.tree.structure(variables['batch_stats'])
-    flat, _ = jax.flatten_util.ravel_pytree(gradients)
-    flat = np.asarray(flat)
+    assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, variables['params'])
+    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradients)])
     assert np.isfinite(flat).all()
     assert np.any(flat)
     assert all(np.isfinite(np.asarray(value)).all() for value in metrics.values())
 
-    def update(params, gradients):
-        adam = optimizer.build(e.optim, steps_per_epoch=1, epochs=e.train.epochs)
-        updates, _ = adam.update(gradients, adam.init(params), params)
-        return optax.apply_updates(params, updates)
+    # The optimizer does not know the variant: its step is traced once per system.
+    if variant == importlib.import_module(f'configs.{file}').get_config.__defaults__[0]:
 
-    after = jax.eval_shape(update, variables['params'], gradients)
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, variables['params'])
+        def update(params, gradients):
+            adam = optimizer.build(e.optim, steps_per_epoch=1, epochs=e.train.epochs)
+            updates, _ = adam.update(gradients, adam.init(params), params)
+            return optax.apply_updates(params, updates)
+
+        after = jax.eval_shape(update, variables['params'], gradients)
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, variables['params'])
