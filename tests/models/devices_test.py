@@ -23,6 +23,7 @@ def small(system, changes):
     e.sampler.num_ids, e.sampler.tracklets_per_id, e.sampler.frames, e.test.frames = IDS, TRACKLETS, 3, 3
     e.augment.erase, e.augment.translate_px = 0.5, 1
     e.star.hidden, e.star.attention_reduction, e.sta.dim = 4, 2, 8
+    e.star.pyramid_levels = (1, 2)  # of the two rows that are left
     for path, value in changes.items():
         section, field = path.split('.')
         setattr(getattr(e, section), field, value)
