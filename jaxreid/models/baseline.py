@@ -44,18 +44,16 @@ class Baseline(nn.Module):
         for stage in (1, 2, 3, 4):
             # A stage listed for STRF holds 3-D blocks to host the units, whether or not it has them otherwise.
             hosts = stage in self.strf.stages
-            x, entropies = resnet.Stage(
-                planes=self.backbone.width * 2 ** (stage - 1),
-                depth=self.backbone.depths[stage - 1],
-                stride=self.backbone.strides[stage - 1],
+            x, entropies = resnet.stage(
+                self.backbone,
+                stage,
+                norm,
                 block=self.backbone.block if hosts or stage in self.backbone.stages else 'c2d',
                 strf=self.strf if hosts else None,
                 ap3d=self.ap3d,
                 nonlocal_after={2: self.nonlocal_blocks.stage2, 3: self.nonlocal_blocks.stage3}.get(stage, ()),
-                norm=norm,
                 remat=self.remat and train,
                 dtype=self.dtype,
-                name=f'layer{stage}',
             )(x)
             extras['mask_entropy'] |= {f'layer{stage}_{block}': e for block, e in entropies.items()}
             if stage == 3:

@@ -5,6 +5,7 @@ modules, so that systems can share, copy or leave out stages.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -194,3 +195,18 @@ class Stage(nn.Module):
             if i in self.nonlocal_after:
                 x = nonlocal_block.NonLocalBlock(self.norm, dtype=self.dtype, name=f'nonlocal{i}')(x)
         return x, shown
+
+
+def stage(backbone: config.Backbone, number: int, norm: Norm, *, suffix: str = '', **rest: Any) -> Stage:
+    """Stage `number`, 1 to 4, of a backbone as the module `layer<number><suffix>`.
+
+    C2D without units, unless `rest`, further fields of `Stage`, says otherwise.
+    """
+    return Stage(
+        planes=backbone.width * 2 ** (number - 1),
+        depth=backbone.depths[number - 1],
+        stride=backbone.strides[number - 1],
+        norm=norm,
+        name=f'layer{number}{suffix}',
+        **{'block': 'c2d', 'strf': None} | rest,
+    )

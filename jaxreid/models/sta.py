@@ -45,18 +45,8 @@ class Sta(nn.Module):
             batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
         )
         x = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, name='stem')(clips.astype(self.dtype))
-        for stage in (1, 2, 3, 4):
-            x, _ = resnet.Stage(
-                planes=self.backbone.width * 2 ** (stage - 1),
-                depth=self.backbone.depths[stage - 1],
-                stride=self.backbone.strides[stage - 1],
-                block='c2d',
-                strf=None,
-                norm=norm,
-                remat=self.remat and train,
-                dtype=self.dtype,
-                name=f'layer{stage}',
-            )(x)
+        for number in (1, 2, 3, 4):
+            x, _ = resnet.stage(self.backbone, number, norm, remat=self.remat and train, dtype=self.dtype)(x)
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32))  # [B, T, H, W, D]
         maps, extras = self._fuse(x)
         rows = pooling.frames(maps, kind=self.backbone.frame_pool)  # [B, 1, D'], in image mode [B, T, D]

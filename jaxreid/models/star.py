@@ -107,17 +107,13 @@ class Star(nn.Module):
         attend = self._attention()
         for stage in (1, 2, 3, 4):
             attends = attend is not None and stage in self.star.attention_stages
-            x, weights = resnet.Stage(
-                planes=self.backbone.width * 2 ** (stage - 1),
-                depth=self.backbone.depths[stage - 1],
-                stride=self.backbone.strides[stage - 1],
-                block='c2d',
-                strf=None,
-                norm=norm,
+            x, weights = resnet.stage(
+                self.backbone,
+                stage,
+                norm,
                 remat=self.remat and norm.keywords['train'],
                 dtype=self.dtype,
                 attention=attend if attends and self.star.attention_place == 'block' else None,
-                name=f'layer{stage}',
             )(x)
             seen = weights.get(f'block{self.backbone.depths[stage - 1] - 1}')
             if attends and self.star.attention_place == 'stage':

@@ -67,19 +67,9 @@ class Stmn(nn.Module):
         )
         pool = functools.partial(pooling.frames, kind=self.backbone.frame_pool)  # [B, L, H, W, D] -> [B, L, D]
 
-        def stage(number, x, name='', final_relu=True):
-            return resnet.Stage(
-                planes=self.backbone.width * 2 ** (number - 1),
-                depth=self.backbone.depths[number - 1],
-                stride=self.backbone.strides[number - 1],
-                block='c2d',
-                strf=None,
-                norm=norm,
-                remat=self.remat and train,
-                dtype=self.dtype,
-                final_relu=final_relu,
-                name=f'layer{number}{name}',
-            )(x)[0]
+        def stage(number, x, suffix='', final_relu=True):
+            settings = {'remat': self.remat and train, 'dtype': self.dtype, 'final_relu': final_relu}
+            return resnet.stage(self.backbone, number, norm, suffix=suffix, **settings)(x)[0]
 
         x = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, relu=self.stmn.stem_relu, name='stem')(
             clips.astype(self.dtype)
