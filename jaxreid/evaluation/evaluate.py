@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from jaxreid import atomic_file, config, sharding, step
 from jaxreid.data import eval_pipeline, source, tracklet
-from jaxreid.evaluation import features, protocols, rerank
+from jaxreid.evaluation import feature_file, features, protocols, rerank
 
 
 def extract(
@@ -24,7 +24,7 @@ def extract(
     at_step: int,
     label: str = 'extract',
     one_frame: bool = False,
-) -> features.Features:
+) -> feature_file.Features:
     """Features of the test split by one clip protocol.
 
     Args:
@@ -99,7 +99,7 @@ def used_items(counts: np.ndarray) -> dict[str, Any]:
     return {'used': float(2 ** -(share * np.log2(share)).sum()), 'of': len(counts), 'counts': counts.tolist()}
 
 
-def score(found: features.Features, experiment: config.Experiment, *, selected: str) -> list[dict[str, Any]]:
+def score(found: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[dict[str, Any]]:
     """One row of results per protocol of the config; each carries everything that its number depends on.
 
     Args:
@@ -142,7 +142,7 @@ def score(found: features.Features, experiment: config.Experiment, *, selected: 
     return rows
 
 
-def _reranked(found: features.Features, ranked: np.ndarray, test: config.Test) -> np.ndarray:
+def _reranked(found: feature_file.Features, ranked: np.ndarray, test: config.Test) -> np.ndarray:
     """Re-ranked distances [rows marked query, rows marked gallery] over the queries and the gallery rows `ranked` [N].
 
     Rows that the protocol does not rank are no one's neighbours and come last.

@@ -1,7 +1,6 @@
-"""Tracklet features: extraction on all devices, and the file that carries them."""
+"""Tracklet features: extraction on all devices. `feature_file` has the file that carries them."""
 
 import collections
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -13,38 +12,10 @@ import tqdm
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxreid import atomic_file, sharding
 from jaxreid import batch as batch_lib
+from jaxreid import sharding
 from jaxreid.data import tracklet
-
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """N tracklets of a test split.
-
-    embedding: [N, D] float32, after the neck, mean over clips, not normalised.
-    embedding_before_neck: [N, D] float32.
-    pid, camera: [N] int, raw ids; junk -1 and distractors 0 included.
-    query, gallery: [N] bool; a tracklet may be both.
-    name: [N] str. frames: [N] int, frames of the tracklet.
-    meta: dataset, split, clip protocol, flip, config, checkpoint step.
-    """
-
-    embedding: np.ndarray
-    embedding_before_neck: np.ndarray
-    pid: np.ndarray
-    camera: np.ndarray
-    query: np.ndarray
-    gallery: np.ndarray
-    name: np.ndarray
-    frames: np.ndarray
-    meta: dict[str, Any]
-
-    def save(self, path: pathlib.Path) -> None:
-        """Writes an .npz that `numpy.load` opens without pickle."""
-        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'meta'}
-        with atomic_file.writing(path) as file:
-            np.savez(file, **arrays, meta=np.array(json.dumps(self.meta)))
+from jaxreid.evaluation import feature_file
 
 
 def extract(
@@ -126,10 +97,12 @@ def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
     return path
 
 
-def describe(dataset: tracklet.Dataset, embedding: np.ndarray, before: np.ndarray, meta: dict[str, Any]) -> Features:
+def describe(
+    dataset: tracklet.Dataset, embedding: np.ndarray, before: np.ndarray, meta: dict[str, Any]
+) -> feature_file.Features:
     """Puts ids and roles of a data set's test split beside its features."""
     test = dataset.test
-    return Features(
+    return feature_file.Features(
         embedding=embedding,
         embedding_before_neck=before,
         pid=np.array([t.pid for t in test], np.int64),

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from jaxreid import config
 from jaxreid.data import source, tracklet
-from jaxreid.evaluation import colour_baseline, evaluate, features, protocols, skeleton_oracle
+from jaxreid.evaluation import colour_baseline, evaluate, feature_file, protocols, skeleton_oracle
 
 COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly spread
 
@@ -23,7 +23,7 @@ def compute(
     *,
     trained: dict,
     untrained: dict,
-    found: features.Features,
+    found: feature_file.Features,
 ) -> dict[str, Any]:
     """Scores the references on a rendered data set.
 
@@ -63,7 +63,7 @@ def compute(
     return scores
 
 
-def oracle(experiment: config.Experiment, description: dict[str, Any], found: features.Features) -> float | None:
+def oracle(experiment: config.Experiment, description: dict[str, Any], found: feature_file.Features) -> float | None:
     """Accuracy inside the look-alike groups of one who sees the skeletons of one clip of every query."""
     if not description['groups']['test']:
         return None

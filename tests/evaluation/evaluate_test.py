@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.evaluation import evaluate, features, protocols
+from jaxreid.evaluation import evaluate, feature_file, protocols
 from tests.oracles import rerank as oracle
 
 
@@ -16,7 +16,7 @@ def found(step=5):
     rng = np.random.default_rng(0)
     pid = np.array([1, 1, 2, 2, 0, -1])
     embedding = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2, 3]] + 0.01 * rng.standard_normal((6, 4)).astype(np.float32)
-    return features.Features(
+    return feature_file.Features(
         embedding=embedding,
         embedding_before_neck=embedding * 2,
         pid=pid,

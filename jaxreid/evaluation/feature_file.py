@@ -1,0 +1,212 @@
+"""The file that carries the features of a test split, from any framework: reading it with every doubt, and writing it.
+
+Imports neither JAX nor the training code. Nothing is unpickled, and no array is read before its header has said that it
+is what it must be, fits the bytes in the file and fits this machine.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import tokenize
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+
+from jaxreid import atomic_file
+
+NECKS = ('after', 'before')
+_NEEDED = ('pid', 'camera', 'query', 'gallery')
+# What NumPy and zipfile raise on files that are broken in one way or another.
+_BROKEN = (
+    ValueError, OSError, EOFError, KeyError, IndexError, TypeError, SyntaxError, RuntimeError, MemoryError,
+    OverflowError, AttributeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """N tracklets of a test split.
+
+    embedding: [N, D] float32, after the neck, mean over clips, not normalised.
+    embedding_before_neck: [N, D] float32; None where the file has none or it was not asked for.
+    pid, camera: [N] int, raw ids; junk -1 and distractors 0 included.
+    query, gallery: [N] bool; a tracklet may be both.
+    name: [N] str. frames: [N] int, frames of the tracklet; 0: unknown.
+    meta: dataset, split, clip protocol, flip, config, checkpoint step; {} where unknown.
+    """
+
+    embedding: np.ndarray
+    embedding_before_neck: np.ndarray | None
+    pid: np.ndarray
+    camera: np.ndarray
+    query: np.ndarray
+    gallery: np.ndarray
+    name: np.ndarray
+    frames: np.ndarray
+    meta: dict[str, Any]
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes an .npz that `numpy.load` opens without pickle."""
+        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'meta'}
+        with atomic_file.writing(path) as file:
+            np.savez(file, **{k: v for k, v in arrays.items() if v is not None}, meta=np.array(json.dumps(self.meta)))
+
+
+def load(path: str | os.PathLike, *, neck: str = 'after') -> Features:
+    """Reads a feature file.
+
+    Args:
+      path: an .npz with `embedding` [N, D] float, `pid` and `camera` [N] int, `query` and `gallery` [N] bool; where
+        present also `embedding_before_neck` [N, D] float, `name` [N] str, `frames` [N] int, `meta` (JSON text).
+      neck: 'before' puts `embedding_before_neck` in the place of `embedding`.
+
+    Returns:
+      The features, embeddings at least float32. Of the two embeddings only the one asked for is read.
+
+    Raises:
+      ValueError: the file is not what is said above; names it, what was found and what to do.
+      OSError: it cannot be opened.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'{path} does not exist; expected a feature file (.npz).')
+    if path.is_dir():
+        raise ValueError(f'{path} is a folder; name the feature file in it (for example {path / "features.npz"}).')
+    chosen = 'embedding' if neck == 'after' else 'embedding_before_neck'
+    try:
+        headers = _headers(path)
+    except _BROKEN as e:
+        raise ValueError(f'{path} is no readable .npz file ({_said(e)}); write it with numpy.savez.') from e
+    missing = [k for k in (chosen, *_NEEDED) if k not in headers]
+    if missing:
+        raise ValueError(
+            f'{path} lacks {", ".join(missing)} (it holds {", ".join(headers) or "nothing"}); a feature file needs '
+            f'embedding [N, D] and pid, camera, query, gallery [N]. See docs/protocols.md.'
+        )
+    _check_headers(path, headers, chosen)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {k: file[k] for k in (chosen, *_NEEDED, 'name', 'frames', 'meta') if k in headers}
+    except _BROKEN as e:
+        raise ValueError(f'{path} is damaged ({_said(e)}); write it again.') from e
+    return _checked(path, arrays, chosen)
+
+
+def _headers(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of every array, from the headers alone."""
+    headers = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                match np.lib.format.read_magic(file):
+                    case (1, 0):
+                        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                    case (2, 0):
+                        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+                    case version:
+                        raise ValueError(f'{member.filename} is in version {version} of the .npy format')
+                name = member.filename.removesuffix('.npy')
+                size = dtype.itemsize * math.prod(shape)
+                held = member.file_size - file.tell()
+                if not dtype.hasobject and size != held:
+                    raise ValueError(f'{name} says that it is {dtype} {shape}, {size} bytes, but has {held}')
+                headers[name] = shape, dtype
+    return headers
+
+
+def _check_headers(path: pathlib.Path, headers: dict[str, tuple[tuple[int, ...], np.dtype]], chosen: str) -> None:
+    """Dtypes, ranks and sizes, before anything is read."""
+    wanted = {chosen: 'f', 'pid': 'iu', 'camera': 'iu', 'query': 'b', 'gallery': 'b', 'name': 'US', 'frames': 'iu'}
+    words = {
+        'f': 'float [N, D]', 'iu': 'integers [N]', 'b': 'bool [N], one mark per tracklet', 'US': 'strings [N]',
+    }  # fmt: skip
+    for name, kinds in wanted.items():
+        if name not in headers:
+            continue
+        shape, dtype = headers[name]
+        if dtype.hasobject:
+            raise ValueError(
+                f'{path}: {name} holds Python objects (pickles), which are never loaded since they can run code; '
+                f'write {words[kinds]}.'
+            )
+        if dtype.kind not in kinds or (dtype.itemsize > 8 and kinds != 'US') or len(shape) != 1 + (kinds == 'f'):
+            raise ValueError(f'{path}: {name} is {dtype} {list(shape)}; expected {words[kinds]}.')
+    if headers.get('meta', ((), np.dtype('U1')))[1].kind not in 'US':
+        raise ValueError(f'{path}: meta is {headers["meta"][1]}; expected JSON text.')
+    (n, d), _ = headers[chosen]
+    if not n or not d:
+        raise ValueError(f'{path}: {chosen} is {[n, d]}, it holds no features.')
+    lengths = {k: headers[k][0][0] for k in wanted if k in headers}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f'{path}: lengths differ: {lengths}. Every tracklet needs one entry in each; a list with one per frame '
+            'gives wrong cameras to nearly all tracklets.'
+        )
+    read = [headers[k] for k in (*wanted, 'meta') if k in headers]
+    size = sum(dtype.itemsize * math.prod(shape) for shape, dtype in read)
+    if size > _memory():
+        raise ValueError(
+            f'{path}: its arrays take {size / 2**30:.0f} GiB ({chosen} is {[n, d]}), this machine has '
+            f'{_memory() / 2**30:.0f} GiB.'
+        )
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory; 64 GiB where it does not say."""
+    try:
+        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError):
+        return 64 * 2**30
+
+
+def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> Features:
+    embedding = arrays[chosen]
+    embedding = embedding.astype(np.promote_types(embedding.dtype, np.float32), copy=False)
+    bad = [row for rows in range(0, len(embedding), 4096) for row in _not_finite(embedding, rows)]
+    if bad:
+        raise ValueError(
+            f'{path}: {len(bad)} of {len(embedding)} rows of {chosen} hold NaN or infinity, the first in row {bad[0]}. '
+            'Extract them again; a model whose training diverged gives these.'
+        )
+    for role in ('query', 'gallery'):
+        if not arrays[role].any():
+            raise ValueError(f'{path}: none of its {len(embedding)} tracklets is marked {role}.')
+    name, n = arrays.get('name'), len(embedding)
+    if name is None:
+        name = np.array([f'row {i}' for i in range(n)])
+    return Features(
+        embedding=embedding,
+        embedding_before_neck=None,
+        pid=arrays['pid'].astype(np.int64),
+        camera=arrays['camera'].astype(np.int64),
+        query=arrays['query'],
+        gallery=arrays['gallery'],
+        name=np.char.decode(name, 'utf-8', 'replace') if name.dtype.kind == 'S' else name,
+        frames=arrays['frames'].astype(np.int64) if 'frames' in arrays else np.zeros(n, np.int64),
+        meta=_meta(path, arrays.get('meta')),
+    )
+
+
+def _not_finite(embedding: np.ndarray, start: int) -> list[int]:
+    part = embedding[start : start + 4096]
+    return (start + np.flatnonzero(~np.isfinite(part).all(axis=1))).tolist()
+
+
+def _meta(path: pathlib.Path, text: np.ndarray | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        meta = json.loads(text.item())
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f'{path}: meta is no JSON text ({_said(e)}); leave it out or write json.dumps(...).') from e
+    if not isinstance(meta, dict):
+        raise ValueError(f'{path}: meta is {type(meta).__name__}; expected a JSON object.')
+    return meta
+
+
+def _said(error: BaseException) -> str:
+    return f'{error}'.splitlines()[0] if f'{error}' else type(error).__name__
