@@ -4,11 +4,22 @@ import pathlib
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
 from jaxreid.data import source
 from jaxreid.evaluation import evaluate, features
 from jaxreid.models import build
+
+
+def restore(experiment: config.Experiment, folder: pathlib.Path, at: int, mesh: Mesh) -> tuple[Any, dict]:
+    """The network of a checkpoint found by `checkpoint.find`, and its variables on all devices of the mesh."""
+    labels = checkpoint.read_meta(folder, at)['labels']
+    dtype = step.compute_dtype(experiment.train.compute_dtype)
+    model = build.build(experiment, num_ids=len(labels), dtype=dtype)
+    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
+    return model, checkpoint.restore(folder, at, placed)
 
 
 def run(
@@ -31,11 +42,7 @@ def run(
     if scored:
         evaluate.read_results(workdir / 'results.json')
     mesh = sharding.make_mesh()
-    dtype = step.compute_dtype(experiment.train.compute_dtype)
-    model = build.build(experiment, num_ids=len(meta['labels']), dtype=dtype)
-    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
-    placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
-    variables = checkpoint.restore(folder, at, placed)
+    model, variables = restore(experiment, folder, at, mesh)
     dataset = source.read(experiment.data)
     metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
     with interrupt.listen() as requests, requests.at_once():

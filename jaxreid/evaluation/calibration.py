@@ -1,0 +1,189 @@
+"""From similarities to a decision: are these two tracklets the same person, and is this person in the gallery at all?
+
+Pairs are those that a protocol ranks: a query with an item of its identity (genuine) or of another (impostor).
+Similarity is the cosine, or minus the Euclidean distance.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+BINS = 1 << 14  # thresholds are places on this grid; the rates given for them are counts, not estimates
+RATES = (0.1, 0.01, 0.001, 0.0001)  # false-accept rates that thresholds are given for
+
+
+class Similarities(NamedTuple):
+    """Counts of similarities on a grid of BINS equal parts of `low` ... `high`, and the best of each query."""
+
+    low: float
+    high: float
+    genuine: np.ndarray  # [BINS] int64
+    impostor: np.ndarray  # [BINS] int64
+    best_genuine: np.ndarray  # [Q] float64, -inf without a match
+    best_impostor: np.ndarray  # [Q] float64, -inf where no one else is ranked
+
+
+def bounds(embedding: np.ndarray, distance: str) -> tuple[float, float]:
+    """A range, `low` and `high`, that holds every similarity of the features [N, D] strictly inside."""
+    if distance == 'cosine':
+        return -1.001, 1.001
+    lengths = np.linalg.norm(embedding - embedding.mean(0, keepdims=True), axis=1)
+    widest = 2 * float(lengths.max()) + 1e-6
+    return -1.001 * widest, 0.001 * widest
+
+
+def collect(
+    distances: np.ndarray,
+    query_ids: np.ndarray,
+    query_cameras: np.ndarray,
+    gallery_ids: np.ndarray,
+    gallery_cameras: np.ndarray,
+    *,
+    low: float,
+    high: float,
+    drop_same_camera: bool = True,
+    ignored: np.ndarray | None = None,
+) -> Similarities:
+    """Counts the similarities (minus the distances) of a block of queries.
+
+    Args:
+      distances: [Q, G].
+      query_ids, query_cameras: [Q] int.
+      gallery_ids, gallery_cameras: [G] int.
+      low, high: from `bounds`.
+      drop_same_camera: pairs of one identity in one camera do not count.
+      ignored: [G] bool, items of no pair.
+    """
+    ranked = np.ones(distances.shape, bool) if ignored is None else np.repeat(~ignored[None], len(distances), 0)
+    same = query_ids[:, None] == gallery_ids[None]
+    if drop_same_camera:
+        ranked &= ~(same & (query_cameras[:, None] == gallery_cameras[None]))
+    similarity = -distances.astype(np.float64)
+    place = np.clip((similarity - low) * (BINS / (high - low)), 0, BINS - 1).astype(np.int32)
+    genuine, impostor = ranked & same, ranked & ~same
+    return Similarities(
+        low,
+        high,
+        np.bincount(place[genuine], minlength=BINS),
+        np.bincount(place[impostor], minlength=BINS),
+        np.where(genuine, similarity, -np.inf).max(axis=1),
+        np.where(impostor, similarity, -np.inf).max(axis=1),
+    )
+
+
+def join(parts: Iterable[Similarities]) -> Similarities:
+    """Similarities of consecutive blocks of queries as one."""
+    low, high, genuine, impostor, best_genuine, best_impostor = zip(*parts)
+    return Similarities(
+        low[0],
+        high[0],
+        np.sum(genuine, axis=0),
+        np.sum(impostor, axis=0),
+        np.concatenate(best_genuine),
+        np.concatenate(best_impostor),
+    )
+
+
+def thresholds(found: Similarities) -> np.ndarray:
+    """[BINS + 1], the grid. A pair is accepted whose similarity reaches the threshold."""
+    return np.linspace(found.low, found.high, BINS + 1)
+
+
+def rates(found: Similarities) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the impostor and of the genuine pairs accepted at each of `thresholds`, [BINS + 1] each."""
+
+    def accepted(counts):
+        return np.append(np.cumsum(counts[::-1])[::-1], 0) / max(counts.sum(), 1)
+
+    return accepted(found.impostor), accepted(found.genuine)
+
+
+def calibrate(found: Similarities, *, wanted: Sequence[float] = RATES) -> dict[str, Any]:
+    """Thresholds for verification (one pair) and for open-set search (the nearest of a gallery, or nobody).
+
+    Args:
+      found: similarities of all queries.
+      wanted: false-accept rates, and false-alarm rates of a search.
+
+    Returns:
+      JSON-able. `verification`: number of pairs, equal error rate with its threshold, and for each wanted rate the
+      lowest threshold on the grid that does not exceed it, with the rates measured there. `search`: false alarm: a
+      query whose matches are taken out of the gallery is answered by someone; detected: a query is answered, by a
+      match. `measurable` says whether there are enough pairs or queries for one error at the rate. Rates are shares;
+      None where there are no pairs.
+    """
+    grid = thresholds(found)
+    false, true = rates(found)
+    pairs = {'genuine_pairs': int(found.genuine.sum()), 'impostor_pairs': int(found.impostor.sum())}
+    verification: dict[str, Any] = dict(pairs)
+    if all(pairs.values()):
+        rate, at = _equal_error(grid, false, 1 - true)
+        verification |= {'equal_error_rate': rate, 'equal_error_threshold': at, 'thresholds': []}
+        for limit in wanted:
+            k = int(np.argmax(false <= limit))
+            verification['thresholds'].append(
+                {
+                    'wanted_false_accept_rate': limit,
+                    'threshold': float(grid[k]),
+                    'false_accept_rate': float(false[k]),
+                    'true_accept_rate': float(true[k]),
+                    'measurable': bool(limit * pairs['impostor_pairs'] >= 1),
+                }
+            )
+    else:
+        verification |= {'equal_error_rate': None, 'equal_error_threshold': None, 'thresholds': []}
+    return {'verification': verification, 'search': _search(found, wanted)}
+
+
+def _equal_error(grid, false_accept, false_reject):
+    """Where the falling and the rising curve cross, on straight lines between the places of the grid."""
+    k = int(np.argmax(false_accept <= false_reject))  # the last place accepts nobody: there is one
+    if k == 0:
+        return float(false_accept[0]), float(grid[0])
+    before, after = (false_accept[j] - false_reject[j] for j in (k - 1, k))
+    share = before / (before - after)
+    return (
+        float(false_accept[k - 1] + share * (false_accept[k] - false_accept[k - 1])),
+        float(grid[k - 1] + share * (grid[k] - grid[k - 1])),
+    )
+
+
+def _search(found, wanted):
+    strangers = np.sort(found.best_impostor[np.isfinite(found.best_impostor)])[::-1]
+    known = np.isfinite(found.best_genuine)
+    right = found.best_genuine[known] > found.best_impostor[known]
+    rows = []
+    for limit in wanted if len(strangers) and known.any() else ():
+        allowed = int(limit * len(strangers) + 1e-9)
+        at = np.nextafter(strangers[allowed], np.inf) if allowed < len(strangers) else strangers[-1]
+        rows.append(
+            {
+                'wanted_false_alarm_rate': limit,
+                'threshold': float(at),
+                'false_alarm_rate': float((strangers >= at).mean()),
+                'detected_rate': float((right & (found.best_genuine[known] >= at)).mean()),
+                'measurable': bool(limit * len(strangers) >= 1),
+            }
+        )
+    return {'queries_with_a_match': int(known.sum()), 'queries_of_strangers': len(strangers), 'thresholds': rows}
+
+
+def histogram(found: Similarities, *, bins: int) -> dict[str, np.ndarray]:
+    """Shares of the genuine and of the impostor pairs in about `bins` equal parts of the range that holds any.
+
+    Returns:
+      `edges` [n + 1], `genuine` and `impostor` [n], each summing to 1 (0 where there are no such pairs).
+    """
+    filled = np.flatnonzero(found.genuine + found.impostor)
+    grid = thresholds(found)
+    if not len(filled):
+        return {'edges': np.array([found.low, found.high]), 'genuine': np.zeros(1), 'impostor': np.zeros(1)}
+    width = -(-(filled[-1] + 1 - filled[0]) // bins)
+    starts = np.arange(filled[0], filled[-1] + 1, width)
+    edges = grid[np.minimum(np.append(starts, starts[-1] + width), BINS)]
+
+    def shares(counts):
+        return np.add.reduceat(counts[: starts[-1] + width], starts) / max(counts.sum(), 1)
+
+    return {'edges': edges, 'genuine': shares(found.genuine), 'impostor': shares(found.impostor)}
