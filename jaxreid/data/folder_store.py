@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pathlib
 import threading
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,10 @@ import numpy as np
 
 from jaxreid.data import flow_cache, flow_file, frame_decode, optical_flow
 from jaxreid.data import tracklet as tracklet_lib
+
+
+class StoreError(ValueError):
+    """What holds the frames is not what it should be: unlike a corrupt frame, no policy passes over it."""
 
 
 class FolderStore:
@@ -114,66 +119,84 @@ class FolderStore:
 
     def _flow_from(self, row: int, frame: int) -> np.ndarray:
         tracklet = self._tracklets[row]
-        paths = tracklet.frames
-        if tracklet.next_frame:
-            paths = (*paths, tracklet.next_frame)
-        if len(paths) == 1:
+        last = len(tracklet.frames) - (not tracklet.next_frame)
+        if last == 0:
             return self._no_flow()
-        first = min(frame, len(paths) - 2)
+        first = min(frame, last - 1)
         height, width, _ = self.frame_shape
 
         def compute() -> np.ndarray:
-            file = flow_file.path(self._flow_folder, paths[first], paths[first + 1], height=height, width=width)
-            if self._flow_folder and (stored := flow_file.read(file, height=height, width=width)) is not None:
+            if (stored := self._stored_flow(row, first)) is not None:
                 return stored
             images, replaced = [], False
             for position in (first, first + 1):
-                # What takes a corrupt frame's place is what `read` finds, which knows nothing of `next_frame`.
-                known = tracklet.frames if position < len(tracklet.frames) else paths
-                image, other = self._readable(tracklet.name, known, position, frame_decode.decode_as_stored)
+                image, other = self._readable(row, position, frame_decode.decode_as_stored)
                 images.append(image)
                 replaced |= other
             flow = optical_flow.resize(optical_flow.tv_l1(*images), height=height, width=width).astype(np.float16)
             if self._flow_folder and not replaced:
-                flow_file.write(file, flow)
+                flow_file.write(self._flow_file(row, first), flow)
             return flow
 
         return self._cache.get((tracklet, first, height, width), compute)
 
+    def _stored_flow(self, row: int, first: int) -> np.ndarray | None:
+        """Flow from a frame of a tracklet to the next, made earlier."""
+        if not self._flow_folder:
+            return None
+        height, width, _ = self.frame_shape
+        return flow_file.read(self._flow_file(row, first), height=height, width=width)
+
+    def _flow_file(self, row: int, first: int) -> pathlib.Path:
+        height, width, _ = self.frame_shape
+        pair = self._path(row, first), self._path(row, first + 1)
+        return flow_file.path(self._flow_folder, *pair, height=height, width=width)
+
     def _read_one(self, tracklet: int, frame: int) -> np.ndarray:
         height, width, _ = self.frame_shape
         decode = functools.partial(frame_decode.decode, height=height, width=width, resize=self._resize)
-        image, replaced = self._readable(
-            self._tracklets[tracklet].name, self._tracklets[tracklet].frames, frame, decode
-        )
+        image, replaced = self._readable(tracklet, frame, decode)
         if replaced:
             with self._lock:
                 self.skipped += 1
         return image
 
-    def _readable(
-        self, name: str, paths: Sequence[str], frame: int, decode: Callable[[bytes], np.ndarray]
-    ) -> tuple[np.ndarray, bool]:
+    def _readable(self, row: int, frame: int, decode: Callable[[bytes], np.ndarray]) -> tuple[np.ndarray, bool]:
         """The decoded frame, or its nearest readable neighbour; and whether it is the neighbour."""
         try:
-            return decode(self._bytes(paths[frame])), False
+            return decode(self._bytes(row, frame)), False
+        except StoreError:
+            raise
         except (OSError, ValueError) as error:
-            problem = f'{os.path.join(self._root, paths[frame])}: {error}'
+            problem = f'{self._where(row, frame)}: {error}'
             if self._on_corrupt == 'error':
                 raise ValueError(
                     f'Unreadable frame {problem}. Restore the file, or let a neighbouring frame take its place '
                     '(data.on_corrupt_train or data.on_corrupt_eval = skip_frame).'
                 ) from error
-        # Nearest first; of two as near, the earlier one.
-        for other in sorted(range(len(paths)), key=lambda position: abs(position - frame)):
+        # Nearest first; of two as near, the earlier one. `next_frame` replaces no other: `read` knows nothing of it.
+        tracklet = self._tracklets[row]
+        count = max(len(tracklet.frames), frame + 1)
+        for other in sorted(range(count), key=lambda position: abs(position - frame)):
             if other == frame:
                 continue
             try:
-                return decode(self._bytes(paths[other])), True
+                return decode(self._bytes(row, other)), True
+            except StoreError:
+                raise
             except (OSError, ValueError):
                 continue
-        raise ValueError(f'No frame of tracklet {name} ({len(paths)} frames) can be read, first {problem}.')
+        raise ValueError(f'No frame of tracklet {tracklet.name} ({count} frames) can be read, first {problem}.')
 
-    def _bytes(self, path: str) -> bytes:
-        with open(os.path.join(self._root, path), 'rb') as file:
+    def _path(self, row: int, frame: int) -> str:
+        tracklet = self._tracklets[row]
+        return tracklet.frames[frame] if frame < len(tracklet.frames) else tracklet.next_frame
+
+    def _where(self, row: int, frame: int) -> str:
+        """Names a frame in messages."""
+        return os.path.join(self._root, self._path(row, frame))
+
+    def _bytes(self, row: int, frame: int) -> bytes:
+        """Of the image; `frame` may be the one after the tracklet's last, where `Tracklet.next_frame` names it."""
+        with open(self._where(row, frame), 'rb') as file:
             return file.read()
