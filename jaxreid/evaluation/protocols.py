@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid import config
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation import ranking, single_shot
 
 JUNK_ID = -1  # boxes without a person
 DISTRACTOR_ID = 0  # people nobody asks for
@@ -23,27 +23,32 @@ class Protocol:
     """One published way to score the same features."""
 
     name: str
-    ap: str  # step | trapezoid, see `ranking.rank`
+    ap: str  # step | trapezoid | sklearn_pr, see `ranking.rank`
     gallery: str  # with_queries: every row marked gallery | without_queries: those that are not queries as well
-    junk: str = 'drop'  # drop: id -1 is never ranked | keep: it counts as other people
+    junk: str = 'drop'  # drop: id -1 is never ranked | negatives: it counts as other people
     distractors: str = 'keep'  # keep: id 0 is ranked as other people | drop
     same_camera: str = 'drop'  # drop: a query's own identity in its own camera is not ranked | keep: it is a match
     unanswerable: str = 'skip'  # skip: queries without a match are left out of the mean | zero: they count as missed
     rank_cut: int | None = None  # matches behind this place of the list, dropped items included, are missed
+    cmc: str = 'per_query'  # per_query: the first match of all | single_shot: one item per id, see `single_shot`
+    cmc_seed: int = 0  # of single_shot's draws
 
     def __post_init__(self) -> None:
         for field, value, known in (
-            ('ap', self.ap, ('step', 'trapezoid')),
+            ('ap', self.ap, ranking.AP_RULES),
             ('gallery', self.gallery, ('with_queries', 'without_queries')),
-            ('junk', self.junk, ('drop', 'keep')),
+            ('junk', self.junk, ('drop', 'negatives')),
             ('distractors', self.distractors, ('keep', 'drop')),
             ('same_camera', self.same_camera, ('drop', 'keep')),
             ('unanswerable', self.unanswerable, ('skip', 'zero')),
+            ('cmc', self.cmc, ('per_query', 'single_shot')),
         ):
             if value not in known:
                 raise ValueError(f'Protocol {self.name!r} has {field}={value!r}, expected one of {known}.')
         if self.rank_cut is not None and self.rank_cut < 1:
             raise ValueError(f'Protocol {self.name!r} has rank_cut={self.rank_cut}, expected at least 1, or None.')
+        if self.rank_cut is not None and self.cmc == 'single_shot':
+            raise ValueError(f'Protocol {self.name!r} cuts the list and draws from it; choose one.')
 
 
 def named(name: str) -> Protocol:
@@ -71,6 +76,20 @@ def named(name: str) -> Protocol:
             raise ValueError(f'Protocol {name!r} is unknown, expected one of {", ".join(config.PROTOCOLS)}.')
 
 
+class Results(NamedTuple):
+    """`ranking.Ranked`, one entry per query, and what CMC counts."""
+
+    ap: np.ndarray
+    inp: np.ndarray
+    first_hit: np.ndarray
+    answered: np.ndarray
+    shots: np.ndarray  # [Q, 1] int64 first hits, or [Q, repetitions] of single_shot; 0: none
+
+
+# Columns of the gallery as a mask over all rows -> slices of the queries with their distances to these columns.
+Blocks = Callable[[np.ndarray], Iterator[tuple[slice, np.ndarray]]]
+
+
 def score(
     embedding: np.ndarray,
     pid: np.ndarray,
@@ -93,7 +112,8 @@ def score(
       distance: 'cosine' or 'euclidean'.
 
     Returns:
-      {'protocol': {the rules, the distance and the counts}, 'mAP': percent, 'cmc': {'1', '5', '10', '20': percent}}.
+      {'protocol': {the rules, the distance and the counts}, 'mAP': percent, 'mINP': percent, 'cmc': {'1', '5', '10',
+      '20': percent}}. mINP is the mean of (matches) / (rank of the last match) (Ye et al., TPAMI 2021).
 
     Raises:
       ValueError: if lengths differ, a feature is not finite, there is no query or no gallery, or no query has a match.
@@ -126,11 +146,11 @@ def rank_queries(
     protocol: Protocol,
     *,
     distance: str = 'cosine',
-) -> ranking.Ranked:
-    """Average precision and first hit of every row marked query, in order; arguments and errors as `score`."""
+) -> Results:
+    """What the rules make of every row marked query, in order; arguments and errors as `score`."""
     _check_rows(pid, camera, query, gallery, protocol)
     _check_features(embedding, pid)
-    return _rank(_of_features(embedding, query, distance), pid, camera, query, gallery, protocol)
+    return rank_blocks(of_features(embedding, query, distance), pid, camera, query, gallery, protocol)
 
 
 def rank_distances(
@@ -140,7 +160,7 @@ def rank_distances(
     query: np.ndarray,
     gallery: np.ndarray,
     protocol: Protocol,
-) -> ranking.Ranked:
+) -> Results:
     """`rank_queries` from ready distances [rows marked query, rows marked gallery]."""
     _check_rows(pid, camera, query, gallery, protocol)
     expected = np.count_nonzero(query), np.count_nonzero(gallery)
@@ -148,11 +168,11 @@ def rank_distances(
         raise ValueError(
             f'Distances are {distances.shape}, expected {expected}: rows marked query, rows marked gallery.'
         )
-    return _rank(_of_matrix(distances, gallery), pid, camera, query, gallery, protocol)
+    return rank_blocks(of_matrix(distances, gallery), pid, camera, query, gallery, protocol)
 
 
 def summarize(
-    ranked: ranking.Ranked,
+    ranked: Results,
     pid: np.ndarray,
     query: np.ndarray,
     gallery: np.ndarray,
@@ -162,14 +182,14 @@ def summarize(
 ) -> dict[str, Any]:
     """The score that `rank_queries` or `rank_distances` lead to; arguments, result and errors as `score`."""
     answered = int(ranked.answered.sum())
-    counted = answered if protocol.unanswerable == 'skip' else len(ranked.answered)
-    if not counted:
+    values = per_query(ranked, protocol)
+    if not len(values):
         raise ValueError(
             f'None of the {len(ranked.answered)} queries has a match in the gallery that protocol {protocol.name!r} '
             'leaves: the same id, seen by another camera. Check that ids and cameras belong to the same rows.'
         )
     in_gallery = ranked_gallery(pid, query, gallery, protocol)
-    hit = ranked.first_hit[ranked.first_hit > 0]
+    means = (100 * (values.sum(axis=0) / len(values))).tolist()
     return {
         'protocol': dataclasses.asdict(protocol)
         | {
@@ -179,9 +199,17 @@ def summarize(
             'gallery_size': int(in_gallery.sum()),
             'queries_in_gallery': int((in_gallery & query).sum()),
         },
-        'mAP': 100 * float(ranked.ap.sum()) / counted,
-        'cmc': {str(k): 100 * int((hit <= k).sum()) / counted for k in CMC_RANKS},
+        'mAP': means[0],
+        'mINP': means[1],
+        'cmc': {str(k): mean for k, mean in zip(CMC_RANKS, means[2:])},
     }
+
+
+def per_query(ranked: Results, protocol: Protocol) -> np.ndarray:
+    """[counted queries, 2 + len(CMC_RANKS)] float64: AP, INP and CMC at each rank, whose means are the score."""
+    shares = [((ranked.shots > 0) & (ranked.shots <= k)).mean(axis=1) for k in CMC_RANKS]
+    values = np.stack([ranked.ap, ranked.inp, *shares], axis=1)
+    return values[ranked.answered] if protocol.unanswerable == 'skip' else values
 
 
 def ranked_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> np.ndarray:
@@ -235,7 +263,7 @@ def look_alike_rank1(
     columns = ranked_gallery(pid, query, gallery, protocol)
     ids, cameras, column_groups = pid[columns], camera[columns], group[columns]
     right, chances = [], []
-    for rows, distances in _of_features(embedding, inside, distance)(columns):
+    for rows, distances in of_features(embedding, inside, distance)(columns):
         for row, i, seen_by, of_group in zip(distances, pid[inside][rows], camera[inside][rows], group[inside][rows]):
             eligible = column_groups == of_group
             if protocol.same_camera == 'drop':
@@ -251,41 +279,44 @@ def look_alike_rank1(
     return LookAlikes(100 * float(np.mean(right)), len(right), 100 * float(np.mean(chances)))
 
 
-# Columns of the gallery as a mask over all rows -> slices of the queries with their distances to these columns.
-_Blocks = Callable[[np.ndarray], Iterator[tuple[slice, np.ndarray]]]
+def of_features(embedding: np.ndarray, query: np.ndarray, distance: str) -> Blocks:
+    """Distances of the rows marked query to the columns asked for."""
+
+    def blocks(columns):
+        items = embedding if columns.all() else embedding[columns]  # a large gallery is not copied
+        return ranking.distance_blocks(embedding[query], items, distance=distance)
+
+    return blocks
 
 
-def _of_features(embedding: np.ndarray, query: np.ndarray, distance: str) -> _Blocks:
-    return lambda columns: ranking.distance_blocks(embedding[query], embedding[columns], distance=distance)
-
-
-def _of_matrix(distances: np.ndarray, gallery: np.ndarray) -> _Blocks:
+def of_matrix(distances: np.ndarray, gallery: np.ndarray) -> Blocks:
+    """Ready distances [rows marked query, rows marked gallery]."""
     return lambda columns: ((rows, distances[rows][:, columns[gallery]]) for rows in ranking.blocks(len(distances)))
 
 
-def _rank(
-    distance_blocks: _Blocks,
+def rank_blocks(
+    distance_blocks: Blocks,
     pid: np.ndarray,
     camera: np.ndarray,
     query: np.ndarray,
     gallery: np.ndarray,
     protocol: Protocol,
-) -> ranking.Ranked:
+) -> Results:
+    """`rank_queries` from distances that come in blocks of queries, whatever made them."""
     columns = _in_gallery(pid, query, gallery, protocol)
-    return ranking.join(
-        ranking.rank(
-            distances,
-            pid[query][rows],
-            camera[query][rows],
-            pid[columns],
-            camera[columns],
-            ap=protocol.ap,
-            drop_same_camera=protocol.same_camera == 'drop',
-            ignored=pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
-            cut=protocol.rank_cut,
-        )
-        for rows, distances in distance_blocks(columns)
-    )
+    common: dict[str, Any] = {
+        'drop_same_camera': protocol.same_camera == 'drop',
+        'ignored': pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
+    }
+    parts, shots = [], []
+    for rows, distances in distance_blocks(columns):
+        items = distances, pid[query][rows], camera[query][rows], pid[columns], camera[columns]
+        parts.append(ranking.rank(*items, ap=protocol.ap, cut=protocol.rank_cut, **common))
+        if protocol.cmc == 'per_query':
+            shots.append(parts[-1].first_hit[:, None])
+        else:
+            shots.append(single_shot.first_hits(*items, **common, seed=protocol.cmc_seed, first_query=rows.start))
+    return Results(*ranking.join(parts), np.concatenate(shots))
 
 
 def _in_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> np.ndarray:

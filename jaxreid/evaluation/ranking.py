@@ -1,7 +1,7 @@
 """Average precision and first hit of ranked galleries, in NumPy (spec section 9).
 
-Ranks are those of a full stable sort (equal distances: the gallery's order decides), but only candidates no farther
-than a query's farthest match are sorted.
+Ranks are those of a full stable sort (equal distances: the gallery's order decides), but only distances no farther than
+a query's farthest match are sorted, and only as numbers: a match's rank is what a binary search among them finds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,14 @@ BLOCK = 256  # queries whose distances are held at once
 SHORTEST = 1e-6  # features shorter than this are divided by this instead of their length, as in `jaxreid.distances`
 
 
+AP_RULES = ('step', 'trapezoid', 'sklearn_pr')
+
+
 class Ranked(NamedTuple):
     """What every score is made of, one entry per query."""
 
     ap: np.ndarray  # [Q] float64, average precision in 0 ... 1; 0 where not answered
+    inp: np.ndarray  # [Q] float64, matches / rank of the last match; 0 where not answered or the last is behind the cut
     first_hit: np.ndarray  # [Q] int64, rank of the first match from 1; 0 where there is none (before the cut)
     answered: np.ndarray  # [Q] bool, whether the gallery holds a match at all
 
@@ -43,7 +47,8 @@ def rank(
       gallery_cameras: [G] int.
       ap: 'step': mean over the matches of (hits so far) / rank. 'trapezoid': mean over the matches of the average of
         the precision at the match and just before it, which is 1 before the first rank (official MARS evaluation,
-        `compute_AP.m`).
+        `compute_AP.m`). 'sklearn_pr': area under scikit-learn's precision-recall curve, points joined by lines: the
+        trapezoid, but items at one distance are one point of the curve.
       drop_same_camera: take gallery items of the query's identity and camera out of its ranking (with them goes the
         query's own copy); otherwise they are matches.
       ignored: [G] bool, items taken out of every ranking.
@@ -53,8 +58,8 @@ def rank(
     Raises:
       ValueError: if shapes do not fit, a distance is not finite, or `ap` is unknown.
     """
-    if ap not in ('step', 'trapezoid'):
-        raise ValueError(f"AP rule {ap!r} is unknown, expected 'step' or 'trapezoid'.")
+    if ap not in AP_RULES:
+        raise ValueError(f'AP rule {ap!r} is unknown, expected one of {AP_RULES}.')
     q, g = distances.shape
     lengths = len(query_ids), len(query_cameras), len(gallery_ids), len(gallery_cameras)
     if lengths != (q, q, g, g):
@@ -65,38 +70,76 @@ def rank(
     if not np.isfinite(distances).all():
         row, column = np.argwhere(~np.isfinite(distances))[0]
         raise ValueError(f'The distance of query {row} to gallery item {column} is {distances[row, column]}.')
-    if ignored is None:
-        ignored = np.zeros(g, bool)
 
-    result = Ranked(np.zeros(q), np.zeros(q, np.int64), np.zeros(q, bool))
-    for i, row in enumerate(distances):
-        match = (gallery_ids == query_ids[i]) & ~ignored
-        removed = ignored
+    result = Ranked(np.zeros(q), np.zeros(q), np.zeros(q, np.int64), np.zeros(q, bool))
+    everywhere = np.zeros(0, np.int64) if ignored is None else np.flatnonzero(ignored)
+    for i, own in enumerate(own_items(query_ids, gallery_ids, ignored)):
+        row, removed = distances[i], everywhere
         if drop_same_camera:
-            same_camera = match & (gallery_cameras == query_cameras[i])
-            match &= ~same_camera
-            removed = ignored | same_camera
-        num_matches = np.count_nonzero(match)
-        if not num_matches:
+            same = gallery_cameras[own] == query_cameras[i]
+            removed = np.concatenate([everywhere, own[same]])
+            own = own[~same]
+        if not len(own):
             continue
         result.answered[i] = True
-        candidates = np.flatnonzero(row <= row[match].max())
-        order = candidates[np.argsort(row[candidates], kind='stable')][:cut]
-        ranks = np.flatnonzero(match[order[~removed[order]]]) + 1  # of the matches
-        if len(ranks):
+        ranks, places, ties = _ranks(row, own, removed)
+        seen = len(ranks) if cut is None else np.count_nonzero(places <= cut)  # places ascend
+        if seen:
             result.first_hit[i] = ranks[0]
-            result.ap[i] = _precisions(ranks, ap).sum() / num_matches
+            result.ap[i] = _precisions(ranks, ap, *ties)[:seen].sum() / len(ranks)
+        if seen == len(ranks):
+            result.inp[i] = seen / ranks[-1]
     return result
 
 
-def _precisions(ranks: np.ndarray, ap: str) -> np.ndarray:
+def own_items(query_ids: np.ndarray, gallery_ids: np.ndarray, ignored: np.ndarray | None) -> Iterator[np.ndarray]:
+    """For each query the gallery items of its identity that are not ignored, ascending."""
+    order = np.argsort(gallery_ids, kind='stable')
+    if ignored is not None:
+        order = order[~ignored[order]]
+    ids = gallery_ids[order]
+    starts, stops = np.searchsorted(ids, query_ids, 'left'), np.searchsorted(ids, query_ids, 'right')
+    return (order[start:stop] for start, stop in zip(starts, stops))
+
+
+def _ranks(
+    row: np.ndarray, matches: np.ndarray, removed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Where the matches of one query come, in ascending order.
+
+    Args:
+      row: [G], its distances.
+      matches: [M] items. removed: items that are out of its ranking.
+
+    Returns:
+      Ranks [M] from 1 among what is not removed, places [M] from 1 in the whole list, and how many items that are not
+      removed are nearer than each match, and nearer or as near (2 x [M]).
+    """
+    own = np.sort(row[matches])
+    listed = np.sort(row[row <= own[-1]])
+    out = np.sort(row[removed])
+    # Items nearer, and items nearer or as near, than each match: in the list, and of those the removed ones.
+    left, right = np.searchsorted(listed, own, 'left'), np.searchsorted(listed, own, 'right')
+    ties = left - np.searchsorted(out, own, 'left'), right - np.searchsorted(out, own, 'right')
+    if (right - left).max() == 1:
+        return ties[1], right, ties
+    # Something is as far as a match: the gallery's order decides.
+    candidates = np.flatnonzero(row <= own[-1])
+    order = candidates[np.argsort(row[candidates], kind='stable')]
+    places = np.flatnonzero(np.isin(order, matches)) + 1
+    return places - np.isin(order, removed).cumsum()[places - 1], places, ties
+
+
+def _precisions(ranks: np.ndarray, ap: str, nearer: np.ndarray, no_farther: np.ndarray) -> np.ndarray:
     """What each match adds to the sum, for matches at these ascending ranks (from 1)."""
     hits = np.arange(1, len(ranks) + 1)
-    precision = hits / ranks
     if ap == 'step':
-        return precision
-    before = np.where(ranks == 1, 1.0, (hits - 1) / np.maximum(ranks - 1, 1))
-    return (before + precision) / 2
+        return hits / ranks
+    before, hits_before = ranks - 1, hits - 1
+    if ap == 'sklearn_pr':
+        before, ranks = nearer, no_farther
+        hits_before, hits = np.searchsorted(nearer, nearer, 'left'), np.searchsorted(nearer, nearer, 'right')
+    return (np.where(before == 0, 1.0, hits_before / np.maximum(before, 1)) + hits / ranks) / 2
 
 
 def rank_features(
@@ -133,8 +176,7 @@ def rank_features(
 
 def join(parts: Iterable[Ranked]) -> Ranked:
     """Results of consecutive blocks of queries as one."""
-    ap, first_hit, answered = zip(*parts)
-    return Ranked(np.concatenate(ap), np.concatenate(first_hit), np.concatenate(answered))
+    return Ranked(*(np.concatenate(field) for field in zip(*parts)))
 
 
 def blocks(length: int, *, block: int = BLOCK) -> Iterator[slice]:
@@ -160,23 +202,28 @@ def distance_blocks(
       ValueError: if `distance` is unknown.
     """
     dtype = np.promote_types(np.promote_types(queries.dtype, gallery.dtype), np.float32)
-    queries, gallery = queries.astype(dtype), gallery.astype(dtype)
+    queries, gallery = queries.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
     match distance:
         case 'cosine':
-            queries, gallery = _normalised(queries), _normalised(gallery)
+            # Products are divided by the lengths, since a large gallery should not be copied to be normalised.
+            lengths, one = -_lengths(gallery), _lengths(queries)[:, None]
             for rows in blocks(len(queries), block=block):
-                yield rows, -(queries[rows] @ gallery.T)
+                products = (queries[rows] / one[rows]) @ gallery.T
+                products /= lengths
+                yield rows, products
         case 'euclidean':
             # A common shift changes no distance and keeps |q|² + |g|² - 2qg from cancelling.
             centre = gallery.mean(axis=0, keepdims=True)
             queries, gallery = queries - centre, gallery - centre
-            squares = np.square(gallery).sum(axis=1)
+            squares = np.einsum('gd,gd->g', gallery, gallery)
             for rows in blocks(len(queries), block=block):
-                squared = np.square(queries[rows]).sum(axis=1)[:, None] + squares - 2 * (queries[rows] @ gallery.T)
-                yield rows, np.sqrt(np.maximum(squared, 0))
+                squared = (-2 * queries[rows]) @ gallery.T
+                squared += squares
+                squared += np.square(queries[rows]).sum(axis=1)[:, None]
+                yield rows, np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
         case unknown:
             raise ValueError(f"Distance {unknown!r} is unknown, expected 'cosine' or 'euclidean'.")
 
 
-def _normalised(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.asarray(SHORTEST, x.dtype))
+def _lengths(x: np.ndarray) -> np.ndarray:
+    return np.maximum(np.sqrt(np.einsum('nd,nd->n', x, x)), np.asarray(SHORTEST, x.dtype))

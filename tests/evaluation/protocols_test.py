@@ -49,7 +49,7 @@ def slow(embedding, pid, camera, query, gallery, protocol, *, distance='cosine')
 
 
 PROTOCOLS = [protocols.named(name) for name in config.PROTOCOLS] + [
-    protocols.Protocol('junk', ap='step', gallery='with_queries', junk='keep'),
+    protocols.Protocol('junk', ap='step', gallery='with_queries', junk='negatives'),
     protocols.Protocol('no distractors', ap='trapezoid', gallery='with_queries', distractors='drop'),
     protocols.Protocol('all cameras', ap='step', gallery='without_queries', same_camera='keep'),
     protocols.Protocol('missed', ap='step', gallery='without_queries', unanswerable='zero'),
@@ -80,7 +80,7 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
     found = json.loads(
         json.dumps(protocols.score(embedding, pid, camera, query, gallery, protocols.named('torchreid')))
     )
-    assert found.keys() == {'protocol', 'mAP', 'cmc'}
+    assert found.keys() == {'protocol', 'mAP', 'mINP', 'cmc'}
     assert found['cmc'].keys() == {'1', '5', '10', '20'}
     assert found['protocol'] == {
         'name': 'torchreid',
@@ -91,6 +91,8 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
         'same_camera': 'drop',
         'unanswerable': 'skip',
         'rank_cut': None,
+        'cmc': 'per_query',
+        'cmc_seed': 0,
         'distance': 'cosine',
         'answered_queries': found['protocol']['answered_queries'],
         'unanswered_queries': int(query.sum()) - found['protocol']['answered_queries'],
@@ -140,7 +142,7 @@ def test_junk_features_do_not_matter_unless_junk_is_kept():
     for protocol in PROTOCOLS:
         one = protocols.score(embedding, pid, camera, query, gallery, protocol)
         two = protocols.score(other, pid, camera, query, gallery, protocol)
-        if protocol.junk == 'keep':
+        if protocol.junk == 'negatives':
             assert one['mAP'] > two['mAP']
         elif protocol.rank_cut != 9:
             assert one == two
