@@ -14,6 +14,14 @@ class TrainBatch(TypedDict):
     flow: NotRequired[np.ndarray]  # [B, T, H, W, 2] float16, (u, v) in pixels; where data.flow is not 'off'
 
 
+class TrainRows(TypedDict):
+    """What `TrainBatch` is where the devices hold the frames: which of them each clip is made of."""
+
+    rows: np.ndarray  # [B, T] int32, rows of `device_store.DeviceStore.frames`
+    labels: np.ndarray  # [B] int32
+    index: np.ndarray  # [B] int32
+
+
 class EvalBatch(TypedDict):
     """B clips of any tracklets; rows with `valid` False are padding."""
 

@@ -10,7 +10,9 @@ import math
 import typing
 
 SYSTEMS = ('baseline', 'stmn', 'sta', 'star')
-DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic')
+DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic', 'manifest')
+SPLITS = tuple('0123456789')  # of ilids and prid
+PRESETS = ('tiny', 'demo', 'gait', 'mars_scale')
 AP3D_BLOCKS = ('ap3d_i3d', 'ap3d_a', 'ap3d_b', 'ap3d_c')  # temporal convolution over aligned frames
 BLOCKS = ('c2d', 'i3d', 'p3da', 'p3db', 'p3dc', *AP3D_BLOCKS)
 SAMPLER_KINDS = (
@@ -32,9 +34,13 @@ class Data:
     """Where the tracklets are and how their frames are read."""
 
     dataset: str = 'mars'  # one of DATASETS
-    root: str = ''  # dataset folder; for synthetic the cache folder to render into ('' = the user's cache)
+    # dataset folder; manifest: the .csv or .jsonl file; synthetic: the folder to render into ('' = the user's cache)
+    root: str = ''
+    frames_root: str = ''  # manifest: folder that its paths start from; '' = the one that it lies in
+    # More data sets whose training tracklets are mixed in, NAME=ROOT each; ilids:SPLIT=ROOT, synthetic:PRESET=ROOT
+    also: tuple[str, ...] = ()
     preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale
-    split: int = 0  # ilids, prid: which of the ten splits, 0-9
+    split: str = '0'  # ilids, prid: which of the ten splits, 0-9, or all: one run each, and their mean
     ilids_test_half: str = 'first'  # ilids: half of the split's persons to test on: first (most works) | second
     prid_persons: int = 178  # prid: 178 (the persons with enough frames, community splits) | 200 (seeded splits)
     part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)
@@ -46,7 +52,9 @@ class Data:
     flow_folder: str = (
         ''  # computed flow is kept here between runs; '' = in memory only, for synthetic beside the frames
     )
-    store: str = 'folder'  # folder: the dataset as downloaded
+    # Where training frames come from (the test split is always read as by folder). folder: the dataset as downloaded |
+    # ram: all decoded once, into host memory | device: all decoded once, into the devices' memory, a part on each
+    store: str = 'folder'
     num_ids: int = 625  # published number of training ids, used by --mode summary only
     height: int = 256  # pixels
     width: int = 128  # pixels
@@ -239,6 +247,7 @@ class Train:
     compute_dtype: str = 'auto'  # auto (bfloat16 on accelerators, float32 on CPU) | float32 | bfloat16 | float64
     bn_groups: int = 1  # BatchNorm statistics over this many equal slices of the global batch, in order
     remat: bool = False  # recompute bottleneck activations in the backward pass
+    steps_per_dispatch: int = 1  # steps that the devices make without the host; see docs/training.md
     log_every_steps: int = 10
     checkpoint_every_steps: int = 500
     eval_every_epochs: int = 10  # monitoring by test.monitor_clips; 0 = only at the end
@@ -292,12 +301,13 @@ class Experiment:
 CHOICES: dict[str, tuple[str | int, ...]] = {
     'system': SYSTEMS,
     'data.dataset': DATASETS,
+    'data.split': (*SPLITS, 'all'),
     'data.ilids_test_half': ('first', 'second'),
     'data.prid_persons': (178, 200),
     'data.part': ('official', 'validation'),
     'data.flow': ('off', 'tvl1', 'zeros'),
-    'data.preset': ('tiny', 'demo', 'gait', 'mars_scale'),
-    'data.store': ('folder',),
+    'data.preset': PRESETS,
+    'data.store': ('folder', 'ram', 'device'),
     'data.resize': ('bicubic', 'bilinear'),
     'data.on_corrupt_train': ('skip_frame', 'error'),
     'data.on_corrupt_eval': ('skip_frame', 'error'),
@@ -349,7 +359,6 @@ MINIMA: dict[str, float] = {
     'data.height': 1,
     'data.width': 1,
     'data.threads': 1,
-    'data.split': 0,
     'data.part_trial': 0,
     'data.dense_frames': 0,
     'data.dense_stride': 0,
@@ -390,6 +399,7 @@ MINIMA: dict[str, float] = {
     'train.max_steps': 0,
     'train.seed': 0,
     'train.bn_groups': 1,
+    'train.steps_per_dispatch': 1,
     'train.log_every_steps': 1,
     'train.checkpoint_every_steps': 1,
     'train.eval_every_epochs': 0,
@@ -493,8 +503,6 @@ def _value_problems(c: Experiment) -> list[str]:
         )
     elif min(c.backbone.depths) < 1 or not set(c.backbone.strides) <= {1, 2}:
         problems.append('config.backbone.depths must be at least 1 and config.backbone.strides 1 or 2')
-    if c.data.split > 9:
-        problems.append(f'config.data.split = {c.data.split} is not one of the ten splits 0 to 9')
     for path in ('backbone.stages', 'strf.stages', 'star.attention_stages'):
         if not set(flat[path]) <= {1, 2, 3, 4} or len(set(flat[path])) != len(flat[path]):
             problems.append(f'config.{path} = {flat[path]} must name stages 1 to 4, each once')
@@ -516,6 +524,11 @@ def _combination_problems(c: Experiment) -> list[str]:
         problems.append(
             f'config.strf.stages needs one of the blocks i3d, p3da, p3db, p3dc to host the units, not '
             f"{c.backbone.block}; set backbone.block or strf.stages='()'"
+        )
+    if c.train.steps_per_dispatch > (shortest := min(c.train.log_every_steps, c.train.checkpoint_every_steps)):
+        problems.append(
+            f'config.train.steps_per_dispatch = {c.train.steps_per_dispatch} would never be made: reports and '
+            f'checkpoints end a dispatch, and train.log_every_steps or train.checkpoint_every_steps is {shortest}'
         )
     problems += _data_problems(c)
     problems += _system_problems(c)
@@ -555,7 +568,12 @@ def _combination_problems(c: Experiment) -> list[str]:
 
 def _data_problems(c: Experiment) -> list[str]:
     problems = []
-    if c.data.split and c.data.dataset not in ('ilids', 'prid'):
+    problems += [problem for entry in c.data.also if (problem := also_problem(entry))]
+    if c.data.frames_root and c.data.dataset != 'manifest':
+        problems.append(
+            f'config.data.frames_root = {c.data.frames_root!r} belongs to a manifest; {c.data.dataset} lies in data.root'
+        )
+    if c.data.split != '0' and c.data.dataset not in ('ilids', 'prid'):
         problems.append(f'config.data.split = {c.data.split} belongs to ilids and prid; {c.data.dataset} has one split')
     if c.data.part_trial and (c.data.part != 'validation' or c.data.dataset == 'lsvid'):
         problems.append(
@@ -567,7 +585,28 @@ def _data_problems(c: Experiment) -> list[str]:
             f'config.data.dense_stride = {c.data.dense_stride} is above data.dense_frames = {c.data.dense_frames}: '
             'frames between the pieces would be lost'
         )
+    if c.data.store in ('ram', 'device') and c.data.processes:
+        problems.append(
+            f'config.data.store = {c.data.store!r} decodes once, in data.threads; each of data.processes = '
+            f'{c.data.processes} would copy all frames: set data.processes=0'
+        )
     return problems
+
+
+def also_problem(entry: str) -> str | None:
+    """What is wrong with an entry of `data.also`, if anything."""
+    where, _, root = entry.partition('=')
+    name, colon, detail = where.partition(':')
+    details = {'ilids': SPLITS, 'prid': SPLITS, 'synthetic': PRESETS}.get(name, ())
+    start = f'config.data.also holds {entry!r}'
+    if name not in DATASETS:
+        return f'{start}; expected NAME=ROOT, such as dukev=/path, and {name!r} is no data set.{nearest(name, DATASETS)}'
+    if colon and detail not in details:
+        allowed = f'{", ".join(details)} may follow' if details else 'nothing may follow'
+        return f'{start}; after {name!r} and a colon {allowed}, not {detail!r}'
+    if not root and name != 'synthetic':
+        return f'{start}; expected {where}=ROOT with the folder of the data set'
+    return None
 
 
 def _system_problems(c: Experiment) -> list[str]:
@@ -648,6 +687,7 @@ def from_dict(values: dict[str, typing.Any]) -> Experiment:
             if isinstance(value, dict):
                 fill(getattr(node, name), value, f'{prefix}{name}.')
             else:
+                value = str(value) if prefix + name == 'data.split' else value  # once a number
                 setattr(node, name, tuple(value) if isinstance(value, list) else value)
 
     fill(experiment, values, '')

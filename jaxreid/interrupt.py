@@ -35,10 +35,13 @@ class Requests:
             # The distributed runtime listens to SIGTERM and lets all processes agree on a last step.
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def after(self, step: int) -> bool:
-        """Whether to stop after this step; with several processes they agree on one (a signal to any of them)."""
+    def after(self, dispatch: int) -> bool:
+        """Whether to stop after this dispatch; with several processes they agree on one (a signal to any of them).
+
+        `dispatch` counts by one: processes agree on the next number, so none may be left out.
+        """
         if jax.process_count() > 1:
-            if multihost_utils.reached_preemption_sync_point(step):
+            if multihost_utils.reached_preemption_sync_point(dispatch):
                 self.number = self.number or int(signal.SIGTERM)
                 return True
             return False

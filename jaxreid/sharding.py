@@ -1,11 +1,15 @@
 """The one file that knows the devices: a mesh with a single axis over which batches are split and state is copied."""
 
+from collections.abc import Callable, Sequence
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = 'data'
 SPLIT = PartitionSpec(AXIS)
+SPLIT_STEPS = PartitionSpec(None, AXIS)  # of batches of several steps, one behind the other
 COPIED = PartitionSpec()
 
 
@@ -28,6 +32,55 @@ def shard_batch(batch, mesh: Mesh):
     """
     sharding = NamedSharding(mesh, SPLIT)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def shard_steps(batches: Sequence, mesh: Mesh):
+    """`shard_batch` of several steps' batches: [B / processes, ...] each -> [S, B, ...], the second axis split."""
+    sharding = NamedSharding(mesh, SPLIT_STEPS)
+
+    def put(*steps):
+        together = np.stack(steps) if len(steps) > 1 else steps[0][None]  # decoded clips are not copied for nothing
+        return jax.make_array_from_process_local_data(sharding, together)
+
+    return jax.tree.map(put, *batches)
+
+
+def local_rows(num_rows: int, mesh: Mesh) -> dict[jax.Device, range]:
+    """The rows that each device of this process holds of an array cut into equal parts, the last one shorter."""
+    part = -(-num_rows // mesh.size)
+    parts = {
+        device: range(min(i * part, num_rows), min((i + 1) * part, num_rows))
+        for i, device in enumerate(mesh.devices.flat)
+    }
+    return {device: parts[device] for device in mesh.local_devices}
+
+
+def place_rows(
+    num_rows: int, columns: int, mesh: Mesh, *, piece_rows: int, fill: Callable[[int, np.ndarray], None]
+) -> jax.Array:
+    """A uint8 array split over the mesh that never lies in the host's memory as a whole.
+
+    Args:
+      num_rows, columns: its shape.
+      mesh: devices.
+      piece_rows: at most two pieces of so many rows are in the memory of this host.
+      fill: `(start, out)` writes rows `start` and following into `out`, [piece, columns].
+
+    Returns:
+      [rows, columns] uint8, the rows rounded up to a multiple of the devices; those added are zero.
+    """
+    part = -(-num_rows // mesh.size)
+    put = jax.jit(lambda whole, piece, at: jax.lax.dynamic_update_slice_in_dim(whole, piece, at, 0), donate_argnums=0)
+    placed = []
+    for device, rows in local_rows(num_rows, mesh).items():
+        whole = jnp.zeros((part, columns), jnp.uint8, device=device)
+        for start in range(rows.start, rows.stop, piece_rows):
+            piece = np.empty((min(piece_rows, rows.stop - start), columns), np.uint8)
+            fill(start, piece)
+            whole.block_until_ready()  # the piece before has arrived
+            whole = put(whole, jax.device_put(piece, device), start - rows.start)
+        placed.append(whole)
+    return jax.make_array_from_single_device_arrays((mesh.size * part, columns), NamedSharding(mesh, SPLIT), placed)
 
 
 def copy_to_all(tree, mesh: Mesh):

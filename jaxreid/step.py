@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
-from jaxreid.data import augment
+from jaxreid.data import augment, device_store
 from jaxreid.layers import memory_match
 from jaxreid.losses import objective
 
@@ -102,13 +102,20 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
 def make_train_step(
     model: nn.Module, experiment: config.Experiment, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> Callable:
-    """`(state, batch) -> (state, metrics)`, jitted, split over the mesh, the state donated.
+    """`(state, batches, frames) -> (state, metrics)`, jitted, split over the mesh, the state donated.
 
-    `batch` holds global [B, ...] arrays from `sharding.shard_batch`; metrics are float scalars.
+    `batches` holds the global [S, B, ...] arrays of S steps from `sharding.shard_steps`, which are made one after the
+    other; metrics are [S] floats. `frames` is the array of a `DeviceStore` where `batches` holds rows of it, else None.
     """
     gradient = make_gradient(model, experiment, axis_name=sharding.AXIS)
+    data = experiment.data
+    read = functools.partial(
+        device_store.read,
+        height=data.height, width=data.width, with_flow=data.flow != 'off', axis_name=sharding.AXIS,
+    )  # fmt: skip
 
-    def local_step(state: TrainState, batch):
+    def one_step(state: TrainState, batch):
+        batch = jax.lax.optimization_barrier(batch)  # the step is compiled alike, wherever its batch comes from
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         gradients, batch_stats, metrics = gradient(state.params, state.batch_stats, key, batch)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -124,10 +131,18 @@ def make_train_step(
             metrics,
         )
 
+    def local_steps(state: TrainState, batches, frames):
+        if frames is None:
+            return jax.lax.scan(one_step, state, batches)
+        rows = jax.lax.all_gather(batches['rows'], sharding.AXIS, axis=1, tiled=True)  # [S, B, T]
+        return jax.lax.scan(
+            lambda state, batch: one_step(state, batch | read(frames, batch['rows'])), state, batches | {'rows': rows}
+        )
+
     mapped = jax.shard_map(
-        local_step,
+        local_steps,
         mesh=mesh,
-        in_specs=(sharding.COPIED, sharding.SPLIT),
+        in_specs=(sharding.COPIED, sharding.SPLIT_STEPS, sharding.SPLIT),
         out_specs=(sharding.COPIED, sharding.COPIED),
     )
     return jax.jit(mapped, donate_argnums=0)

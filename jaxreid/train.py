@@ -5,6 +5,7 @@ import dataclasses
 import math
 import pathlib
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import optax
 import tqdm
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, optimizer, sharding, step
-from jaxreid.data import source, tracklet, train_pipeline
+from jaxreid.data import device_store, source, tracklet, train_pipeline
 from jaxreid.evaluation import evaluate, references
 from jaxreid.models import build, star
 from jaxreid.weights import imagenet
@@ -49,7 +50,6 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     dataset = source.read(experiment.data)
     labels = tracklet.label_map(dataset.train)
     sampler = train_pipeline.sampler(dataset.train, experiment)
-    store = source.store(experiment.data, dataset, split='train')
     steps_per_epoch = sampler.steps_per_epoch
     all_steps = experiment.train.epochs * steps_per_epoch
     last_step = min(all_steps, experiment.train.max_steps or all_steps)
@@ -115,21 +115,24 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     window = Window(clips_per_step)
 
     def check(leave: int) -> dict[str, float]:
-        """Fetches all but the `leave` newest metrics; stops the run where one is not finite."""
+        """Fetches the metrics of all but the `leave` newest dispatches; stops the run where one is not finite."""
         newest_values: dict[str, float] = {}
         while len(pending) > leave:
-            at, metrics = pending.popleft()
-            newest_values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-            if terms := [k for k, v in newest_values.items() if not math.isfinite(v)]:
-                newest.wait()
-                kept = newest.latest()
-                last_good = (
-                    'no checkpoint is written yet' if kept is None else f'the last good checkpoint is step {kept}'
-                )
-                raise NonFiniteLoss(
-                    f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}; {last_good}. Try a lower '
-                    '--config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new --workdir.'
-                )
+            steps, metrics = pending.popleft()
+            metrics = jax.device_get(metrics)  # [S] each
+            for i, at in enumerate(steps):
+                newest_values = {k: float(v[i]) for k, v in metrics.items()}
+                if terms := [k for k, v in newest_values.items() if not math.isfinite(v)]:
+                    newest.wait()
+                    good = newest.latest()
+                    last_good = (
+                        'no checkpoint is written yet' if good is None else f'the last good checkpoint is step {good}'
+                    )
+                    raise NonFiniteLoss(
+                        f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}; {last_good}. Try a '
+                        'lower --config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new '
+                        '--workdir.'
+                    )
         return newest_values
 
     def monitor(at: int) -> None:
@@ -156,6 +159,10 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             best_score = {'mAP': row['mAP'], 'rank1': row['cmc']['1'], 'step': at, 'clips': row['protocol']['clips']}
             best.save(at, state, meta | {'score': best_score, 'selected': 'on the test set'})
 
+    decoding = time.monotonic()
+    store = source.training_store(experiment.data, dataset, mesh)  # after the state: what memory is left is known
+    frames = store.frames if isinstance(store, device_store.DeviceStore) else None
+    data_seconds += time.monotonic() - decoding
     batches = train_pipeline.batches(
         dataset.train,
         store,
@@ -171,20 +178,28 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     def monitored(at: int) -> bool:
         return bool(every) and at > 0 and at % every == 0
 
+    def logged(at: int) -> bool:
+        return at % experiment.train.log_every_steps == 0 or at in (start_step + 1, last_step)
+
+    def kept(at: int) -> bool:
+        return monitored(at) or at == last_step or at % experiment.train.checkpoint_every_steps == 0
+
     with batches, interrupt.listen() as requests:
         if monitored(start_step) and not any((r['step'], r['selected']) == (start_step, 'monitoring') for r in earlier):
             with requests.at_once():
                 monitor(start_step)  # the run was stopped between this checkpoint and its evaluation
-        for at in range(start_step + 1, last_step + 1):
+        for number, steps in enumerate(
+            dispatches(start_step, last_step, experiment.train.steps_per_dispatch, lambda at: logged(at) or kept(at))
+        ):
+            at = steps[-1]
             waited = time.monotonic()
-            batch = next(batches)
+            together = [next(batches) for _ in steps]
             waited = time.monotonic() - waited
-            state, metrics = train_step(state, sharding.shard_batch(batch, mesh))
-            pending.append((at, metrics))
-            logging = at % experiment.train.log_every_steps == 0 or at == last_step or at == start_step + 1
-            values = check(leave=0 if logging else 2)
-            window.add(waited)
-            if logging:
+            state, metrics = train_step(state, sharding.shard_steps(together, mesh), frames)
+            pending.append((steps, metrics))
+            values = check(leave=0 if logged(at) else 2)
+            window.add(waited, len(steps))
+            if logged(at):
                 rates = window.rates()
                 lr = float(schedule(at - 1))
                 if log:
@@ -194,9 +209,9 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                     f'lr {lr:.1e}, {rates["clips_per_second"]:.0f} clips/s, waiting {rates["waiting_for_data"]:.0%}',
                     refresh=False,
                 )
-            bar.update()
-            stop = requests.after(at)
-            if stop or monitored(at) or at == last_step or at % experiment.train.checkpoint_every_steps == 0:
+            bar.update(len(steps))
+            stop = requests.after(number)
+            if stop or kept(at):
                 check(leave=0)
                 newest.save(at, state, meta)
             if stop:
@@ -238,6 +253,23 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     seconds = time.monotonic() - clock
     metrics_log.say(closing(workdir, rows, best_score, best.directory, data_seconds, train_seconds, seconds))
     return rows
+
+
+def dispatches(start_step: int, last_step: int, most: int, pauses: Callable[[int], bool]) -> Iterator[range]:
+    """Steps that go to the devices together: `most`, or one where a step before the last of them needs the host.
+
+    Nothing between, for every number of steps is a program of its own, which takes long to compile.
+
+    Args:
+      start_step, last_step: the steps after the first to the second are made.
+      most: steps of a dispatch.
+      pauses: whether the host has something to do after a step; it has after `last_step`.
+    """
+    while start_step < last_step:
+        steps = range(start_step + 1, start_step + 1 + most)
+        steps = steps[:1] if any(map(pauses, steps[:-1])) else steps
+        yield steps
+        start_step = steps[-1]
 
 
 def first_variables(model: Any, experiment: config.Experiment) -> dict:
@@ -283,9 +315,9 @@ class Window:
     waited: float = 0.0
     since: float = dataclasses.field(default_factory=time.monotonic)
 
-    def add(self, waited: float) -> None:
-        """Counts a step that waited so many seconds for its batch."""
-        self.steps += 1
+    def add(self, waited: float, steps: int) -> None:
+        """Counts steps that together waited so many seconds for their batches."""
+        self.steps += steps
         self.waited += waited
 
     def restart(self) -> None:

@@ -29,10 +29,15 @@ class Plan(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
 
-class Store(Protocol):
-    """Answers (tracklet, frames) with pixels; see `folder_store.FolderStore`."""
+class Counter(Protocol):
+    """Counts the corrupt frames that neighbours replaced."""
 
     skipped: int  # frames replaced so far in this process
+
+
+class Store(Counter, Protocol):
+    """Answers (tracklet, frames) with pixels; see `folder_store.FolderStore`."""
+
     frame_shape: tuple[int, int, int]  # H, W, 3
 
     def read(self, tracklet: int, frames: Any) -> Any: ...
@@ -51,7 +56,7 @@ class BatchIterator(Generic[Batch]):
         self,
         plan: Plan,
         load: Callable[[Any], Batch],
-        store: Store,
+        store: Counter,
         *,
         threads: int,
         processes: int,
@@ -125,7 +130,7 @@ class BatchIterator(Generic[Batch]):
             elements.close()
 
 
-def _load(load: Callable[[Any], Batch], store: Store, item: Any) -> tuple[Batch, int, int]:
+def _load(load: Callable[[Any], Batch], store: Counter, item: Any) -> tuple[Batch, int, int]:
     # The total of this process, not the share of this batch: threads work on several batches at once.
     return load(item), os.getpid(), store.skipped
 

@@ -4,16 +4,22 @@ import dataclasses
 import functools
 import os
 
+import jax
+
 from jaxreid import config
 from jaxreid.data import (
     dense_split,
+    device_store,
     dukev,
     flow_cache,
     folder_store,
     ilids,
     lsvid,
+    manifest,
     mars,
+    mixing,
     prid,
+    ram_store,
     synthetic,
     tracklet,
     validation_split,
@@ -77,7 +83,7 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder
     training = split == 'train'
     on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
     match data.store:
-        case 'folder':
+        case 'folder' | 'ram' | 'device':  # the latter two decode from it
             return folder_store.FolderStore(
                 dataset.root,
                 dataset.train if training else dataset.test,
@@ -91,6 +97,25 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder
             )
         case _:
             raise ValueError(f'unknown store {data.store!r}')
+
+
+def training_store(
+    data: config.Data, dataset: tracklet.Dataset, mesh: jax.sharding.Mesh
+) -> folder_store.FolderStore | ram_store.RamStore | device_store.DeviceStore:
+    """Frames of the training tracklets from where `data.store` wants them; decodes them all where that is memory."""
+    read_from = store(data, dataset, split='train')
+    with_flow, progress = data.flow != 'off', jax.process_index() == 0
+    match data.store:
+        case 'ram':
+            return ram_store.RamStore(
+                read_from, dataset.train, with_flow=with_flow, threads=data.threads, progress=progress
+            )
+        case 'device':
+            return device_store.DeviceStore(
+                read_from, dataset.train, mesh, with_flow=with_flow, threads=data.threads, progress=progress
+            )
+        case _:
+            return read_from
 
 
 def flow_folder(data: config.Data, dataset: tracklet.Dataset) -> str:

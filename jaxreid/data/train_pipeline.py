@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
 
 from jaxreid import batch as batch_lib
 from jaxreid import config
-from jaxreid.data import batch_iterator, clip_sampling, identity_sampling
+from jaxreid.data import batch_iterator, clip_sampling, device_store, identity_sampling, packed_frames
 from jaxreid.data import tracklet as tracklet_lib
 
 _ENDLESS = 2**40  # steps; who trains decides when to stop
@@ -39,14 +39,14 @@ def sampler(
 
 def batches(
     tracklets: Sequence[tracklet_lib.Tracklet],
-    store: batch_iterator.Store,
+    store: batch_iterator.Store | device_store.DeviceStore,
     labels: Mapping[int, int],
     experiment: config.Experiment,
     *,
     start_step: int,
     process_index: int = 0,
     process_count: int = 1,
-) -> batch_iterator.BatchIterator[batch_lib.TrainBatch]:
+) -> batch_iterator.BatchIterator[batch_lib.TrainBatch | batch_lib.TrainRows]:
     """Endless batches from `start_step` on; the batch of a step does not depend on where the run started.
 
     Args:
@@ -58,7 +58,7 @@ def batches(
       process_index, process_count: this host and the number of hosts; each gets its contiguous slice of every batch.
 
     Returns:
-      Iterator of TrainBatch with B = P * K / process_count clips; close it when done.
+      Iterator of TrainBatch (of a DeviceStore, TrainRows) with B = P * K / process_count clips; close it when done.
 
     Raises:
       ValueError: the split cannot fill a batch, or the batch does not split over the hosts.
@@ -81,9 +81,14 @@ def batches(
         slots=range(process_index * share, (process_index + 1) * share),
     )
     row_labels = np.asarray([labels[tracklet.pid] for tracklet in tracklets], np.int32)
+    load: Callable[[_Item], batch_lib.TrainBatch | batch_lib.TrainRows]
+    if isinstance(store, device_store.DeviceStore):
+        load = functools.partial(_rows, store.packing, row_labels)
+    else:
+        load = functools.partial(_load, store, row_labels, experiment.data.flow != 'off')
     return batch_iterator.BatchIterator(
         plan,
-        functools.partial(_load, store, row_labels, experiment.data.flow != 'off'),
+        load,
         store,
         threads=experiment.data.threads,
         processes=experiment.data.processes,
@@ -134,3 +139,9 @@ def _load(store: batch_iterator.Store, labels: np.ndarray, with_flow: bool, item
     if with_flow:
         batch['flow'] = np.stack([store.read_flow(row, frames) for row, frames in wanted])
     return batch
+
+
+def _rows(packing: packed_frames.Packing, labels: np.ndarray, item: _Item) -> batch_lib.TrainRows:
+    return batch_lib.TrainRows(
+        rows=packing.rows(item['tracklets'], item['frames']), labels=labels[item['tracklets']], index=item['index']
+    )
