@@ -36,6 +36,14 @@ def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
       FileNotFoundError: the folder, an info file or listed frames are missing.
       ValueError: a list or table is malformed or they do not belong together.
     """
+    dataset = read_lists(root)
+    for tracklets in (dataset.train, dataset.test):
+        _check_frames_exist(dataset.root, tracklets)
+    return dataset
+
+
+def read_lists(root: str | os.PathLike) -> tracklet_lib.Dataset:
+    """As `read`, but believes the name lists: the frames may be missing."""
     root = os.path.abspath(os.path.expanduser(os.fspath(root)))
     if not os.path.isdir(root):
         raise FileNotFoundError(f'No MARS dataset at {root}: there is no such folder. {LAYOUT}')
@@ -47,19 +55,17 @@ def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
             f'{", ".join(missing)} missing: looked in {info}. {LAYOUT} The five info files come with the MARS '
             'evaluation code and the download of the dataset.'
         )
-    dataset = index(
+    parts = (
         _name_list(os.path.join(info, 'train_name.txt')),
         _name_list(os.path.join(info, 'test_name.txt')),
         matlab.read(os.path.join(info, 'tracks_train_info.mat'), 'track_train_info'),
         matlab.read(os.path.join(info, 'tracks_test_info.mat'), 'track_test_info'),
         matlab.read(os.path.join(info, 'query_IDX.mat'), 'query_IDX'),
-        root=root,
-        train_folder=folders['bbox_train'],
-        test_folder=folders['bbox_test'],
     )
-    _check_frames_exist(root, folders['bbox_train'], dataset.train)
-    _check_frames_exist(root, folders['bbox_test'], dataset.test)
-    return dataset
+    try:
+        return index(*parts, root=root, train_folder=folders['bbox_train'], test_folder=folders['bbox_test'])
+    except ValueError as error:
+        raise ValueError(f'{info}: {error}') from error
 
 
 def index(
@@ -158,7 +164,7 @@ def _name_list(path: str) -> list[str]:
     return [name for name in names if name]
 
 
-def _check_frames_exist(root: str, folder: str, tracklets: Sequence[tracklet_lib.Tracklet]) -> None:
+def _check_frames_exist(root: str, tracklets: Sequence[tracklet_lib.Tracklet]) -> None:
     """Every listed frame is a name in its folder. One listing per id: a million single look-ups take minutes."""
     missing: list[str] = []
     id_folder, present = '', set[str]()
@@ -170,8 +176,9 @@ def _check_frames_exist(root: str, folder: str, tracklets: Sequence[tracklet_lib
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of {sum(len(t.frames) for t in tracklets)} frames that the name list of '
-            f'{os.path.join(root, folder)} promises are absent, first {", ".join(missing[:_NAMES_SHOWN])}. Unpack the '
-            'archive again, or take the frames out of the name list and the tables.'
+            f'{os.path.join(root, os.path.dirname(id_folder))} promises are absent, first '
+            f'{", ".join(missing[:_NAMES_SHOWN])}. Unpack the archive again, or take the frames out '
+            'of the name list and the tables.'
         )
 
 

@@ -21,7 +21,9 @@ LAYOUT = (
 )
 NUM_SPLITS = 10
 _WHAT = 'PRID-2011'
-_SHARED = range(1, 201)  # persons whom both cameras saw
+_CAMERAS = ('multi_shot/cam_a', 'multi_shot/cam_b')
+LAST_SHARED = 200  # persons up to this one are in both cameras
+_SHARED = range(1, LAST_SHARED + 1)
 _FOLDER = re.compile(r'person_\d{4}', re.ASCII)
 _NAME = re.compile(r'(\d{4,})\.png', re.ASCII)
 _EXAMPLE = '0001.png'
@@ -62,11 +64,9 @@ def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> trac
       ValueError: wrong names, or an empty tracklet.
     """
     train, test = people(split=split, persons=persons)
-    root = listing.open_root(root, what=_WHAT, layout=LAYOUT)
-    cameras = ('multi_shot/cam_a', 'multi_shot/cam_b')
-    prefix = listing.below(root, 'prid_2011', holds=cameras, what=_WHAT, layout=LAYOUT)
+    root, prefix = _open(root)
     wanted = [f'person_{number:04d}' for number in sorted((*train, *test))]
-    for camera in cameras:
+    for camera in _CAMERAS:
         folder = os.path.join(root, prefix, *camera.split('/'))
         missing = sorted(set(wanted) - set(listing.folders(folder, _FOLDER, example='person_0001')))
         if missing:
@@ -84,6 +84,29 @@ def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> trac
         query=is_query,
         gallery=~is_query,
     )
+
+
+def everyone(root: str | os.PathLike) -> tuple[tracklet_lib.Tracklet, ...]:
+    """The tracklets of all persons, whether a split names them or not: camera a, then camera b.
+
+    Raises:
+      FileNotFoundError: a folder of a camera is missing.
+      ValueError: wrong names, or an empty tracklet.
+    """
+    root, prefix = _open(root)
+    return tuple(
+        [
+            _tracklet(root, prefix, int(name[-4:]), camera[-1])
+            for camera in _CAMERAS
+            for name in listing.folders(os.path.join(root, prefix, camera), _FOLDER, example='person_0001')
+        ]
+    )
+
+
+def _open(root: str | os.PathLike) -> tuple[str, str]:
+    """Absolute path of the data set's folder, and where in it the multi-shot part is."""
+    path = listing.open_root(root, what=_WHAT, layout=LAYOUT)
+    return path, listing.below(path, 'prid_2011', holds=_CAMERAS, what=_WHAT, layout=LAYOUT)
 
 
 def people(*, split: int, persons: int) -> tuple[list[int], list[int]]:

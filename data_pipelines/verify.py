@@ -1,0 +1,422 @@
+"""Checks a data set's folder: counts against the published ones, and every image.
+
+  python -m data_pipelines.verify mars /path/to/MARS --json mars.json
+
+Problems, which make the exit status 1: a count that is not the published one, a file that cannot be decoded, the same
+file in training and test, a size that is not the rendered benchmark's. The rest of the report is for the eye, since
+nobody published it: sizes, other duplicates, jumps in frame numbers, short tracklets, images that no tracklet uses.
+Exit status 0: as published; 2: the command is wrong or the folder is not such a data set; 130: stopped.
+"""
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import numpy as np
+import tqdm
+
+from data_pipelines import contents as contents_lib
+from jaxreid import atomic_file
+from jaxreid.data import frame_decode
+from jaxreid.data import tracklet as tracklet_lib
+
+SHORT = 4  # frames; the clips of most systems have as many [choice]
+_LISTED = 1000  # of many findings of a kind, how many the JSON report names
+_SHOWN = 5  # and the text
+_IMAGES = ('.jpg', '.jpeg', '.png')
+
+
+class _Frame(NamedTuple):
+    size: tuple[int, int]  # height, width
+    digest: bytes  # 16
+    problem: str  # '' where it could be decoded
+
+
+class _Images(NamedTuple):
+    """What was found in the image files, in the order of parts, tracklets and frames."""
+
+    size: np.ndarray  # [F, 2] uint32
+    digest: np.ndarray  # [F, 2] uint64
+    problems: dict[int, str]  # by frame
+
+
+def verify(dataset: str, root: str | os.PathLike, *, workers: int, progress: bool = True) -> dict[str, Any]:
+    """Checks a data set.
+
+    About 30 bytes are kept per image beside the index, and a few tracklets' results wait at a time.
+
+    Args:
+      dataset: one of `contents.DATASETS`.
+      root: its folder.
+      workers: threads that read and decode.
+      progress: show a bar.
+
+    Returns:
+      The report as the JSON file has it; `problems` is empty where all is as published.
+
+    Raises:
+      OSError, ValueError: as the data set's reader.
+    """
+    found = contents_lib.read(dataset, root)
+    tracklets = [tracklet for part in found.parts.values() for tracklet in part]
+    images = _look_at_all(found.root, tracklets, workers=workers, progress=progress)
+    place = _Places(found, tracklets)
+    duplicates = _duplicates(images, place)
+    unused, other_files = _files_without_tracklet(found, tracklets)
+    sizes = _sizes(images)
+    report: dict[str, Any] = {
+        'dataset': dataset,
+        'root': found.root,
+        'problems': [],
+        'counts': {
+            name: {'found': _plain(count), 'published': _plain(found.published.get(name))}
+            for name, count in found.counts.items()
+        },
+        'images': len(images.size),
+        'unreadable': _some([f'{place.path(row)}: {problem}' for row, problem in sorted(images.problems.items())]),
+        'sizes': {f'{height}x{width}': count for (height, width), count in sizes[:_LISTED]},
+        'unexpected_size': _of_other_size(images, place, sizes, found.size),
+        'duplicates': duplicates,
+        'unused_images': unused,
+        'other_files': other_files,
+        **_about_tracklets(dataset, found, tracklets),
+    }
+    if dataset == 'dukev':
+        report['query_copies_that_differ'] = _copies_that_differ(images, place)
+    report['problems'] = _problems(report, expected_size=found.size)
+    return report
+
+
+def _problems(report: dict[str, Any], *, expected_size: tuple[int, int] | None) -> list[str]:
+    different = [name for name, count in report['counts'].items() if not _as_published(**count)]
+    problems = []
+    if different:
+        problems.append(f'{len(different)} of {len(report["counts"])} counts are not the published ones')
+    if report['unreadable']['count']:
+        problems.append(f'{report["unreadable"]["count"]} of {report["images"]} images are missing or damaged')
+    if report['duplicates']['between train and test']['count']:
+        problems.append(f'{report["duplicates"]["between train and test"]["count"]} images are in train and in test')
+    if report['unexpected_size']['count'] and expected_size:
+        height, width = expected_size
+        problems.append(f'{report["unexpected_size"]["count"]} images have not {height}x{width} pixels')
+    return problems
+
+
+def _as_published(*, found: Any, published: Any) -> bool:
+    return published is None or found == published
+
+
+def _plain(count: contents_lib.Count | None) -> Any:
+    return list(count) if isinstance(count, tuple) else count
+
+
+def _some(findings: Sequence[Any]) -> dict[str, Any]:
+    return {'count': len(findings), 'first': list(findings[:_LISTED])}
+
+
+class _Places:
+    """From the number of an image to its file, tracklet and part."""
+
+    def __init__(self, found: contents_lib.Contents, tracklets: Sequence[tracklet_lib.Tracklet]):
+        self._tracklets = tracklets
+        self.ends = np.cumsum([len(tracklet.frames) for tracklet in tracklets])
+        self._parts = list(itertools.chain.from_iterable([name] * len(part) for name, part in found.parts.items()))
+
+    def row(self, image: int) -> int:
+        return int(np.searchsorted(self.ends, image, side='right'))
+
+    def tracklet(self, image: int) -> tracklet_lib.Tracklet:
+        return self._tracklets[self.row(image)]
+
+    def part(self, image: int) -> str:
+        return self._parts[self.row(image)]
+
+    def path(self, image: int) -> str:
+        row = self.row(image)
+        return self._tracklets[row].frames[image - int(self.ends[row])]  # counted from the tracklet's end
+
+    def rows(self, part: str) -> Iterator[tuple[tracklet_lib.Tracklet, slice]]:
+        """Tracklets of a part, with the numbers of their images."""
+        for tracklet, name, end in zip(self._tracklets, self._parts, self.ends.tolist()):
+            if name == part:
+                yield tracklet, slice(end - len(tracklet.frames), end)
+
+
+def _look_at_all(root: str, tracklets: Sequence[tracklet_lib.Tracklet], *, workers: int, progress: bool) -> _Images:
+    total = sum(len(tracklet.frames) for tracklet in tracklets)
+    images = _Images(np.zeros((total, 2), np.uint32), np.zeros((total, 2), np.uint64), {})
+    frame_decode.one_thread_each()
+    row = 0
+    results = _in_threads(lambda tracklet, stop: _look(root, tracklet, stop), tracklets, workers)
+    with (
+        tqdm.tqdm(total=total, desc='decoding', unit='image', disable=not progress) as bar,
+        contextlib.closing(results),
+    ):
+        for frames in results:
+            for frame in frames:
+                images.size[row] = frame.size
+                images.digest[row] = np.frombuffer(frame.digest, np.uint64)
+                if frame.problem:
+                    images.problems[row] = frame.problem
+                row += 1
+            bar.update(len(frames))
+    return images
+
+
+def _in_threads(
+    function: Callable[[tracklet_lib.Tracklet, threading.Event], list[_Frame]],
+    tracklets: Sequence[tracklet_lib.Tracklet],
+    workers: int,
+) -> Generator[list[_Frame], None, None]:
+    """Results in order; only a few tracklets wait at a time. Leaves promptly when it is interrupted."""
+    stop = threading.Event()
+    waiting: collections.deque[futures.Future[list[_Frame]]] = collections.deque()
+    with futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            for tracklet in tracklets:
+                waiting.append(pool.submit(function, tracklet, stop))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _look(root: str, tracklet: tracklet_lib.Tracklet, stop: threading.Event) -> list[_Frame]:
+    """Decodes the frames of a tracklet, wholly, as training would."""
+    frames = []
+    for path in tracklet.frames:
+        if stop.is_set():
+            break
+        try:
+            with open(os.path.join(root, path), 'rb') as file:
+                data = file.read()
+        except OSError as error:
+            frames.append(_Frame((0, 0), bytes(16), error.strerror or str(error)))
+            continue
+        digest = hashlib.blake2b(data, digest_size=16).digest()  # a fiftieth of the time that decoding takes
+        try:
+            height, width, _ = frame_decode.decode_as_stored(data).shape
+            frames.append(_Frame((height, width), digest, ''))
+        except ValueError as error:
+            frames.append(_Frame((0, 0), digest, str(error)))
+    return frames
+
+
+def _sizes(images: _Images) -> list[tuple[tuple[int, int], int]]:
+    """Heights and widths of the readable images with their number, the most frequent first."""
+    found, counts = np.unique(_packed(images.size)[_readable(images)], return_counts=True)
+    return sorted([((size >> 32, size % 2**32), n) for size, n in zip(found.tolist(), counts.tolist())], key=_by_count)
+
+
+def _by_count(item: tuple[tuple[int, int], int]) -> tuple[int, tuple[int, int]]:
+    return -item[1], item[0]
+
+
+def _packed(size: np.ndarray) -> np.ndarray:
+    return (size[:, 0].astype(np.uint64) << np.uint64(32)) | size[:, 1]
+
+
+def _readable(images: _Images) -> np.ndarray:
+    readable = np.ones(len(images.size), bool)
+    readable[list(images.problems)] = False
+    return readable
+
+
+def _of_other_size(
+    images: _Images,
+    place: _Places,
+    sizes: list[tuple[tuple[int, int], int]],
+    expected: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Images whose size is not the data set's, or, where that is not known, not the one of almost all images."""
+    if not expected:
+        if not sizes or sizes[0][1] < 0.9 * sum(count for _, count in sizes):  # crops of Duke have a size each
+            return _some([])
+        expected = sizes[0][0]
+    different = np.flatnonzero((images.size != np.array(expected, np.uint32)).any(1) & _readable(images)).tolist()
+    return _some([f'{place.path(row)}: {images.size[row, 0]}x{images.size[row, 1]}' for row in different])
+
+
+def _duplicates(images: _Images, place: _Places) -> dict[str, dict[str, Any]]:
+    """Images that are, byte for byte, an image before them. The gallery's copies of Duke's queries are left out."""
+    wanted = _readable(images)
+    for _, span in place.rows('query'):
+        wanted[span] = False
+    rows = np.flatnonzero(wanted)
+    rows = rows[np.lexsort((rows, images.digest[rows, 1], images.digest[rows, 0]))]
+    same = (images.digest[rows[1:]] == images.digest[rows[:-1]]).all(1)
+    found: dict[str, list[tuple[int, int]]] = {
+        'within a tracklet': [],
+        'between tracklets of a person': [],
+        'between persons': [],
+        'between train and test': [],
+    }
+    first = 0
+    for at in np.flatnonzero(same).tolist():  # rows[at + 1] repeats rows[at]
+        if at == 0 or not same[at - 1]:
+            first = int(rows[at])
+        again = int(rows[at + 1])
+        found[_kind(first, again, place)].append((again, first))
+    return {
+        kind: {
+            'count': len(pairs),
+            'first': [f'{place.path(again)} = {place.path(first)}' for again, first in sorted(pairs)[:_LISTED]],
+        }
+        for kind, pairs in found.items()
+    }
+
+
+def _kind(first: int, again: int, place: _Places) -> str:
+    if place.row(first) == place.row(again):
+        return 'within a tracklet'
+    parts = {place.part(first), place.part(again)}
+    if 'train' in parts and len(parts) > 1:
+        return 'between train and test'
+    if place.tracklet(first).pid == place.tracklet(again).pid:
+        return 'between tracklets of a person'
+    return 'between persons'
+
+
+def _copies_that_differ(images: _Images, place: _Places) -> dict[str, Any]:
+    gallery = {tracklet.name.removeprefix('gallery/'): rows for tracklet, rows in place.rows('gallery')}
+    different = []
+    for tracklet, rows in place.rows('query'):
+        copy = gallery.get(tracklet.name.removeprefix('query/'))
+        if copy is not None and not np.array_equal(images.digest[rows], images.digest[copy]):
+            different.append(tracklet.name)
+    return _some(different)
+
+
+def _about_tracklets(
+    dataset: str, found: contents_lib.Contents, tracklets: Sequence[tracklet_lib.Tracklet]
+) -> dict[str, Any]:
+    """Jumps in the numbers of frames, tracklets that start late, and short ones."""
+    jumps, late = [], []
+    for tracklet in tracklets:
+        numbers = contents_lib.frame_numbers(dataset, tracklet.frames)
+        if not numbers:
+            continue
+        if found.counted_from is not None and numbers[0] != found.counted_from:
+            late.append(f'{tracklet.name}: at {numbers[0]}')
+        steps = [after - before for before, after in itertools.pairwise(numbers)]
+        usual = statistics.median_low(steps) if steps else 1
+        wide = [row for row, step in enumerate(steps) if step > usual]
+        if wide:
+            row = max(wide, key=lambda row: (steps[row], -row))
+            jumps.append(
+                (-steps[row], f'{tracklet.name}: {len(wide)}, the widest {numbers[row]} to {numbers[row + 1]}')
+            )
+    return {
+        'jumps_in_frame_numbers': _some([text for _, text in sorted(jumps)]),
+        'late_starts': _some(late),
+        'short_tracklets': _some([f'{t.name}: {len(t.frames)}' for t in tracklets if len(t.frames) < SHORT]),
+    }
+
+
+def _files_without_tracklet(
+    found: contents_lib.Contents, tracklets: Sequence[tracklet_lib.Tracklet]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Images that no tracklet uses, and other files."""
+    used = {frame for tracklet in tracklets for frame in tracklet.frames}
+    images: list[str] = []
+    others: list[str] = []
+    for start in found.folders:
+        for folder, _, names in os.walk(os.path.join(found.root, start)):
+            below = os.path.relpath(folder, found.root).replace(os.sep, '/')
+            for name in names:
+                path = f'{below}/{name}'
+                if path not in used:
+                    (images if name.lower().endswith(_IMAGES) else others).append(path)
+    return _some(sorted(images)), _some(sorted(others))
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for people: the verdict, the counts, then a few examples of every finding."""
+    problems = report['problems']
+    compared = any(count['published'] is not None for count in report['counts'].values())
+    verdict = 'NOT as published' if compared else 'has problems'
+    if not problems:
+        verdict = 'as published' if compared else 'in order'
+    lines = [f'{report["dataset"]} in {report["root"]}: {verdict}']
+    lines += [f'  - {problem}' for problem in problems]
+    lines += ['', f'{"":46}{"found":>12}{"published":>12}']
+    for name, count in report['counts'].items():
+        mark = '' if _as_published(**count) else '  <-'
+        if isinstance(count['found'], list):
+            lines.append(f'  {name:44}{" ".join(map(str, count["found"]))}')
+            if mark:
+                lines.append(f'  {"":32}published{"":3}{" ".join(map(str, count["published"]))}{mark}')
+        else:
+            published = '' if count['published'] is None else f'{count["published"]:,}'
+            lines.append(f'  {name:44}{count["found"]:>12,}{published:>12}{mark}')
+    sizes = [f'{size}: {count:,}' for size, count in report['sizes'].items()]
+    more = f' and {len(sizes) - _SHOWN} more' if len(sizes) > _SHOWN else ''
+    lines += ['', f'images {report["images"]:,}; height x width {", ".join(sizes[:_SHOWN])}{more}']
+    for title, findings in (
+        ('missing or damaged images', report['unreadable']),
+        ('images of another size', report['unexpected_size']),
+        *((f'identical images {kind}', findings) for kind, findings in report['duplicates'].items()),
+        ('queries whose copy in the gallery differs', report.get('query_copies_that_differ', _some([]))),
+        ('tracklets with jumps in the numbers of frames', report['jumps_in_frame_numbers']),
+        ('tracklets that start late', report['late_starts']),
+        (f'tracklets of fewer than {SHORT} frames', report['short_tracklets']),
+        ('images that no tracklet uses', report['unused_images']),
+        ('other files', report['other_files']),
+    ):
+        lines.append(f'{title}: {findings["count"]:,}')
+        lines += [f'  {example}' for example in findings['first'][:_SHOWN]]
+        if findings['count'] > _SHOWN:
+            lines.append(f'  and {findings["count"] - _SHOWN:,} more')
+    return '\n'.join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses, checks, prints; returns the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m data_pipelines.verify', description=(__doc__ or '').split('\n')[0])
+    parser.add_argument('dataset', choices=contents_lib.DATASETS)
+    parser.add_argument('root', help="the data set's folder, as data.root names it (synthetic: the rendered folder)")
+    parser.add_argument('--json', type=pathlib.Path, help='also write the report to this file')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='threads (default: all cores)')
+    options = parser.parse_args(argv)
+    if options.workers < 1:
+        parser.error(f'--workers {options.workers}: at least one thread is needed')
+    if options.json and options.json.is_dir():
+        parser.error(f'--json {options.json} is a folder; name a file')
+    status = 2
+    try:
+        try:
+            report = verify(options.dataset, options.root, workers=options.workers)
+        except (OSError, ValueError) as error:
+            report = {'dataset': options.dataset, 'root': options.root, 'problems': [f'cannot be read: {error}']}
+            print(f'data_pipelines.verify: {error}', file=sys.stderr)
+        else:
+            print(as_text(report))
+            status = 1 if report['problems'] else 0
+        if options.json:
+            with atomic_file.writing(options.json) as file:
+                file.write((json.dumps(report, indent=1) + '\n').encode())
+    except OSError as error:  # of the report's file
+        print(f'data_pipelines.verify: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('data_pipelines.verify: stopped; no report was written', file=sys.stderr)
+        return 130
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())
