@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCK = 256  # queries whose distances are held at once
+_FOLDS = 16  # pieces of a row of distances that are laid on top of each other in `nearest`
 SHORTEST = 1e-6  # features shorter than this are divided by this instead of their length, as in `jaxreid.distances`
 
 
@@ -184,6 +185,22 @@ def blocks(length: int, *, block: int = BLOCK) -> Iterator[slice]:
     return (slice(start, min(start + block, length)) for start in range(0, length, block))
 
 
+def nearest(distances: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """For each row of `distances` [Q, G] its `count` nearest columns, nearest first, the lower index before equals."""
+    count = min(count, distances.shape[1])
+    # As many of the folded row as of the row are at most their `count`th, so that is a limit, and cheaper to find.
+    width = distances.shape[1] // _FOLDS
+    folded = distances
+    if width >= _FOLDS * count // 4:
+        folded = distances[:, :width].copy()
+        for start in range(width, _FOLDS * width, width):
+            np.minimum(folded, distances[:, start : start + width], out=folded)
+    limits = np.partition(folded, count - 1, axis=1)[:, count - 1]
+    for row, limit in zip(distances, limits):
+        candidates = np.flatnonzero(row <= limit)  # at least `count`
+        yield candidates[np.argsort(row[candidates], kind='stable')[:count]]
+
+
 def distance_blocks(
     queries: np.ndarray, gallery: np.ndarray, *, distance: str, block: int = BLOCK
 ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -206,10 +223,10 @@ def distance_blocks(
     match distance:
         case 'cosine':
             # Products are divided by the lengths, since a large gallery should not be copied to be normalised.
-            lengths, one = -_lengths(gallery), _lengths(queries)[:, None]
+            minus, one = -lengths(gallery), lengths(queries)[:, None]
             for rows in blocks(len(queries), block=block):
                 products = (queries[rows] / one[rows]) @ gallery.T
-                products /= lengths
+                products /= minus
                 yield rows, products
         case 'euclidean':
             # A common shift changes no distance and keeps |q|² + |g|² - 2qg from cancelling.
@@ -225,5 +242,6 @@ def distance_blocks(
             raise ValueError(f"Distance {unknown!r} is unknown, expected 'cosine' or 'euclidean'.")
 
 
-def _lengths(x: np.ndarray) -> np.ndarray:
+def lengths(x: np.ndarray) -> np.ndarray:
+    """[N], of the rows of `x` [N, D], at least SHORTEST."""
     return np.maximum(np.sqrt(np.einsum('nd,nd->n', x, x)), np.asarray(SHORTEST, x.dtype))

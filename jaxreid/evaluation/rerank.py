@@ -11,6 +11,8 @@ d is the squared Euclidean distance or 1 - cosine, each row over its maximum. Wh
 [N, N] arrays over the N items of query and gallery is here a sparse matrix; distances exist for some rows at a time.
 """
 
+import itertools
+
 import numpy as np
 from scipy import sparse
 
@@ -28,6 +30,7 @@ def rerank(
     k2: int = 6,
     weight: float = 0.3,
     block: int = BLOCK,
+    device: bool = False,
 ) -> np.ndarray:
     """Distances in which items count as close that have the same mutual neighbours.
 
@@ -43,6 +46,7 @@ def rerank(
       k2: neighbours, itself counted, whose encodings are averaged; 1: none.
       weight: lambda, of the original distance; 1 keeps each query's order.
       block: see `BLOCK`.
+      device: let JAX's default device find the neighbours, which is nearly all of the work. The sets stay on the host.
 
     Returns:
       [Q, G] float32 in [0, 1].
@@ -53,9 +57,19 @@ def rerank(
     _check(query, gallery, k1, k2, weight)
     dtype = np.promote_types(np.promote_types(query.dtype, gallery.dtype), np.float32)
     items = _prepared(np.concatenate([query, gallery]).astype(dtype), distance)
-    near, farthest, original = _neighbours(items, len(query), max(k1 + 1, k2), distance, block)
+    if device:
+        from jaxreid.evaluation import rerank_device  # JAX is not imported by those who do not ask for it
+
+        find = rerank_device.neighbours
+    else:
+        find = _neighbours
+    # 1 - cosine of equal items may round to this.
+    coincide = 8 * float(np.finfo(dtype).eps) if distance == 'cosine' else 0.0
+    near, farthest, original = find(
+        items, len(query), max(k1 + 1, k2), distance=distance, coincide=coincide, block=block
+    )
     members = _expanded(near, k1)
-    codes = _encode(items, members, farthest, distance, block)
+    codes = _encode(items, members, farthest, distance)
     averaged = near[:, :k2]
     if averaged.shape[1] > 1:
         codes = (_links(averaged).astype(dtype) @ codes) / averaged.shape[1]
@@ -85,28 +99,26 @@ def _distances(items, rows, distance):
     return np.maximum(squares[rows, None] + squares - 2 * products, 0)
 
 
-def _neighbours(items, num_queries, count, distance, block):
-    """Nearest items [N, count] int32, each row's maximum [N], and d of the queries to the gallery [Q, G] float32."""
+def _neighbours(items, num_queries, count, *, distance, coincide, block):
+    """Nearest items [N, count] int32, each row's maximum [N], and d of the queries to the gallery [Q, G] float32.
+
+    A row whose maximum is at most `coincide` gets 1 for it: d of items that all coincide stays 0.
+    """
     n = len(items)
     count = min(count, n)
-    coincide = (
-        8 * np.finfo(items.dtype).eps if distance == 'cosine' else 0
-    )  # 1 - cosine of equal items may round to this
     near = np.empty((n, count), np.int32)
     farthest = np.empty(n, items.dtype)
     original = np.empty((num_queries, n - num_queries), np.float32)
     for rows in ranking.blocks(n, block=block):
         d = _distances(items, rows, distance)
         top = d.max(axis=1)
-        farthest[rows] = np.where(top > coincide, top, 1)  # d of items that all coincide stays 0
+        farthest[rows] = np.where(top > coincide, top, 1)
         if rows.start < num_queries:
             some = slice(rows.start, min(rows.stop, num_queries))
             original[some] = d[: some.stop - some.start, num_queries:] / farthest[some, None]
         d[np.arange(len(d)), np.arange(rows.start, rows.stop)] = -1  # itself first, whatever coincides with it
-        limits = np.partition(d, count - 1, axis=1)[:, count - 1]
-        for i, (row, limit) in enumerate(zip(d, limits, strict=True), start=rows.start):
-            candidates = np.flatnonzero(row <= limit)  # more than `count` where several are as far as the last
-            near[i] = candidates[np.argsort(row[candidates], kind='stable')[:count]]
+        for i, row in enumerate(ranking.nearest(d, count), start=rows.start):
+            near[i] = row
     return near, farthest, original
 
 
@@ -135,19 +147,18 @@ def _expanded(near, k1):
     return members
 
 
-def _encode(items, members, farthest, distance, block):
+def _encode(items, members, farthest, distance):
     """V before averaging: [N, N], rows sum to 1 over their members."""
-    rows, columns = np.repeat(np.arange(len(items)), np.diff(members.indptr)), members.indices
-    d = np.empty(len(rows), items.dtype)
-    for pairs in ranking.blocks(len(rows), block=16 * block):
-        one, other = items[rows[pairs]], items[columns[pairs]]
+    codes = np.empty(members.nnz, items.dtype)
+    for i, (start, stop) in enumerate(itertools.pairwise(members.indptr)):  # no row is empty: oneself is a member
+        others = items[members.indices[start:stop]]
         if distance == 'cosine':
-            d[pairs] = np.maximum(1 - np.einsum('pd,pd->p', one, other), 0)
+            d = np.maximum(1 - others @ items[i], 0)
         else:
-            d[pairs] = np.square(one - other).sum(axis=1)
-    near = np.exp(-d / farthest[rows])
-    total = np.add.reduceat(near, members.indptr[:-1])  # no row is empty: every item is its own mutual neighbour
-    return sparse.csr_array((near / total[rows], columns, members.indptr), shape=members.shape)
+            d = np.square(others - items[i]).sum(axis=1)
+        near = np.exp(-d / farthest[i])
+        codes[start:stop] = near / near.sum()
+    return sparse.csr_array((codes, members.indices, members.indptr), shape=members.shape)
 
 
 def _mixed(codes, original, weight):

@@ -1,8 +1,8 @@
 """CMC with one gallery item per identity, drawn anew for every query and repetition.
 
 The rule of CUHK03 and of evaluators descended from it: `eval_cuhk03` of KaiyangZhou/deep-person-reid and
-`cmc(single_gallery_shot=True)` of Cysu/open-reid, from which DukeMTMC-VideoReID's baseline comes. Distractors, who share
-id 0, are one identity there and here.
+`cmc(single_gallery_shot=True)` of Cysu/open-reid, on which DukeMTMC-VideoReID's baseline is built. Distractors, who
+share id 0, are one identity there and here.
 """
 
 import numpy as np

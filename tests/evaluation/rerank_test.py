@@ -37,7 +37,7 @@ def test_sets_do_get_expanded_here():
     """Otherwise the test above would not see how."""
     items = np.concatenate(draw())
     for k1 in (8, 20):
-        near, _, _ = rerank._neighbours(items, 7, k1 + 1, 'euclidean', 512)
+        near, _, _ = rerank._neighbours(items, 7, k1 + 1, distance='euclidean', coincide=0.0, block=512)
         assert rerank._expanded(near, k1).nnz > rerank._mutual(near).nnz + 20
 
 
@@ -93,6 +93,21 @@ def test_blocks_change_nothing_and_lengths_nothing_of_the_cosine(distance):
     if distance == 'cosine':
         longer = rerank.rerank(query * 3, gallery * 0.5, distance=distance, k1=8)
         np.testing.assert_allclose(longer, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
+def test_the_device_finds_the_neighbours_that_the_host_finds(distance):
+    rng = np.random.default_rng(7)
+    features = rng.integers(0, 5, (50, 4)).astype(np.float32) + 1  # ties, copies
+    if distance == 'cosine':  # whose rounding may break ties on either side
+        features = rng.normal(size=(50, 4)).astype(np.float32)
+    found, expected = (
+        rerank.rerank(features[:19], features[19:], distance=distance, k1=8, k2=3, block=16, device=device)
+        for device in (True, False)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    same = rerank.rerank(np.ones((3, 2)), np.ones((30, 2)), distance=distance, k1=8, k2=3, block=16, device=True)
+    assert np.isfinite(same).all()
 
 
 def test_half_and_double_precision_are_taken():
