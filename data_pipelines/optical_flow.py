@@ -17,7 +17,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxreid import config
-from jaxreid.data import folder_store, source, tracklet
+from jaxreid.data import batch_iterator, source, tracklet
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
 WORKERS = flags.DEFINE_integer('workers', os.cpu_count(), 'Threads.', lower_bound=1)
@@ -47,7 +47,7 @@ def compute(data: config.Data, *, workers: int) -> int:
 
 
 def _compute_split(
-    store: folder_store.FolderStore, tracklets: tuple[tracklet.Tracklet, ...], split: str, workers: int
+    store: batch_iterator.Store, tracklets: tuple[tracklet.Tracklet, ...], split: str, workers: int
 ) -> int:
     total = sum(len(t.frames) for t in tracklets)
     bar = tqdm.tqdm(total=total, desc=f'flow, {split}', unit='frame')

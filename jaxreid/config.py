@@ -570,9 +570,7 @@ def _data_problems(c: Experiment) -> list[str]:
     problems = []
     problems += [problem for entry in c.data.also if (problem := also_problem(entry))]
     if c.data.frames_root and c.data.dataset != 'manifest':
-        problems.append(
-            f'config.data.frames_root = {c.data.frames_root!r} belongs to a manifest; {c.data.dataset} lies in data.root'
-        )
+        problems.append(f'config.data.frames_root = {c.data.frames_root!r} belongs to dataset=manifest; set data.root')
     if c.data.split != '0' and c.data.dataset not in ('ilids', 'prid'):
         problems.append(f'config.data.split = {c.data.split} belongs to ilids and prid; {c.data.dataset} has one split')
     if c.data.part_trial and (c.data.part != 'validation' or c.data.dataset == 'lsvid'):
@@ -600,7 +598,7 @@ def also_problem(entry: str) -> str | None:
     details = {'ilids': SPLITS, 'prid': SPLITS, 'synthetic': PRESETS}.get(name, ())
     start = f'config.data.also holds {entry!r}'
     if name not in DATASETS:
-        return f'{start}; expected NAME=ROOT, such as dukev=/path, and {name!r} is no data set.{nearest(name, DATASETS)}'
+        return f'{start}; expected NAME=ROOT, as in dukev=/path; {name!r} is no data set.{nearest(name, DATASETS)}'
     if colon and detail not in details:
         allowed = f'{", ".join(details)} may follow' if details else 'nothing may follow'
         return f'{start}; after {name!r} and a colon {allowed}, not {detail!r}'

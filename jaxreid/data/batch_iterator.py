@@ -32,7 +32,8 @@ class Plan(Protocol):
 class Counter(Protocol):
     """Counts the corrupt frames that neighbours replaced."""
 
-    skipped: int  # frames replaced so far in this process
+    @property
+    def skipped(self) -> int: ...  # in this process, so far
 
 
 class Store(Counter, Protocol):

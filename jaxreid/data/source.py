@@ -8,6 +8,7 @@ import jax
 
 from jaxreid import config
 from jaxreid.data import (
+    batch_iterator,
     dense_split,
     device_store,
     dukev,
@@ -29,11 +30,20 @@ from jaxreid.data import (
 def read(data: config.Data) -> tracklet.Dataset:
     """Index of the data set, in the split and part asked for; the synthetic one is rendered first where it is missing.
 
-    `data.part` 'validation' is LS-VID's own validation ids, and otherwise ids held out of the training split.
+    `data.part` 'validation' is LS-VID's own validation ids, and otherwise ids held out of the training split. The
+    training tracklets of the data sets in `data.also` follow.
 
     Raises:
       OSError, ValueError: as the readers.
     """
+    dataset = _alone(data)
+    if not data.also:
+        return dataset
+    others = zip(mixing.names(data), map(_alone, mixing.settings(data)), strict=True)
+    return mixing.mix(dataset, list(others))
+
+
+def _alone(data: config.Data) -> tracklet.Dataset:
     dataset = _as_published(data)
     if data.part == 'validation' and data.dataset != 'lsvid':
         dataset = validation_split.split(dataset, trial=data.part_trial)
@@ -44,19 +54,23 @@ def read(data: config.Data) -> tracklet.Dataset:
 
 
 def _as_published(data: config.Data) -> tracklet.Dataset:
+    if data.split == 'all':
+        raise ValueError('data.split = all stands for ten runs of jaxreid.main; choose one split from 0 to 9 here')
     match data.dataset:
         case 'mars':
             return mars.read(data.root)
         case 'dukev':
             return dukev.read(data.root)
         case 'ilids':
-            return ilids.read(data.root, split=data.split, test_half=data.ilids_test_half)
+            return ilids.read(data.root, split=int(data.split), test_half=data.ilids_test_half)
         case 'prid':
-            return prid.read(data.root, split=data.split, persons=data.prid_persons)
+            return prid.read(data.root, split=int(data.split), persons=data.prid_persons)
         case 'lsvid':
             return lsvid.read(data.root, part='val' if data.part == 'validation' else 'test')
         case 'synthetic':
             return mars.read(synthetic.ensure(data.root, data.preset))
+        case 'manifest':
+            return manifest.read(data.root, frames_root=data.frames_root)
         case _:
             raise ValueError(f'unknown dataset {data.dataset!r}')
 
@@ -74,12 +88,35 @@ def layout(dataset: str) -> str:
             return prid.LAYOUT
         case 'lsvid':
             return lsvid.LAYOUT
+        case 'manifest':
+            return manifest.LAYOUT
         case _:
             raise ValueError(f'unknown dataset {dataset!r}')
 
 
-def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder_store.FolderStore:
+def describe(data: config.Data) -> str:
+    """A data set by name and what else chooses it, for results: 'ilids split 3', 'mars + dukev'."""
+    match data.dataset:
+        case 'ilids' | 'prid':
+            text = f'{data.dataset} split {data.split}'
+        case 'synthetic':
+            text = f'synthetic {data.preset}'
+        case 'manifest':
+            text = f'manifest {os.path.basename(data.root)}'
+        case name:
+            text = name
+    part = f' ({data.part})' if data.part != 'official' else ''
+    return ' + '.join([text + part, *map(describe, mixing.settings(data))])
+
+
+def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_iterator.Store:
     """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones."""
+    if split == 'train' and dataset.mixed_in:
+        parts = mixing.unmix(dataset)
+        stores = [
+            store(one, part, split=split) for one, part in zip([data, *mixing.settings(data)], parts, strict=True)
+        ]
+        return mixing.MixedStore(stores, [len(part.train) for part in parts])
     training = split == 'train'
     on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
     match data.store:
@@ -101,7 +138,7 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder
 
 def training_store(
     data: config.Data, dataset: tracklet.Dataset, mesh: jax.sharding.Mesh
-) -> folder_store.FolderStore | ram_store.RamStore | device_store.DeviceStore:
+) -> batch_iterator.Store | device_store.DeviceStore:
     """Frames of the training tracklets from where `data.store` wants them; decodes them all where that is memory."""
     read_from = store(data, dataset, split='train')
     with_flow, progress = data.flow != 'off', jax.process_index() == 0

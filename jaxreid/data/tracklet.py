@@ -1,7 +1,7 @@
 """A tracklet (the crops of one person passing one camera) and the split of a dataset made of them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -29,8 +29,36 @@ class Dataset:
     test: tuple[Tracklet, ...]
     query: np.ndarray  # [N_test] bool
     gallery: np.ndarray  # [N_test] bool
+    pid_names: Mapping[int, str] = dataclasses.field(default_factory=dict)  # what ids were called, where we gave them
+    camera_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    mixed_in: tuple['Dataset', ...] = ()  # whose training tracklets end `train`, with other ids: see `mixing`
 
 
 def label_map(train: Iterable[Tracklet]) -> dict[int, int]:
     """Person id -> class label 0 ... num_ids - 1, in the order of the ids."""
     return {pid: label for label, pid in enumerate(sorted({tracklet.pid for tracklet in train}))}
+
+
+def answerable(dataset: Dataset) -> np.ndarray:
+    """[N_test] bool, queries whose identity another camera's gallery tracklet shows: what every protocol can rank."""
+    seen_by: dict[int, set[int]] = {}
+    for row in np.flatnonzero(dataset.gallery):
+        if dataset.test[row].pid != JUNK_ID:
+            seen_by.setdefault(dataset.test[row].pid, set()).add(dataset.test[row].camera)
+    has_match = [bool(seen_by.get(one.pid, set()) - {one.camera}) for one in dataset.test]
+    return np.asarray(dataset.query, bool) & np.asarray(has_match, bool)
+
+
+def check_answerable(dataset: Dataset) -> None:
+    """Stops before hours of work that could not be scored.
+
+    Raises:
+      ValueError: no query, or none with a match.
+    """
+    if not answerable(dataset).any():
+        found = f'{len(dataset.test)} test tracklets, {np.count_nonzero(dataset.query)} of them queries'
+        raise ValueError(
+            f'{dataset.root} has {found}, and no query whose identity is in the gallery under another camera: nothing '
+            'can be scored. Check roles, ids and cameras; --mode extract needs no queries, and data.part=validation '
+            'holds training identities out and asks for those.'
+        )

@@ -4,6 +4,8 @@ STMN divides the 625 training ids of MARS into 500 and 125 with 7,075 and 1,223 
 have just these counts. Of the 1,223, 200 random ones are queries; scores are means over five such draws.
 """
 
+import dataclasses
+
 import numpy as np
 
 from jaxreid.data import hash_order
@@ -47,6 +49,4 @@ def split(dataset: tracklet_lib.Dataset, *, trial: int) -> tracklet_lib.Dataset:
     drawn = hash_order.shuffled(candidates, seed=f'validation trial {trial}')[:NUM_QUERIES]
     query = np.zeros(len(test), bool)
     query[[candidates[name] for name in drawn]] = True
-    return tracklet_lib.Dataset(
-        root=dataset.root, train=train, test=test, query=query, gallery=np.ones(len(test), bool)
-    )
+    return dataclasses.replace(dataset, train=train, test=test, query=query, gallery=np.ones(len(test), bool))

@@ -37,5 +37,5 @@ def test_every_data_set_of_the_config_can_be_opened_and_says_its_layout(tmp_path
 
 def test_a_split_of_a_data_set_that_has_one_only_is_refused():
     with pytest.raises(config.ConfigError, match=r'data.split = 3 belongs to ilids and prid; dukev has one split'):
-        config.validate(config.Experiment(data=config.Data(dataset='dukev', split=3)))
-    config.validate(config.Experiment(data=config.Data(dataset='prid', split=3)))
+        config.validate(config.Experiment(data=config.Data(dataset='dukev', split='3')))
+    config.validate(config.Experiment(data=config.Data(dataset='prid', split='3')))

@@ -1,0 +1,149 @@
+"""Several data sets in one training: their training tracklets behind each other, with ids and cameras of their own.
+
+The first data set keeps its ids, cameras and test split. Ids of every further one are moved behind the largest before
+them, so that the label map is a function of the data sets and their order alone; so are its cameras.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxreid import config
+from jaxreid.data import batch_iterator
+from jaxreid.data import tracklet as tracklet_lib
+
+
+def settings(data: config.Data) -> list[config.Data]:
+    """The settings of every data set that `data.also` names: those of `data` but for what names the data set.
+
+    An entry is NAME=ROOT, or NAME:SPLIT=ROOT for ilids and prid and NAME:PRESET=ROOT for synthetic; whole data sets are
+    mixed in, not the part of them that `data.part` leaves.
+
+    Raises:
+      ConfigError: an entry that names no data set, or a data set twice.
+    """
+    made = [_settings(data, entry) for entry in data.also]
+    places = collections.Counter(map(_place, [data, *made]))
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise config.ConfigError(
+            f'config.data.also names {twice[0][0]} in {twice[0][1]!r}, which is part of the run already: its people '
+            'would be trained on twice, or trained on and tested on'
+        )
+    return made
+
+
+def names(data: config.Data) -> list[str]:
+    """What stands before the roots in `data.also`: 'dukev', 'ilids:3'."""
+    return [entry.partition('=')[0] for entry in data.also]
+
+
+def _place(data: config.Data) -> tuple[str, str]:
+    if data.dataset == 'synthetic':
+        return 'synthetic', f'{data.root}:{data.preset}'
+    return data.dataset, os.path.realpath(os.path.expanduser(data.root))
+
+
+def _settings(data: config.Data, entry: str) -> config.Data:
+    problem = config.also_problem(entry)
+    if problem:
+        raise config.ConfigError(problem)
+    where, _, root = entry.partition('=')
+    name, _, detail = where.partition(':')
+    flow_folder = data.flow_folder  # where paths start from the data set's root
+    if flow_folder:
+        flow_folder = os.path.join(flow_folder, f'{name}-{hashlib.sha256(entry.encode()).hexdigest()[:8]}')
+    made = dataclasses.replace(
+        data,
+        dataset=name,
+        root=root,
+        frames_root='',
+        also=(),
+        split='0',
+        part='official',
+        part_trial=0,
+        flow_folder=flow_folder,
+    )
+    match name:
+        case 'ilids' | 'prid':
+            return dataclasses.replace(made, split=detail or '0')
+        case 'synthetic':
+            return dataclasses.replace(made, preset=detail or 'demo')
+        case _:
+            return made
+
+
+def mix(first: tracklet_lib.Dataset, others: Sequence[tuple[str, tracklet_lib.Dataset]]) -> tracklet_lib.Dataset:
+    """The first data set, with the training tracklets of the others behind its own.
+
+    Args:
+      first: keeps its test split.
+      others: what each is called, and it.
+
+    Returns:
+      Dataset whose `mixed_in` are the others as they came; the names of moved ids and cameras say whose they are.
+    """
+    train = list(first.train)
+    pid_names, camera_names = dict(first.pid_names), dict(first.camera_names)
+    top_pid = max([0, *(one.pid for one in (*first.train, *first.test))])
+    top_camera = max([0, *(one.camera for one in (*first.train, *first.test))])
+    for number, (name, other) in enumerate(others, start=1):
+        # Counted from the smallest, which may be 0 or below; gaps between ids stay.
+        pid_shift = top_pid + 1 - min([1, *(one.pid for one in other.train)])
+        camera_shift = top_camera + 1 - min([1, *(one.camera for one in other.train)])
+        for one in other.train:
+            pid, camera = one.pid + pid_shift, one.camera + camera_shift
+            pid_names[pid] = f'{name} {other.pid_names.get(one.pid, one.pid)}'
+            camera_names[camera] = f'{name} {other.camera_names.get(one.camera, one.camera)}'
+            train.append(dataclasses.replace(one, name=f'{number}:{one.name}', pid=pid, camera=camera))
+            top_pid, top_camera = max(top_pid, pid), max(top_camera, camera)
+    return dataclasses.replace(
+        first,
+        train=tuple(train),
+        pid_names=pid_names,
+        camera_names=camera_names,
+        mixed_in=tuple([other for _, other in others]),
+    )
+
+
+def unmix(dataset: tracklet_lib.Dataset) -> list[tracklet_lib.Dataset]:
+    """The data sets whose training tracklets, one behind the other, are those of `dataset`."""
+    own = len(dataset.train) - sum(len(other.train) for other in dataset.mixed_in)
+    return [dataclasses.replace(dataset, train=dataset.train[:own], mixed_in=()), *dataset.mixed_in]
+
+
+class MixedStore:
+    """Answers rows that lie in several stores."""
+
+    def __init__(self, stores: Sequence[batch_iterator.Store], tracklets: Sequence[int]):
+        """Opens nothing.
+
+        Args:
+          stores: all of one frame shape.
+          tracklets: how many each of them has.
+        """
+        self._stores = list(stores)
+        self._ends = np.cumsum(tracklets)
+        self.frame_shape = self._stores[0].frame_shape
+
+    @property
+    def skipped(self) -> int:
+        """Frames that a neighbour replaced, by all stores in this process."""
+        return sum(store.skipped for store in self._stores)
+
+    def read(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
+        """[T, H, W, 3] uint8, as the store that has the tracklet reads it."""
+        store, row = self._find(tracklet)
+        return store.read(row, frames)
+
+    def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
+        """[T, H, W, 2] float16, likewise."""
+        store, row = self._find(tracklet)
+        return store.read_flow(row, frames)
+
+    def _find(self, tracklet: int) -> tuple[batch_iterator.Store, int]:
+        number = int(np.searchsorted(self._ends, tracklet, side='right'))
+        return self._stores[number], tracklet - (int(self._ends[number - 1]) if number else 0)
