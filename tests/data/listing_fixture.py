@@ -1,6 +1,5 @@
 """A file system that lists folders in an order of its own, and images for data sets in folders."""
 
-import contextlib
 import os
 import pathlib
 import random
@@ -10,7 +9,7 @@ import numpy as np
 
 
 def shuffle(monkeypatch, seed):
-    """Every listing of a folder comes in a random order from now on; pathlib and glob stand on these two as well."""
+    """Every listing of a folder comes in a random order from now on; os.walk, pathlib and glob stand on these two."""
     rng = random.Random(seed)
     scandir, listdir = os.scandir, os.listdir
 
@@ -19,12 +18,27 @@ def shuffle(monkeypatch, seed):
         rng.shuffle(items)
         return items
 
-    @contextlib.contextmanager
-    def shuffled_scandir(path='.'):
-        with scandir(path) as entries:
-            yield iter(shuffled(entries))
+    class Scandir:
+        def __init__(self, path='.'):
+            with scandir(path) as entries:
+                self._entries = iter(shuffled(entries))
 
-    monkeypatch.setattr(os, 'scandir', shuffled_scandir)
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self._entries)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
+        def close(self):
+            self._entries = iter(())
+
+    monkeypatch.setattr(os, 'scandir', Scandir)
     monkeypatch.setattr(os, 'listdir', lambda path='.': shuffled(listdir(path)))
 
 

@@ -1,0 +1,448 @@
+"""A whole copy passes; whatever is lost, damaged, doubled or moved is counted and named."""
+
+import _thread
+import dataclasses
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines import contents, published_counts, verify
+from jaxreid.data import frame_decode, synthetic, synthetic_plan
+from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
+
+PRESET = dataclasses.replace(
+    synthetic.PRESETS['tiny'],
+    name='few',
+    train_ids=3,
+    test_ids=2,
+    group_share=0.0,
+    cameras_per_id=(2, 2),
+    tracklets_per_camera=(1, 1),
+    distractors=2,
+    junk=1,
+    median_frames=4.0,
+    max_frames=6,
+)
+MARS = {  # of the fixture, by hand
+    'train ids': 4,
+    'train tracklets': 8,
+    'train tracklets per camera': (2, 3, 1, 0, 1, 1),
+    'train frames': 73,
+    'test ids': 2,
+    'test tracklets': 7,
+    'test tracklets per camera': (3, 1, 1, 1, 0, 1),
+    'test frames': 33,
+    'junk tracklets': 1,
+    'junk frames': 2,
+    'distractor tracklets': 2,
+    'distractor frames': 5,
+    'query ids': 2,
+    'queries': 2,
+    'queries per camera': (1, 1, 0, 0, 0, 0),
+    'query frames': 9,
+    'ids in train and test': 0,
+}
+
+
+@pytest.fixture(scope='module')
+def rendered(tmp_path_factory):
+    return synthetic.ensure_preset(tmp_path_factory.mktemp('rendered') / 'few', PRESET, seed=3, progress=False)
+
+
+@pytest.fixture
+def few(rendered, tmp_path):
+    return shutil.copytree(rendered, tmp_path / 'few')
+
+
+@pytest.fixture
+def mars(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_counts, 'MARS', dict(MARS))
+    root = mars_fixture.write(tmp_path / 'mars')
+    for number, path in enumerate(sorted((root / 'bbox_test').rglob('*.jpg'))):
+        path.write_bytes(mars_fixture.jpeg(1000 + number))  # the fixture draws the same pictures in train and test
+    return root
+
+
+def run(dataset, root):
+    return verify.verify(dataset, root, workers=2, progress=False)
+
+
+def counted(report):
+    """Numbers of the findings that are not 0."""
+    kinds = {key: value for key, value in report.items() if isinstance(value, dict) and 'count' in value}
+    kinds |= report['duplicates']
+    return {key: value['count'] for key, value in kinds.items() if value['count']}
+
+
+def test_a_whole_rendered_benchmark_is_as_published(few, tmp_path, capsys):
+    assert verify.main(['synthetic', str(few), '--json', str(tmp_path / 'out' / 'report.json')]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0] == f'synthetic in {few}: as published'
+    plan = synthetic_plan.make_plan(PRESET, seed=3)
+    frames = sum(t.frames for rows in plan.tracklets.values() for t in rows)
+    assert f'images {frames}; height x width 64x32: {frames}\n' in text
+    report = json.loads((tmp_path / 'out' / 'report.json').read_text())
+    assert report['problems'] == []
+    assert (report['images'], report['sizes']) == (frames, {'64x32': frames})
+    assert set(counted(report)) <= {'short_tracklets'}
+    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['report.json']
+
+
+def spoil(path, how):
+    match how:
+        case 'lost':
+            path.unlink()
+        case 'empty':
+            path.write_bytes(b'')
+        case 'cut off':
+            path.write_bytes(path.read_bytes()[:-20])
+        case 'no image':
+            path.write_bytes(b'<html>not found</html>')
+
+
+@pytest.mark.parametrize(
+    ('how', 'message'),
+    [
+        ('lost', 'No such file'),
+        ('empty', 'the file is empty'),
+        ('cut off', 'truncated JPEG'),
+        ('no image', 'no image, or a damaged one'),
+    ],
+)
+def test_a_lost_or_damaged_file_is_a_problem_and_is_named(few, how, message, capsys):
+    path = sorted((few / 'bbox_test').rglob('*.jpg'))[4]
+    spoil(path, how)
+    assert verify.main(['synthetic', str(few), '--workers', '1']) == 1
+    text = capsys.readouterr().out
+    assert '  - 1 of ' in text
+    assert 'images are missing or damaged\n' in text
+    (line,) = [line for line in text.splitlines() if path.name in line]
+    assert line.startswith(f'  {path.relative_to(few)}: ')
+    assert message in line
+
+
+def test_images_of_another_size_or_in_train_and_test_are_problems(few):
+    train = sorted((few / 'bbox_train').rglob('*.jpg'))
+    test = sorted((few / 'bbox_test').rglob('*.jpg'))
+    cv2.imwrite(str(train[0]), np.random.default_rng(0).integers(0, 256, (50, 30, 3), np.uint8))
+    test[0].write_bytes(train[-1].read_bytes())
+    report = run('synthetic', few)
+    assert report['problems'] == ['1 images are in train and in test', '1 images have not 64x32 pixels']
+    assert report['unexpected_size']['first'] == [f'{train[0].relative_to(few)}: 50x30']
+    assert report['sizes'] == {'64x32': report['images'] - 1, '50x30': 1}
+    assert report['duplicates']['between train and test'] == {
+        'count': 1,
+        'first': [f'{test[0].relative_to(few)} = {train[-1].relative_to(few)}'],
+    }
+
+
+def test_counts_that_differ_stand_beside_the_published_ones(mars, capsys):
+    assert run('mars', mars)['problems'] == []
+    published_counts.MARS['queries'] = 3
+    published_counts.MARS['queries per camera'] = (1, 2, 0, 0, 0, 0)
+    assert verify.main(['mars', str(mars)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f'mars in {mars}: NOT as published', '  - 2 of 17 counts are not the published ones']
+    assert [line.split() for line in lines if line.endswith('<-')] == [
+        ['queries', '2', '3', '<-'],
+        ['published', '1', '2', '0', '0', '0', '0', '<-'],
+    ]
+
+
+def test_duplicates_jumps_late_starts_short_tracklets_and_unused_files_are_told_without_being_problems(
+    mars, capsys, monkeypatch
+):
+    folder = mars / 'bbox_train' / '0001'
+
+    folder.joinpath('0001C1T0001F003.jpg').write_bytes(folder.joinpath('0001C1T0001F001.jpg').read_bytes())
+    folder.joinpath('0001C2T0002F001.jpg').write_bytes(folder.joinpath('0001C1T0001F002.jpg').read_bytes())
+    third = mars / 'bbox_train' / '0003'
+    third.joinpath('0003C1T0001F001.jpg').write_bytes(folder.joinpath('0001C1T0001F005.jpg').read_bytes())
+    third.joinpath('0003C1T0001F002.jpg').write_bytes(folder.joinpath('0001C1T0001F005.jpg').read_bytes())
+    # The last frame of one tracklet becomes frame 99, the first of another frame 800, in name list and folder.
+    names = mars / 'info' / 'train_name.txt'
+    text = names.read_text()
+    for old, new in (('0001C1T0001F009', '0001C1T0001F099'), ('0007C6T0001F001', '0007C6T0001F800')):
+        text = text.replace(old, new)
+        (mars / 'bbox_train' / old[:4] / f'{old}.jpg').rename(mars / 'bbox_train' / new[:4] / f'{new}.jpg')
+    names.write_text(text)
+    listing_fixture.touch(mars, ['bbox_test/0002/0002C1T0001F900.jpg', 'bbox_test/Thumbs.db', 'notes.txt'])
+    report = run('mars', mars)
+    assert report['problems'] == []
+    assert counted(report) == {
+        'within a tracklet': 1,
+        'between tracklets of a person': 1,
+        'between persons': 2,
+        'jumps_in_frame_numbers': 2,
+        'late_starts': 1,
+        'short_tracklets': 6,
+        'unused_images': 1,
+        'other_files': 1,
+    }
+    assert report['duplicates']['within a tracklet']['first'] == [
+        'bbox_train/0001/0001C1T0001F003.jpg = bbox_train/0001/0001C1T0001F001.jpg'
+    ]
+    assert report['jumps_in_frame_numbers']['first'] == [
+        '0007C6T0001: 1, the widest 6 to 800',
+        '0001C1T0001: 1, the widest 8 to 99',
+    ]
+    assert report['late_starts']['first'] == ['0007C6T0001: at 2']
+    assert report['unused_images']['first'] == ['bbox_test/0002/0002C1T0001F900.jpg']
+    assert report['other_files']['first'] == ['bbox_test/Thumbs.db']
+    monkeypatch.setattr(verify, '_SHOWN', 2)
+    assert verify.main(['mars', str(mars)]) == 0
+    assert 'tracklets of fewer than 4 frames: 6\n  0001C2T0003: 1\n  0003C3T0002: 3\n  and 4 more' in (
+        capsys.readouterr().out
+    )
+
+
+def test_long_lists_are_cut_in_the_json_file_and_counted_whole(mars, monkeypatch):
+    monkeypatch.setattr(verify, '_LISTED', 3)
+    for path in (mars / 'bbox_train').rglob('*.jpg'):
+        path.write_bytes(b'')
+    report = run('mars', mars)
+    assert report['unreadable']['count'] == 73
+    assert len(report['unreadable']['first']) == 3
+    assert report['sizes'] == {'16x8': 33}
+
+
+def duke_counts():
+    return {
+        'train ids': 2,
+        'train tracklets': 4,
+        'train tracklets per camera': (1, 1, 0, 0, 1, 0, 0, 1),
+        'train frames': 8,
+        'query ids': 2,
+        'queries': 2,
+        'queries per camera': (0, 0, 0, 1, 0, 0, 0, 1),
+        'query frames': 5,
+        'gallery ids': 3,
+        'gallery ids of one camera': 1,
+        'gallery tracklets': 5,
+        'gallery tracklets per camera': (0, 0, 1, 1, 0, 1, 1, 1),
+        'gallery frames': 9,
+        'queries in the gallery as well': 2,
+    }
+
+
+@pytest.fixture
+def dukev(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_counts, 'DUKEV', duke_counts())
+    root = dukev_test.write(tmp_path)
+    for number in ('0002/2200', '7139/4832'):
+        shutil.copytree(root / 'query' / number, root / 'gallery' / number, dirs_exist_ok=True)
+    return root
+
+
+def test_duke_s_gallery_holds_the_same_files_as_its_queries_and_that_is_no_duplicate(dukev):
+    report = run('dukev', dukev)
+    assert report['problems'] == []
+    assert counted(report) == {'short_tracklets': 11}
+    next((dukev / 'gallery' / '7139' / '4832').iterdir()).write_bytes(mars_fixture.jpeg(99))
+    assert run('dukev', dukev)['query_copies_that_differ'] == {'count': 1, 'first': ['query/7139/4832']}
+
+
+@pytest.mark.parametrize('lost', ['train/0001/0002', 'gallery/0002/2201', 'gallery/7139/4832', 'query/7139'])
+def test_a_lost_tracklet_of_duke_shows_in_the_counts(dukev, lost):
+    shutil.rmtree(dukev / lost)
+    (problem,) = run('dukev', dukev)['problems']
+    assert 'counts are not the published ones' in problem
+
+
+def test_frames_of_duke_are_numbered_by_f_and_crops_of_all_sizes_are_usual(dukev):
+    assert contents.frame_numbers('dukev', ['a/0001C6F0099X30823.jpg', 'a/0001_C6_F0101_D7.jpg']) == [99, 101]
+    assert contents.frame_numbers('ilids', ['cam1/cam1_person003_00317.png']) == [317]
+    assert contents.frame_numbers('lsvid', ['a/0001_01_15_000123.jpg']) == [123]
+    assert contents.frame_numbers('prid', ['a/0007.png', 'a/none.png']) == []
+    for number, path in enumerate(sorted((dukev / 'train').rglob('*.jpg'))):
+        path.write_bytes(mars_fixture.jpeg(number, height=20 + number))
+    report = run('dukev', dukev)
+    assert report['unexpected_size']['count'] == 0
+    assert len(report['sizes']) == 9
+
+
+def test_ilids_is_counted_in_all_ten_splits(tmp_path, monkeypatch):
+    rows = [np.roll(np.arange(1, 7), shift) for shift in range(5)]
+    ilids_test.write(tmp_path, ls_set=rows + [row[::-1] for row in rows])
+    listing_fixture.draw(tmp_path, ilids_test.paths(ilids_test.FEW))
+    found = contents.read('ilids', tmp_path)
+    assert found.counts.keys() == published_counts.ILIDS.keys()
+    assert list(found.counts.values()) == [6, 319, 12, 6, 3, 3, (3, 3), (3, 3), 3.0, 3.0]
+    report = run('ilids', tmp_path)
+    assert (report['images'], report['sizes']) == (36, {'16x8': 36})
+    monkeypatch.setattr(published_counts, 'ILIDS', found.counts)
+    assert run('ilids', tmp_path)['problems'] == []
+    ilids_test.write_splits(tmp_path, np.stack(rows * 2)[:9])
+    with pytest.raises(ValueError, match='splits 0 to 8; split 9 was asked for'):
+        run('ilids', tmp_path)
+
+
+def test_prid_is_counted_with_the_persons_that_no_split_names(tmp_path):
+    def person(camera, number, frames):
+        return [f'prid_2011/multi_shot/cam_{camera}/person_{number:04d}/{n:04d}.png' for n in range(1, frames + 1)]
+
+    several = (('a', 1, 27), ('b', 1, 40), ('a', 2, 21), ('b', 2, 27), ('a', 6, 27), ('b', 6, 27), ('a', 3, 5))
+    for camera, number, frames in (*several, ('b', 3, 99), ('a', 201, 30), ('b', 201, 30), ('b', 700, 1)):
+        listing_fixture.touch(tmp_path, person(camera, number, frames))
+    found = contents.read('prid', tmp_path)
+    assert found.counts.keys() == published_counts.PRID.keys()
+    assert list(found.counts.values()) == [5, 6, 4, 3, 2, 1]
+    assert (found.root, found.folders) == (str(tmp_path), ('prid_2011/multi_shot',))
+
+
+def test_ls_vid_is_counted_with_its_validation_part_where_there_is_one(tmp_path, monkeypatch):
+    root = lsvid_test.write(tmp_path, draw=True)
+    found = contents.read('lsvid', root)
+    assert found.counts.keys() == published_counts.LSVID.keys()
+    assert list(found.counts.values()) == [8, 5, 9, 17, 2, 6, 1, 3, 2, 8]
+    monkeypatch.setattr(published_counts, 'LSVID', found.counts)
+    listing_fixture.touch(root, ['tracklet_test/0003/0003_09_02_000001.jpg'])
+    report = run('lsvid', root)
+    assert report['problems'] == []
+    assert report['unused_images']['first'] == ['tracklet_test/0003/0003_09_02_000001.jpg']
+    (root / 'list_sequence' / 'list_seq_val.txt').unlink()
+    report = run('lsvid', root)
+    assert report['counts']['val ids'] == {'found': 0, 'published': 1}
+    assert report['problems'] == ['6 of 10 counts are not the published ones']
+
+
+def test_the_published_counts_are_those_of_the_public_tables(shared):
+    facts = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())
+    mars, duke = facts['mars']['computed'], facts['dukemtmc_videoreid']
+    duke = duke['computed'] | duke['published']
+    ilids, lsvid = facts['ilids_vid']['published'], facts['ls_vid']['published']
+    prid = facts['prid2011']['published']
+
+    def cameras(counts):
+        return tuple(counts[str(camera)] for camera in range(1, len(counts) + 1))
+
+    names = {  # ours -> theirs, where words differ by more than a space
+        'train tracklets per camera': 'train_tracklets_per_camera',
+        'test ids': 'test_ids_positive',
+        'junk tracklets': 'junk_tracklets_id_minus1',
+        'distractor tracklets': 'distractor_tracklets_id_0',
+        'queries': 'query',
+        'queries per camera': 'query_per_camera',
+        'ids in train and test': 'train_test_shared_ids',
+        'gallery ids': 'test_ids',
+        'gallery ids of one camera': 'distractor_ids_one_camera',
+        'gallery tracklets per camera': 'test_tracklets_per_camera',
+        'queries in the gallery as well': 'queries_also_in_gallery',
+        'highest number of a person': 'person_number_max',
+        'train ids of a split': 'train_ids_per_split',
+        'queries of a split': 'query_per_split',
+        'persons of camera a': 'persons_cam_a',
+        'persons of camera b': 'persons_cam_b',
+        'persons in both cameras': 'persons_in_both',
+    }
+    for ours, theirs in (
+        (published_counts.MARS, mars),
+        (published_counts.DUKEV, duke),
+        (published_counts.ILIDS, ilids),
+        (published_counts.PRID, prid),
+        (published_counts.LSVID, lsvid),
+    ):
+        for name, count in ours.items():
+            if 'frames of a tracklet' in name or 'or more' in name or 'of these' in name:
+                continue
+            found = theirs.get(names.get(name, ''), theirs.get(name.replace(' ', '_')))
+            assert count == (cameras(found) if isinstance(found, dict) else found), name
+    for camera in (1, 2):
+        fewest, mean, most = ilids[f'cam{camera}_len_min_mean_max']
+        assert published_counts.ILIDS['fewest frames of a tracklet per camera'][camera - 1] == fewest
+        assert published_counts.ILIDS['most frames of a tracklet per camera'][camera - 1] == most
+        assert published_counts.ILIDS[f'mean frames of a tracklet, camera {camera}'] == mean
+    assert prid['min_frames_rule'] == '27 or more frames in both cameras gives 178 persons; 21 or more gives 183'
+    assert published_counts.PRID['persons with 27 or more frames in both'] == 178
+    assert published_counts.PRID['persons with 21 or more frames in both'] == 183
+    assert facts['prid2011']['computed']['persons'] == published_counts.PRID['of these, persons of the ten splits']
+
+
+def test_the_real_tracklets_are_whole_but_not_mars(shared, capsys):
+    root = shared / 'real_tracklets' / 'mars'
+    if not root.is_dir():
+        pytest.skip('the real tracklets are not there')
+    assert verify.main(['mars', str(root)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ['  - 16 of 17 counts are not the published ones', '']
+    assert 'images 680; height x width 256x128: 680' in lines
+
+
+@pytest.mark.parametrize('dataset', contents.DATASETS)
+def test_a_folder_that_is_no_such_data_set_gives_status_2_and_says_so(tmp_path, dataset, capsys):
+    (tmp_path / 'here').mkdir()
+    out = tmp_path / 'report.json'
+    assert verify.main([dataset, str(tmp_path / 'here'), '--json', str(out)]) == 2
+    message = capsys.readouterr().err
+    assert str(tmp_path / 'here') in message
+    (problem,) = json.loads(out.read_text())['problems']
+    assert problem.startswith('cannot be read: ')
+    assert verify.main([dataset, str(tmp_path / 'nowhere')]) == 2
+    assert 'there is no such folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [(None, 'synthetic.json'), ('{', 'cannot be read'), ('{"preset": {}}', 'cannot be read'), ('old', 'version 0')],
+)
+def test_a_rendered_folder_needs_its_description(few, content, message):
+    description = few / 'info' / 'synthetic.json'
+    if content == 'old':
+        content = json.dumps(json.loads(description.read_text()) | {'version': 0})
+    description.unlink()
+    if content:
+        description.write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        run('synthetic', few)
+    assert str(description) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'required: dataset, root'),
+        (['market', 'x'], "invalid choice: 'market'"),
+        (['mars', 'x', '--workers', '0'], 'at least one thread'),
+        (['mars', 'x', '--json', '.'], 'is a folder; name a file'),
+    ],
+)
+def test_wrong_commands_are_refused_with_status_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        verify.main(arguments)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_gives_status_2(few, tmp_path, capsys):
+    (tmp_path / 'file').write_bytes(b'')
+    assert verify.main(['synthetic', str(few), '--json', str(tmp_path / 'file' / 'report.json')]) == 2
+    assert 'cannot write' in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_at_once_and_writes_nothing(few, tmp_path, capsys, monkeypatch):
+    decoded = []
+
+    def decode(data):
+        decoded.append(data)
+        if len(decoded) == 3:
+            _thread.interrupt_main()
+        return np.zeros((64, 32, 3), np.uint8)
+
+    monkeypatch.setattr(frame_decode, 'decode_as_stored', decode)
+    out = tmp_path / 'report.json'
+    assert verify.main(['synthetic', str(few), '--json', str(out), '--workers', '2']) == 130
+    assert 'stopped; no report was written' in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_neither_the_order_of_listings_nor_the_number_of_threads_changes_the_report(few, monkeypatch):
+    sorted((few / 'bbox_test').rglob('*.jpg'))[2].write_bytes(b'')
+    listing_fixture.touch(few, ['bbox_train/z.txt', 'bbox_train/0001/b.jpg', 'bbox_test/0000/a.jpg'])
+    expected = verify.verify('synthetic', few, workers=1, progress=False)
+    for seed in range(2):
+        with monkeypatch.context() as patch:
+            listing_fixture.shuffle(patch, seed)
+            assert verify.verify('synthetic', few, workers=3, progress=False) == expected
