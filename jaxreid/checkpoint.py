@@ -205,11 +205,13 @@ def check_same_run(saved: dict[str, Any], experiment: config.Experiment, directo
     learning rate does not depend on it.
     """
     free = {'data.root', 'data.threads', 'data.processes', 'data.prefetch', 'data.num_ids', 'backbone.weights'}
-    free |= {'data.store', 'train.steps_per_dispatch'}  # the same batches, in another way
+    free |= {'data.frames_root', 'data.store', 'train.steps_per_dispatch'}  # the same batches, in another way
     free |= {'data.flow_cache_mb', 'data.flow_folder', 'data.on_corrupt_train', 'data.on_corrupt_eval'}
     free |= {'train.max_steps', 'train.log_every_steps', 'train.checkpoint_every_steps', 'train.eval_every_epochs'}
     if experiment.optim.schedule != 'cosine':
         free.add('train.epochs')
+    if config.also_names(config.from_dict(saved['config']).data) == config.also_names(experiment.data):
+        free.add('data.also')  # from other folders
     changed = [
         line for name, line in _changes(saved, experiment).items() if name not in free and not name.startswith('test.')
     ]
@@ -242,20 +244,13 @@ def check_same_model(saved: dict[str, Any], experiment: config.Experiment, path:
 
 def _changes(saved: dict[str, Any], experiment: config.Experiment) -> dict[str, str]:
     """Setting -> what it was and is, where that differs."""
-    now = {k: list(v) if isinstance(v, tuple) else v for k, v in config.flatten(experiment).items()}
-    before = _flatten_dict(saved['config'])
+    now = config.flatten(experiment)
+    before = config.flatten(config.from_dict(saved['config']))
     return {
-        name: f'config.{name}: {before.get(name)!r} before, {now.get(name)!r} now'
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        name: f'config.{name}: {before[name]!r} before, {now[name]!r} now'
+        for name in sorted(now)
+        if before[name] != now[name]
     }
-
-
-def _flatten_dict(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten_dict(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -591,6 +591,11 @@ def _data_problems(c: Experiment) -> list[str]:
     return problems
 
 
+def also_names(data: Data) -> list[str]:
+    """What stands before the roots in `data.also`: 'dukev', 'ilids:3'."""
+    return [entry.partition('=')[0] for entry in data.also]
+
+
 def also_problem(entry: str) -> str | None:
     """What is wrong with an entry of `data.also`, if anything."""
     where, _, root = entry.partition('=')

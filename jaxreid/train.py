@@ -5,10 +5,11 @@ import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 import tqdm
 
@@ -48,6 +49,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
 
     # Data.
     dataset = source.read(experiment.data)
+    tracklet.check_answerable(dataset)
     labels = tracklet.label_map(dataset.train)
     sampler = train_pipeline.sampler(dataset.train, experiment)
     steps_per_epoch = sampler.steps_per_epoch
@@ -78,7 +80,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     else:
         saved = checkpoint.read_meta(newest.directory, start_step)
         checkpoint.check_same_run(saved, experiment, workdir)
-        check_labels(saved, labels, workdir)
+        check_labels(saved, labels, dataset.pid_names, workdir)
         if start_step > last_step:
             raise checkpoint.CheckpointError(
                 f'{workdir} is trained to step {start_step} already, beyond the {last_step} steps asked for; '
@@ -91,6 +93,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     meta = {
         'config': config.to_dict(experiment),
         'labels': {str(pid): label for pid, label in labels.items()},
+        'pid_names': {str(pid): name for pid, name in dataset.pid_names.items()},
         'steps_per_epoch': steps_per_epoch,
         'versions': {'jax': jax.__version__, 'optax': optax.__version__},
     }
@@ -119,20 +122,18 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         newest_values: dict[str, float] = {}
         while len(pending) > leave:
             steps, metrics = pending.popleft()
-            metrics = jax.device_get(metrics)  # [S] each
-            for i, at in enumerate(steps):
-                newest_values = {k: float(v[i]) for k, v in metrics.items()}
-                if terms := [k for k, v in newest_values.items() if not math.isfinite(v)]:
-                    newest.wait()
-                    good = newest.latest()
-                    last_good = (
-                        'no checkpoint is written yet' if good is None else f'the last good checkpoint is step {good}'
-                    )
-                    raise NonFiniteLoss(
-                        f'step {at}: {", ".join(f"{k} is {newest_values[k]}" for k in terms)}; {last_good}. Try a '
-                        'lower --config.optim.lr, a warm-up, or --config.train.compute_dtype=float32 in a new '
-                        '--workdir.'
-                    )
+            metrics = jax.device_get(metrics)
+            if problem := not_finite(steps, metrics):
+                newest.wait()
+                good = newest.latest()
+                last_good = (
+                    'no checkpoint is written yet' if good is None else f'the last good checkpoint is step {good}'
+                )
+                raise NonFiniteLoss(
+                    f'{problem}; {last_good}. Try a lower --config.optim.lr, a warm-up, or '
+                    '--config.train.compute_dtype=float32 in a new --workdir.'
+                )
+            newest_values = {k: float(v[-1]) for k, v in metrics.items()}
         return newest_values
 
     def monitor(at: int) -> None:
@@ -272,6 +273,14 @@ def dispatches(start_step: int, last_step: int, most: int, pauses: Callable[[int
         start_step = steps[-1]
 
 
+def not_finite(steps: range, metrics: dict[str, np.ndarray]) -> str:
+    """Names the first of the steps whose metrics, [S] each, are not all finite, and which are not; '' where all are."""
+    for i, at in enumerate(steps):
+        if terms := [f'{k} is {v[i]}' for k, v in metrics.items() if not math.isfinite(v[i])]:
+            return f'step {at}: {", ".join(terms)}'
+    return ''
+
+
 def first_variables(model: Any, experiment: config.Experiment) -> dict:
     """Parameters before training, as `backbone.init` asks."""
     key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
@@ -297,11 +306,14 @@ def restore_state(
     return checkpoint.restore(folder, at_step, placed)
 
 
-def check_labels(saved: dict[str, Any], labels: dict[int, int], workdir: pathlib.Path) -> None:
+def check_labels(
+    saved: dict[str, Any], labels: dict[int, int], pid_names: Mapping[int, str], workdir: pathlib.Path
+) -> None:
     """Refuses to continue on other identities than the run began with."""
-    if saved['labels'] != {str(pid): label for pid, label in labels.items()}:
+    before = {label: saved.get('pid_names', {}).get(pid, pid) for pid, label in saved['labels'].items()}
+    if before != {label: pid_names.get(pid, str(pid)) for pid, label in labels.items()}:
         raise checkpoint.CheckpointError(
-            f'{workdir} was trained on {len(saved["labels"])} identities, not on the {len(labels)} of this data set; '
+            f'{workdir} was trained on {len(saved["labels"])} identities, and not on these {len(labels)}; '
             'check --config.data.root or use another --workdir'
         )
 

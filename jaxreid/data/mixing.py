@@ -36,11 +36,6 @@ def settings(data: config.Data) -> list[config.Data]:
     return made
 
 
-def names(data: config.Data) -> list[str]:
-    """What stands before the roots in `data.also`: 'dukev', 'ilids:3'."""
-    return [entry.partition('=')[0] for entry in data.also]
-
-
 def _place(data: config.Data) -> tuple[str, str]:
     if data.dataset == 'synthetic':
         return 'synthetic', f'{data.root}:{data.preset}'

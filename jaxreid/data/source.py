@@ -39,7 +39,7 @@ def read(data: config.Data) -> tracklet.Dataset:
     dataset = _alone(data)
     if not data.also:
         return dataset
-    others = zip(mixing.names(data), map(_alone, mixing.settings(data)), strict=True)
+    others = zip(config.also_names(data), map(_alone, mixing.settings(data)), strict=True)
     return mixing.mix(dataset, list(others))
 
 

@@ -1,5 +1,6 @@
 """From a model's variables to rows of results: extract, score under each protocol, print, write."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -24,6 +25,7 @@ def extract(
     at_step: int,
     label: str = 'extract',
     one_frame: bool = False,
+    trained_on: str = '',
 ) -> feature_file.Features:
     """Features of the test split by one clip protocol.
 
@@ -36,6 +38,7 @@ def extract(
       at_step: training step of the variables, recorded.
       label: what the progress bar says.
       one_frame: replace the frames of a clip by its first.
+      trained_on: as `source.describe`, where it is not the config's data set.
     """
     sharding.check_divides(experiment.test.batch_clips, mesh)
     data, test = experiment.data, experiment.test
@@ -76,6 +79,8 @@ def extract(
     meta = {
         'dataset': data.dataset,
         'split': 'test',
+        'trained_on': trained_on or source.describe(data),
+        'tested_on': source.describe(dataclasses.replace(data, also=())),
         'clips': clips,
         'clip_seed': test.seed if clips == 'random' else None,
         'frames_per_clip': test.frames,
@@ -137,7 +142,7 @@ def score(found: feature_file.Features, experiment: config.Experiment, *, select
             're_ranking': re_ranking if test.rerank else 'none',
             'feature': 'after neck',
         }
-        used = {k: found.meta[k] for k in ('used_items',) if found.meta.get(k)}
+        used = {k: found.meta[k] for k in ('trained_on', 'tested_on', 'used_items') if found.meta.get(k)}
         rows.append(row | used | {'step': found.meta['step'], 'selected': selected})
     return rows
 
@@ -166,6 +171,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         p, cmc = row['protocol'], row['cmc']
         numbers = ''.join(f'{x:8.2f}' for x in (row['mAP'], *(cmc[k] for k in ('1', '5', '10', '20'))))
         lines.append(f'{p["dataset"] + " " + p["name"]:<34}{numbers}')
+        if 'trained_on' in row:
+            lines.append(f'  trained on {row["trained_on"]}; tested on {row["tested_on"]}')
+        if 'test_ids_trained_on' in row:
+            lines.append(f'  {row["test_ids_trained_on"]} OF THE TESTED PEOPLE WERE TRAINED ON')
         lines.append(
             f'  step {row["step"]} ({row["selected"]}); clips {_clips(p)}, flip {_yes(p["flip"])}, flow {p["flow"]}; '
             f'{p["distance"]} distance, re-ranking {p["re_ranking"]}'
@@ -220,7 +229,8 @@ def append_results(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     old = read_results(path)
 
     def identity(row):
-        return json.dumps([row['step'], row['selected'], row['protocol']], sort_keys=True)
+        data = row.get('trained_on'), row.get('tested_on')
+        return json.dumps([row['step'], row['selected'], row['protocol'], *data], sort_keys=True)
 
     new = {identity(r) for r in rows}
     kept = [r for r in old if identity(r) not in new]

@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,7 +84,7 @@ def _local_rows(array: jax.Array) -> np.ndarray:
 def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
     """`features.npz`, or, where that already holds features made in another way, a name that says how these were."""
     path = workdir / 'features.npz'
-    how = ('dataset', 'clips', 'clip_seed', 'frames_per_clip', 'flip', 'step')
+    how = ('trained_on', 'tested_on', 'clips', 'clip_seed', 'frames_per_clip', 'flip', 'step')
     if path.exists():
         try:
             with np.load(path) as file:
@@ -93,7 +94,8 @@ def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
         if any(before.get(k) != meta[k] for k in how):
             flip = '-flip' if meta['flip'] else ''
             seed = '' if meta['clip_seed'] is None else f'-seed{meta["clip_seed"]}'
-            return workdir / f'features-{meta["dataset"]}-step{meta["step"]}-{meta["clips"]}{seed}{flip}.npz'
+            where = re.sub(r'\W+', '-', meta['tested_on']).strip('-')
+            return workdir / f'features-{where}-step{meta["step"]}-{meta["clips"]}{seed}{flip}.npz'
     return path
 
 

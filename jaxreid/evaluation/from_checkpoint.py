@@ -1,5 +1,6 @@
 """`--mode eval` and `--mode extract`: the network of a checkpoint on a test split, on any number of devices."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
-from jaxreid.data import source
+from jaxreid.data import source, tracklet
 from jaxreid.evaluation import evaluate, features
 from jaxreid.models import build
 
@@ -20,6 +21,26 @@ def restore(experiment: config.Experiment, folder: pathlib.Path, at: int, mesh: 
     abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
     placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
     return model, checkpoint.restore(folder, at, placed)
+
+
+def trained_people(meta: dict[str, Any], data: config.Data) -> set[str]:
+    """The people that a checkpoint was trained on, comparable with `test_people`.
+
+    Those that `data.also` mixed in are not among them: their ids are not their data set's.
+    """
+    own = {pid: meta.get('pid_names', {}).get(pid, pid) for pid in meta['labels']}
+    moved = tuple(f'{name} ' for name in config.also_names(data))
+    return {f'{_people_of(data)} {name}' for name in own.values() if not (moved and name.startswith(moved))}
+
+
+def test_people(dataset: tracklet.Dataset, data: config.Data) -> set[str]:
+    """The people of a test split, without junk and distractors."""
+    return {f'{_people_of(data)} {dataset.pid_names.get(one.pid, one.pid)}' for one in dataset.test if one.pid > 0}
+
+
+def _people_of(data: config.Data) -> str:
+    """What the ids of a data set belong to; all splits of one have the same people."""
+    return source.describe(dataclasses.replace(data, split='0', part='official', also=()))
 
 
 def run(
@@ -44,9 +65,22 @@ def run(
     mesh = sharding.make_mesh()
     model, variables = restore(experiment, folder, at, mesh)
     dataset = source.read(experiment.data)
+    if scored:
+        tracklet.check_answerable(dataset)
+    trained = config.from_dict(meta['config']).data
+    known = trained_people(meta, trained) & test_people(dataset, experiment.data)
     metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
     with interrupt.listen() as requests, requests.at_once():
-        found = evaluate.extract(experiment, dataset, model, variables, mesh, clips=experiment.test.clips, at_step=at)
+        found = evaluate.extract(
+            experiment,
+            dataset,
+            model,
+            variables,
+            mesh,
+            clips=experiment.test.clips,
+            at_step=at,
+            trained_on=source.describe(trained),
+        )
     rows = []
     file = features.free_path(workdir, found.meta)
     if jax.process_index() == 0:
@@ -54,6 +88,7 @@ def run(
     if scored:
         selected = 'selected on the test set' if 'score' in meta else 'last step'
         rows = evaluate.score(found, experiment, selected=selected)
+        rows = [row | ({'test_ids_trained_on': len(known)} if known else {}) for row in rows]
         metrics_log.say('\n' + evaluate.table(rows))
         if jax.process_index() == 0:
             evaluate.append_results(workdir / 'results.json', rows)
