@@ -148,7 +148,7 @@ def rank_queries(
     distance: str = 'cosine',
 ) -> Results:
     """What the rules make of every row marked query, in order; arguments and errors as `score`."""
-    _check_rows(pid, camera, query, gallery, protocol)
+    check_rows(pid, camera, query, gallery, protocol)
     _check_features(embedding, pid)
     return rank_blocks(of_features(embedding, query, distance), pid, camera, query, gallery, protocol)
 
@@ -162,7 +162,7 @@ def rank_distances(
     protocol: Protocol,
 ) -> Results:
     """`rank_queries` from ready distances [rows marked query, rows marked gallery]."""
-    _check_rows(pid, camera, query, gallery, protocol)
+    check_rows(pid, camera, query, gallery, protocol)
     expected = np.count_nonzero(query), np.count_nonzero(gallery)
     if distances.shape != expected:
         raise ValueError(
@@ -250,7 +250,7 @@ def look_alike_rank1(
     Raises:
       ValueError: as `score`, and if an id is in two groups.
     """
-    _check_rows(pid, camera, query, gallery, protocol)
+    check_rows(pid, camera, query, gallery, protocol)
     _check_features(embedding, pid)
     group_of = {int(member): number for number, members in enumerate(groups) for member in members}
     if len(group_of) != sum(len(members) for members in groups):
@@ -329,9 +329,7 @@ def _in_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protoco
     return columns
 
 
-def _check_rows(
-    pid: np.ndarray, camera: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol
-) -> None:
+def check_rows(pid: np.ndarray, camera: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> None:
     lengths = {'pid': len(pid), 'camera': len(camera), 'query': len(query), 'gallery': len(gallery)}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'Lengths differ: {lengths}. Every tracklet needs one entry in each.')
