@@ -16,7 +16,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxreid import command_line, config, summary, train
+from jaxreid import command_line, config, splits, summary, train
 from jaxreid.evaluation import from_checkpoint
 
 DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
@@ -108,12 +108,16 @@ def dispatch(argv: list[str]) -> int:
         jax.distributed.initialize(values.coordinator, values.num_processes, values.process_id)
     command_line.set_up(experiment.train.compute_dtype)
     command_line.make_workdir(workdir)
+    all_splits = experiment.data.split == 'all'
     match values.mode:
+        case 'train' if all_splits:
+            splits.train(experiment, workdir)
         case 'train':
             train.train_and_evaluate(experiment, workdir)
         case 'eval' | 'extract':
             source = pathlib.Path(values.checkpoint or workdir)
-            from_checkpoint.run(experiment, workdir, source, scored=values.mode == 'eval')
+            act = splits.from_checkpoints if all_splits else from_checkpoint.run
+            act(experiment, workdir, source, scored=values.mode == 'eval')
         case 'summary':
             summary.write(experiment, workdir)
     return 0

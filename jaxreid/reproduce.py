@@ -242,11 +242,13 @@ def execute(run: Run) -> dict[str, Any]:
     else:
         metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
         rows = from_checkpoint.run(run.experiment, run.folder, source, scored=True)
+    rows = json.loads(json.dumps(rows))  # as results.json gives them back
     left = {
         'config': config.to_dict(run.experiment),
         'trained': source is None,
         'checkpoint_of': None if source is None else source.name,
-        'row': json.loads(json.dumps(rows[0])),  # as results.json gives it back
+        'row': rows[0],
+        'rows': rows,
     }
     with atomic_file.writing(run.folder / 'finished.json') as file:
         file.write(json.dumps(left, indent=1).encode() + b'\n')
