@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -100,6 +102,53 @@ def test_truncated_jpeg_with_a_whole_thumbnail_is_corrupt():
 def test_what_is_no_image_is_corrupt(data):
     with pytest.raises(ValueError, match=r'empty|no image'):
         _decode(data)
+
+
+@pytest.mark.parametrize('compress', [0, 9])
+def test_truncated_png_is_corrupt_wherever_it_is_cut(compress):
+    data = _saved(_photo(), 'PNG', compress_level=compress)
+    assert _decode(data + b'more').shape == (16, 8, 3)  # bytes after the end are harmless
+    for keep in range(1, len(data)):
+        with pytest.raises(ValueError, match=r'truncated PNG|no image'):
+            _decode(data[:keep])
+
+
+def _chunk(kind, content):
+    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+
+
+def test_png_whose_bits_flipped_is_corrupt_and_no_gigabytes_are_allocated_for_it(monkeypatch):
+    data = _saved(_photo(), 'PNG')
+    seen = []
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: seen.append(1))  # hangs for seconds on a damaged length
+    for place in range(8, len(data)):
+        with pytest.raises(ValueError, match=r'check sum of PNG chunk|truncated PNG|without a header'):
+            _decode(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+    assert not seen
+    for broken in (data[:8] + _chunk(b'IEND', b''), data[:8] + _chunk(b'IDAT', b'x' * 20) + _chunk(b'IEND', b'')):
+        with pytest.raises(ValueError, match='PNG without a header'):
+            _decode(broken)
+
+
+def test_png_with_an_odd_note_is_read():
+    photo = _photo(1, height=16, width=8)
+    data = _saved(photo, 'PNG')
+    end = data.index(b'IEND') - 4
+    note = bytearray(_chunk(b'teXt', b'a note'))
+    note[-1] ^= 1  # its check sum is wrong, as some programs leave it; libpng skips it as well
+    np.testing.assert_array_equal(_decode(data[:33] + bytes(note) + data[33:end] + data[end:]), photo)
+
+
+def test_images_that_claim_an_absurd_size_are_not_allocated():
+    header = struct.pack('>IIBBBBB', 2**14, 2**13, 8, 2, 0, 0, 0)
+    png = b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header) + _chunk(b'IDAT', zlib.compress(b'')) + _chunk(b'IEND', b'')
+    jpeg = bytearray(_saved(_photo(), 'JPEG', progressive=False))
+    start = jpeg.index(b'\xff\xc0')
+    jpeg[start + 5 : start + 9] = struct.pack('>HH', 2**13, 2**14)
+    padded = jpeg[:start] + b'\xff\xff' + jpeg[start:]  # fill bytes may stand before a marker
+    for data, claim in ((png, '8192x16384'), (jpeg, '8192x16384'), (padded, '8192x16384')):
+        with pytest.raises(ValueError, match=f'it claims {claim} pixels'):
+            _decode(bytes(data))
 
 
 def test_unknown_filter_is_refused():
