@@ -205,7 +205,7 @@ def check_same_run(saved: dict[str, Any], experiment: config.Experiment, directo
     learning rate does not depend on it.
     """
     free = {'data.root', 'data.threads', 'data.processes', 'data.prefetch', 'data.num_ids', 'backbone.weights'}
-    free |= {'data.frames_root', 'data.store', 'train.steps_per_dispatch'}  # the same batches, in another way
+    free |= {'data.frames_root', 'data.store', 'data.records', 'train.steps_per_dispatch'}  # the same batches
     free |= {'data.flow_cache_mb', 'data.flow_folder', 'data.on_corrupt_train', 'data.on_corrupt_eval'}
     free |= {'train.max_steps', 'train.log_every_steps', 'train.checkpoint_every_steps', 'train.eval_every_epochs'}
     if experiment.optim.schedule != 'cosine':

@@ -58,7 +58,7 @@ def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
 
 def check_root(experiment: config.Experiment) -> None:
     """Stops early, and says what to do, where a real data set was not named."""
-    if experiment.data.dataset == 'synthetic' or experiment.data.root:
+    if experiment.data.dataset == 'synthetic' or experiment.data.root or experiment.data.records:
         return
     raise config.ConfigError(
         f'config.data.root is empty, so the {experiment.data.dataset} data set cannot be found.\n'

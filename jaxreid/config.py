@@ -54,7 +54,9 @@ class Data:
     )
     # Where training frames come from (the test split is always read as by folder). folder: the dataset as downloaded |
     # ram: all decoded once, into host memory | device: all decoded once, into the devices' memory, a part on each
+    # records: ArrayRecord files that data_pipelines.build made
     store: str = 'folder'
+    records: str = ''  # folder or URL of record sets; ram and device decode from them too; data.root is not needed then
     num_ids: int = 625  # published number of training ids, used by --mode summary only
     height: int = 256  # pixels
     width: int = 128  # pixels
@@ -307,7 +309,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'data.part': ('official', 'validation'),
     'data.flow': ('off', 'tvl1', 'zeros'),
     'data.preset': PRESETS,
-    'data.store': ('folder', 'ram', 'device'),
+    'data.store': ('folder', 'records', 'ram', 'device'),
     'data.resize': ('bicubic', 'bilinear'),
     'data.on_corrupt_train': ('skip_frame', 'error'),
     'data.on_corrupt_eval': ('skip_frame', 'error'),
@@ -582,6 +584,14 @@ def _data_problems(c: Experiment) -> list[str]:
         problems.append(
             f'config.data.dense_stride = {c.data.dense_stride} is above data.dense_frames = {c.data.dense_frames}: '
             'frames between the pieces would be lost'
+        )
+    if c.data.store == 'records' and not c.data.records:
+        problems.append(
+            "config.data.store = 'records' needs config.data.records, the OUT of python -m data_pipelines.build"
+        )
+    if c.data.store == 'folder' and c.data.records:
+        problems.append(
+            f"config.data.records = {c.data.records!r} is not read with data.store = 'folder'; set data.store=records"
         )
     if c.data.store in ('ram', 'device') and c.data.processes:
         problems.append(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from typing import Any
 
 import jax
 
@@ -21,6 +22,9 @@ from jaxreid.data import (
     mixing,
     prid,
     ram_store,
+    record_files,
+    record_index,
+    record_store,
     synthetic,
     tracklet,
     validation_split,
@@ -56,6 +60,9 @@ def _alone(data: config.Data) -> tracklet.Dataset:
 def _as_published(data: config.Data) -> tracklet.Dataset:
     if data.split == 'all':
         raise ValueError('data.split = all stands for ten runs of jaxreid.main; choose one split from 0 to 9 here')
+    if data.records:
+        files, index = _records(data.records, record_index.place(data))
+        return record_index.to_dataset(index, data, folder=files.folder, root=str(files.root))
     match data.dataset:
         case 'mars':
             return mars.read(data.root)
@@ -119,19 +126,22 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_
         return mixing.MixedStore(stores, [len(part.train) for part in parts])
     training = split == 'train'
     on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
-    match data.store:
-        case 'folder' | 'ram' | 'device':  # the latter two decode from it
-            return folder_store.FolderStore(
-                dataset.root,
-                dataset.train if training else dataset.test,
-                height=data.height,
-                width=data.width,
-                resize=data.resize,
-                on_corrupt=on_corrupt,
-                flow=data.flow,
-                cache=_flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
-                flow_folder=flow_folder(data, dataset),
-            )
+    tracklets = dataset.train if training else dataset.test
+    how: dict[str, Any] = {
+        'height': data.height,
+        'width': data.width,
+        'resize': data.resize,
+        'on_corrupt': on_corrupt,
+        'flow': data.flow,
+        'cache': _flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
+        'flow_folder': flow_folder(data, dataset),
+    }
+    match data.store:  # 'ram' and 'device' decode from one of the others
+        case 'folder' | 'ram' | 'device' if not data.records:
+            return folder_store.FolderStore(dataset.root, tracklets, **how)
+        case 'records' | 'ram' | 'device':
+            files, index = _records(data.records, record_index.place(data))
+            return record_store.RecordStore(files, index, tracklets, stored_flow=_flow_records(data, files), **how)
         case _:
             raise ValueError(f'unknown store {data.store!r}')
 
@@ -157,9 +167,27 @@ def training_store(
 
 def flow_folder(data: config.Data, dataset: tracklet.Dataset) -> str:
     """Where computed flow is kept: as the settings say; of the rendered benchmark, whose folder is ours, beside it."""
-    if data.flow_folder or data.dataset != 'synthetic':
+    if data.flow_folder or data.dataset != 'synthetic' or data.records:
         return data.flow_folder
     return os.path.join(dataset.root, 'flow')
+
+
+@functools.lru_cache(maxsize=4)
+def _records(folder: str, below: str) -> tuple[record_files.RecordFiles, record_index.Index]:
+    """A record set, opened once by a process: the index of a large one takes seconds, and memory."""
+    files = record_files.find(folder, below=below)
+    for name in files.sizes:
+        if '.array_record-' not in name:  # what is small comes at once, for who looks into `Dataset.root`
+            files.path(name)
+    return files, record_index.from_bytes(files.path(record_index.FILE).read_bytes(), folder=files.folder)
+
+
+def _flow_records(data: config.Data, files: record_files.RecordFiles) -> record_files.RecordFiles | None:
+    """Where flow of this size was added to the records; None computes it."""
+    folder = f'{files.folder}/{record_files.flow_name(data.height, data.width)}'
+    if data.flow != 'tvl1' or not record_files.exists(folder, record_files.MANIFEST):
+        return None
+    return record_files.open_set(folder)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,466 @@
+"""Turns a data set into records: ArrayRecord files that TFDS opens and that training reads frame by frame.
+
+  python -m data_pipelines.build mars /path/to/MARS /path/to/records
+  python -m jaxreid.main --config configs/strf_mars.py --config.data.store=records \
+      --config.data.records=/path/to/records
+
+A record is a frame: the bytes of its image file as they are, with its name, tracklet, person and camera. Stopped at any
+moment, the same command goes on. Optical flow made by data_pipelines.optical_flow is added to existing records with
+--flow_folder and --flow_size. docs/records.md tells more.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+from tensorflow_datasets.core import dataset_info, example_serializer, naming
+
+from data_pipelines import record_writer
+from jaxreid import config
+from jaxreid.data import flow_cache, folder_store, record_files, record_index, source
+from jaxreid.data import tracklet as tracklet_lib
+
+FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted
+_opening = threading.Lock()
+_SYNTHETIC = 'info/synthetic.json'  # what the rendered benchmark says about itself; evaluation reads it
+
+
+def features() -> tfds.features.FeaturesDict:
+    """What a record holds."""
+    return tfds.features.FeaturesDict(
+        {
+            'image': tfds.features.Image(shape=(None, None, 3)),
+            'name': tfds.features.Text(doc='Path of the image below the data set folder.'),
+            'tracklet': tfds.features.Text(),
+            'position': tfds.features.Scalar(np.int64, doc='In the tracklet, from 0.'),
+            'pid': tfds.features.Scalar(np.int64),
+            'camera': tfds.features.Scalar(np.int64),
+            'query': tfds.features.Scalar(np.bool_, doc='The tracklet is a query, in any of the splits.'),
+            'gallery': tfds.features.Scalar(np.bool_, doc='The tracklet is in the gallery, in any of the splits.'),
+        }
+    )
+
+
+def flow_features(height: int, width: int) -> tfds.features.FeaturesDict:
+    """What a record of the flow holds."""
+    flow = tfds.features.Tensor(
+        shape=(height, width, 2), dtype=np.float16, encoding='bytes', doc='To the next frame, in pixels.'
+    )
+    return tfds.features.FeaturesDict({'flow': flow, 'name': tfds.features.Text()})
+
+
+def build(
+    dataset: str,
+    root: str,
+    out: str,
+    *,
+    preset: str = 'demo',
+    frames_root: str = '',
+    workers: int | None = None,
+    frames_per_shard: int = FRAMES_PER_SHARD,
+    beam: Sequence[str] | None = None,
+) -> str:
+    """Writes the records of a data set, or what is missing of them.
+
+    Args:
+      dataset: one of config.DATASETS.
+      root: its folder; of the synthetic benchmark, see `synthetic.ensure`.
+      out: path or URL; the records come to be in a folder below it.
+      preset: of the synthetic benchmark.
+      frames_root: of a manifest, see config.Data.
+      workers: threads; None takes as many as there are cores.
+      frames_per_shard: records per file.
+      beam: options of an Apache Beam pipeline that writes the shards; None writes them here.
+
+    Returns:
+      The folder of the record set.
+
+    Raises:
+      ValueError: the data set is malformed, changed while it was read, or the folder holds records of other files.
+      OSError: something cannot be read or written.
+      ImportError: Beam was asked for and is not installed.
+    """
+    workers = workers or os.cpu_count() or 1
+    given = config.Data(dataset=dataset, root=root, preset=preset, frames_root=frames_root)
+    if frames_per_shard < 1:
+        raise ValueError(f'{frames_per_shard} frames per shard; give at least 1')
+    out = out if '://' in out else os.path.abspath(os.path.expanduser(out))
+    folder = f'{out.rstrip("/")}/{record_index.place(given)}'
+    found, root = _index(given, frames_per_shard, workers)
+    with record_writer.alone(folder):
+        data = record_index.to_bytes(found)
+        if not record_files.exists(folder, record_index.FILE):
+            record_writer.publish_bytes(folder, record_index.FILE, data)
+        elif _read_bytes(folder, record_index.FILE) != data:
+            raise ValueError(
+                f'{folder} holds records of other files than {root} has now, or in shards of another size. Remove the '
+                'folder or choose another OUT.'
+            )
+        names = [record_index.FILE]
+        if dataset == 'synthetic':
+            names.append(_SYNTHETIC)
+            if not record_files.exists(folder, _SYNTHETIC):
+                record_writer.publish_bytes(folder, _SYNTHETIC, pathlib.Path(root, _SYNTHETIC).read_bytes())
+        _write_set(folder, dataset, found, features(), _Frames(folder, root), names=names, workers=workers, beam=beam)
+    return folder
+
+
+def build_flow(
+    dataset: str,
+    root: str,
+    out: str,
+    *,
+    flow_folder: str,
+    height: int,
+    width: int,
+    preset: str = 'demo',
+    frames_root: str = '',
+    workers: int | None = None,
+    beam: Sequence[str] | None = None,
+) -> str:
+    """Adds optical flow to existing records; what is not in `flow_folder` is computed, and kept there.
+
+    Args:
+      dataset, root, out, preset, frames_root, workers, beam: as for `build`.
+      flow_folder: what data_pipelines.optical_flow filled.
+      height, width: of the flow, in pixels.
+
+    Returns:
+      The folder of the record set of the flow, below that of the frames.
+
+    Raises:
+      ValueError, OSError, ImportError: as `build`; FileNotFoundError where the frames' records are not finished.
+    """
+    given = config.Data(dataset=dataset, root=root, preset=preset, frames_root=frames_root)
+    files = record_files.find(out, below=record_index.place(given))
+    found = record_index.from_bytes(files.path(record_index.FILE).read_bytes(), folder=files.folder)
+    folder = f'{files.folder}/{record_files.flow_name(height, width)}'
+    job = _Flow(files.folder, source.read(given).root, flow_folder, height, width)
+    with record_writer.alone(folder):
+        _write_set(
+            folder,
+            f'{dataset}_flow',
+            found,
+            flow_features(height, width),
+            job,
+            names=[],
+            workers=workers or os.cpu_count() or 1,
+            beam=beam,
+        )
+    return folder
+
+
+def _index(given: config.Data, frames_per_shard: int, workers: int) -> tuple[record_index.Index, str]:
+    """Every tracklet of every split of the data set once; and the folder that the frames' paths start from."""
+    rows: dict[tuple[Any, ...], int] = {}
+    roles: list[set[str]] = []
+    splits: list[tuple[dict[str, Any], list[int], list[int], list[int], list[int]]] = []
+    left_out: list[str] = []
+    for settings in _splits(given):
+        try:
+            dataset = source.read(dataclasses.replace(given, **settings))
+        except FileNotFoundError as e:
+            if not splits:
+                raise
+            left_out.append(f'{settings}: {e}')
+            continue
+        test_role = 'val' if settings.get('part') == 'validation' else 'test'
+        parts: dict[str, list[int]] = {}
+        for role, tracklets in (('train', dataset.train), (test_role, dataset.test)):
+            numbers = [rows.setdefault((t.name, t.pid, t.camera, t.frames), len(rows)) for t in tracklets]
+            roles += [set() for _ in range(len(rows) - len(roles))]
+            for number in numbers:
+                roles[number].add(role)
+            parts[role] = numbers
+        query, gallery = (np.flatnonzero(marks).tolist() for marks in (dataset.query, dataset.gallery))
+        splits.append((settings, parts['train'], parts[test_role], query, gallery))
+    if left_out:
+        print(f'{len(left_out)} splits are left out, such as {left_out[0]}', file=sys.stderr)
+    # Where one tracklet is trained on in one split and tested in another, TFDS gets one part that holds all.
+    part_of = [role for (role, *_) in roles] if all(len(some) == 1 for some in roles) else ['pool'] * len(rows)
+    names = list(dict.fromkeys(part_of))
+    order = sorted(range(len(rows)), key=lambda number: names.index(part_of[number]))
+    place = {number: position for position, number in enumerate(order)}
+    everything = list(rows)
+    tracklets = tuple([tracklet_lib.Tracklet(*everything[number]) for number in order])
+    index = record_index.Index(
+        dataset=given.dataset,
+        version=record_index.version(given.dataset),
+        frames_per_shard=frames_per_shard,
+        parts={name: part_of.count(name) for name in names},
+        tracklets=tracklets,
+        sizes=_sizes(dataset.root, tracklets, workers),
+        splits=tuple(
+            [
+                record_index.Split(settings, [place[n] for n in train], [place[n] for n in test], query, gallery)
+                for settings, train, test, query, gallery in splits
+            ]
+        ),
+        pid_names=dataset.pid_names,
+        camera_names=dataset.camera_names,
+    )
+    return index, dataset.root
+
+
+def _splits(given: config.Data) -> list[dict[str, Any]]:
+    """Settings that ask for each of a data set's splits."""
+    match given.dataset:
+        case 'ilids':
+            return [{'split': str(i), 'ilids_test_half': half} for half in ('first', 'second') for i in range(10)]
+        case 'prid':
+            return [{'split': str(i), 'prid_persons': persons} for persons in (178, 200) for i in range(10)]
+        case 'lsvid':
+            return [{'part': 'official'}, {'part': 'validation'}]
+        case 'synthetic':
+            return [{'preset': given.preset}]
+        case _:
+            return [{}]
+
+
+def _sizes(root: str, tracklets: Sequence[tracklet_lib.Tracklet], workers: int) -> np.ndarray:
+    """[records] int32, bytes of every frame's file."""
+
+    def of(tracklet: tracklet_lib.Tracklet) -> list[int]:
+        return [os.stat(os.path.join(root, path)).st_size for path in tracklet.frames]
+
+    sizes: list[int] = []
+    with (
+        tqdm.tqdm(total=sum(len(t.frames) for t in tracklets), desc='sizes', unit='frame', mininterval=0.5) as bar,
+        futures.ThreadPoolExecutor(workers) as pool,
+    ):
+        for some in pool.map(of, tracklets):
+            sizes += some
+            bar.update(len(some))
+    return np.asarray(sizes, np.int32)
+
+
+def _write_set(
+    folder: str,
+    name: str,
+    index: record_index.Index,
+    kept: tfds.features.FeaturesDict,
+    job: record_writer.Job,
+    *,
+    names: list[str],
+    workers: int,
+    beam: Sequence[str] | None,
+) -> None:
+    """Writes shards, then what TFDS wants to know of them, then the list of all files, which makes the set finished."""
+    shards = index.shards(name)
+    if beam is None:
+        record_writer.run(job, folder, shards, workers=workers, label=name)
+    else:
+        record_writer.run_with_beam(job, folder, shards, options=beam)
+    present = record_files.listing(folder)
+    for file, data in _tfds_files(name, index, kept, {shard.name: present[shard.name] for shard in shards}).items():
+        record_writer.publish_bytes(folder, file, data)
+        names = [*names, file]
+    present = record_files.listing(folder)
+    manifest = {file: present[file] for file in sorted([*names, *(shard.name for shard in shards)])}
+    record_writer.publish_bytes(folder, record_files.MANIFEST, json.dumps(manifest, indent=0).encode() + b'\n')
+
+
+def _tfds_files(
+    name: str, index: record_index.Index, kept: tfds.features.FeaturesDict, sizes: Mapping[str, int]
+) -> dict[str, bytes]:
+    """Name -> content of the files by which TFDS knows a data set."""
+    with tempfile.TemporaryDirectory() as folder:
+        template = naming.ShardedFileTemplate(
+            data_dir=folder,
+            template=naming.DEFAULT_FILENAME_TEMPLATE,
+            dataset_name=name,
+            filetype_suffix='array_record',
+        )
+        shards = index.shards(name)
+        splits = [
+            tfds.core.SplitInfo(
+                name=part,
+                shard_lengths=[shard.stop - shard.start for shard in shards if shard.part == part],
+                num_bytes=sum(sizes[shard.name] for shard in shards if shard.part == part),
+                filename_template=template.replace(split=part),
+            )
+            for part in index.parts
+        ]
+        identity = dataset_info.DatasetIdentity(
+            name=name, version=tfds.core.Version(index.version), data_dir=folder, module_name='data_pipelines.builders'
+        )
+        info = tfds.core.DatasetInfo(builder=identity, features=kept)
+        info.set_file_format('array_record')
+        info.set_splits(tfds.core.splits.SplitDict(splits))
+        info.write_to_directory(folder)
+        return {path.name: path.read_bytes() for path in sorted(pathlib.Path(folder).iterdir(), reverse=True)}
+
+
+def _opened(folder: str) -> tuple[record_index.Index, np.ndarray, list[np.ndarray]]:
+    """Index of the set in a folder, its tracklets' first records, and which of them are query and gallery anywhere."""
+    data = _read_bytes(folder, record_index.FILE)
+    with _opening:  # the threads of a build parse it once
+        return _parsed(data, folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(data: bytes, folder: str) -> tuple[record_index.Index, np.ndarray, list[np.ndarray]]:
+    index = record_index.from_bytes(data, folder=folder)
+    marks = []
+    for kind in ('query', 'gallery'):
+        marked = np.zeros(len(index.tracklets), bool)
+        for split in index.splits:
+            marked[np.asarray(split.test, int)[list(getattr(split, kind))]] = True
+        marks.append(marked)
+    return index, index.first, marks
+
+
+def _read_bytes(folder: str, name: str) -> bytes:
+    files, path = record_files.file_system(folder)
+    return files.cat_file(f'{path}/{name}')
+
+
+def _places(shard: record_index.Shard, first: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Record, row of its tracklet, position in it."""
+    for record in range(shard.start, shard.stop):
+        row = int(np.searchsorted(first, record, side='right')) - 1
+        yield record, row, record - int(first[row])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frames:
+    """Writes a shard of frames."""
+
+    folder: str
+    root: str
+
+    def __call__(self, shard: record_index.Shard, report: Callable[[int], None]) -> None:
+        serializer = example_serializer.ExampleSerializer(features().get_serialized_info())
+        index, first, (query, gallery) = _opened(self.folder)
+
+        def records() -> Iterator[bytes]:
+            for record, row, position in _places(shard, first):
+                tracklet = index.tracklets[row]
+                path = os.path.join(self.root, tracklet.frames[position])
+                data = pathlib.Path(path).read_bytes()
+                if len(data) != index.sizes[record]:
+                    raise ValueError(
+                        f'{path} has {len(data)} bytes; it had {index.sizes[record]} when the build began. Let nothing '
+                        f'change the data set, remove {self.folder} and run the build again.'
+                    )
+                example = {
+                    'image': data,
+                    'name': tracklet.frames[position],
+                    'tracklet': tracklet.name,
+                    'position': position,
+                    'pid': tracklet.pid,
+                    'camera': tracklet.camera,
+                    'query': bool(query[row]),
+                    'gallery': bool(gallery[row]),
+                }
+                # Deterministic: the order of a map's entries is otherwise another in every process.
+                yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
+                report(1)
+
+        record_writer.write_records(self.folder, shard.name, records(), compressed=False)  # images are compressed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flow:
+    """Writes a shard of flow."""
+
+    frames: str  # record set of the frames
+    root: str
+    flow_folder: str
+    height: int
+    width: int
+
+    def __call__(self, shard: record_index.Shard, report: Callable[[int], None]) -> None:
+        serializer = example_serializer.ExampleSerializer(flow_features(self.height, self.width).get_serialized_info())
+        index, first, _ = _opened(self.frames)
+        store = folder_store.FolderStore(
+            self.root,
+            index.tracklets,
+            height=self.height,
+            width=self.width,
+            resize='bicubic',
+            on_corrupt='skip_frame',
+            flow='tvl1',
+            cache=flow_cache.FlowCache(2**20),
+            flow_folder=self.flow_folder,
+        )
+
+        def records() -> Iterator[bytes]:
+            for _, row, position in _places(shard, first):
+                flow = store.read_flow(row, np.asarray([position]))[0]
+                example = {'flow': flow.tobytes(), 'name': index.tracklets[row].frames[position]}
+                yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
+                report(1)
+
+        folder = f'{self.frames}/{record_files.flow_name(self.height, self.width)}'
+        record_writer.write_records(folder, shard.name, records(), compressed=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, x, width = text.partition('x')
+    if not (x and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size such as 256x128 (height x width)')
+    return int(height), int(width)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses and runs; expected errors become one message."""
+    parser = argparse.ArgumentParser(
+        prog='data_pipelines.build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('dataset', choices=config.DATASETS)
+    parser.add_argument('root', metavar='ROOT', help="the data set's folder; for synthetic '' renders into the cache")
+    parser.add_argument('out', metavar='OUT', help='folder or URL (gs://..., s3://...) that receives the records')
+    parser.add_argument('--preset', default='demo', choices=config.CHOICES['data.preset'], help='of synthetic')
+    parser.add_argument('--frames_root', default='', help='of manifest: folder that its paths start from')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
+    parser.add_argument('--frames_per_shard', type=int, default=FRAMES_PER_SHARD)
+    parser.add_argument('--flow_folder', default='', help='add the flow in this folder to records that exist')
+    parser.add_argument('--flow_size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128')
+    parser.add_argument(
+        '--beam',
+        nargs='?',
+        const='',
+        metavar='OPTIONS',
+        help="write on Apache Beam, e.g. --beam='--runner=FlinkRunner'",
+    )
+    given = parser.parse_args(arguments)
+    if bool(given.flow_folder) != bool(given.flow_size):
+        parser.error('--flow_folder and --flow_size belong together')
+    common = {'preset': given.preset, 'frames_root': given.frames_root, 'workers': given.workers}
+    common['beam'] = None if given.beam is None else given.beam.split()
+    try:
+        if given.flow_folder:
+            height, width = given.flow_size
+            folder = build_flow(
+                given.dataset,
+                given.root,
+                given.out,
+                flow_folder=given.flow_folder,
+                height=height,
+                width=width,
+                **common,
+            )
+        else:
+            folder = build(given.dataset, given.root, given.out, frames_per_shard=given.frames_per_shard, **common)
+    except (ValueError, OSError, ImportError) as e:
+        sys.exit(f'data_pipelines.build: {e}')
+    print(folder)
+
+
+if __name__ == '__main__':
+    from data_pipelines import build as this  # by the name under which Beam's workers find it
+
+    this.main()

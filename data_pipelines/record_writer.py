@@ -1,0 +1,182 @@
+"""Writes the shards of a record set so that a kill at any moment costs only the shards that were being written.
+
+TFDS' own writer keeps everything in one temporary folder and begins anew when it is stopped; it also orders records by
+a hash of their keys, which tears tracklets apart. Here each shard is written under a temporary name, checked to be on
+the disk and renamed; a second run writes what is missing. Where OUT is a URL the shard is written on this machine and
+then sent, which object stores show only when it is whole.
+"""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from typing import Any
+
+import tqdm
+from array_record.python import array_record_module
+
+from jaxreid.data import record_files, record_index
+
+_TEMPORARY = '.writing-'
+
+Job = Callable[[record_index.Shard, Callable[[int], None]], None]  # writes a shard, reporting records as they are done
+
+
+def publish(folder: str, name: str, write: Callable[[pathlib.Path], None]) -> None:
+    """Makes a file of a record set, whole or not at all.
+
+    Args:
+      folder: path or URL; made where needed.
+      name: of the file below it.
+      write: fills the file at the path that it is given.
+
+    Raises:
+      OSError: names the file; what was there before is untouched.
+    """
+    files, path = record_files.file_system(folder)
+    here = None if '://' in folder else os.path.dirname(f'{path}/{name}')
+    try:
+        files.makedirs(os.path.dirname(f'{path}/{name}'), exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=here)
+        try:
+            os.fchmod(handle, 0o644)
+            write(pathlib.Path(temporary))
+            os.fsync(handle)  # whoever finds the name later finds the bytes, after a power cut too
+            if here is None:
+                files.put_file(temporary, f'{path}/{name}')
+            else:
+                os.replace(temporary, f'{path}/{name}')
+        finally:
+            os.close(handle)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    except OSError as e:
+        raise OSError(f'cannot write {folder}/{name}: {e}; make space or choose another OUT, and run this again') from e
+
+
+def publish_bytes(folder: str, name: str, data: bytes) -> None:
+    """As `publish`, of a small file."""
+
+    def write(path: pathlib.Path) -> None:
+        path.write_bytes(data)
+
+    publish(folder, name, write)
+
+
+def write_records(folder: str, name: str, records: Iterable[bytes], *, compressed: bool) -> None:
+    """Makes an ArrayRecord file whose records are read one by one."""
+
+    def write(path: pathlib.Path) -> None:
+        options = 'group_size:1' if compressed else 'group_size:1,uncompressed'
+        writer = array_record_module.ArrayRecordWriter(str(path), options)
+        try:
+            for record in records:
+                writer.write(record)
+        finally:
+            try:
+                writer.close()
+            except RuntimeError as e:
+                raise OSError(str(e).splitlines()[0]) from e
+
+    publish(folder, name, write)
+
+
+def missing(folder: str, shards: Sequence[record_index.Shard]) -> list[record_index.Shard]:
+    """The shards that are not there, or not whole."""
+    present = record_files.listing(folder)
+    return [shard for shard in shards if shard.name not in present or not _is_whole(folder, shard)]
+
+
+def _is_whole(folder: str, shard: record_index.Shard) -> bool:
+    if '://' in folder:
+        return True  # object stores know no other
+    reader = array_record_module.ArrayRecordReader(os.path.join(folder, shard.name))
+    try:
+        return reader.ok() and reader.num_records() == shard.stop - shard.start
+    finally:
+        with contextlib.suppress(RuntimeError):
+            reader.close()
+
+
+def run(job: Job, folder: str, shards: Sequence[record_index.Shard], *, workers: int, label: str) -> None:
+    """Writes the missing shards in threads: most of the time goes into reading files, which threads do side by side.
+
+    Args:
+      job: writes one.
+      folder: of the record set, path or URL.
+      shards: all of the set.
+      workers: threads.
+      label: of the progress bar.
+    """
+    todo = missing(folder, shards)
+    total, left = (sum(shard.stop - shard.start for shard in some) for some in (shards, todo))
+    with (
+        tqdm.tqdm(total=total, initial=total - left, desc=label, unit='frame', mininterval=0.5) as bar,
+        futures.ThreadPoolExecutor(workers) as pool,
+    ):
+        jobs = [pool.submit(job, shard, bar.update) for shard in todo]
+        try:
+            for done in futures.as_completed(jobs):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run_with_beam(job: Job, folder: str, shards: Sequence[record_index.Shard], *, options: Sequence[str]) -> None:
+    """Writes the missing shards on an Apache Beam engine; its workers must see the data set and OUT by the same names.
+
+    Args:
+      job: picklable.
+      folder, shards: as for `run`.
+      options: of the pipeline, e.g. ['--runner=FlinkRunner', '--flink_master=host:8081'].
+
+    Raises:
+      ImportError: Beam is not installed.
+    """
+    try:
+        import apache_beam as beam
+        from apache_beam.options import pipeline_options
+    except ImportError as e:
+        raise ImportError(
+            'Distributed builds need Apache Beam: pip install apache-beam, in an environment of its own, since it '
+            'holds protobuf and Pillow at older versions. Without --beam the build runs here, in threads.'
+        ) from e
+    with beam.Pipeline(options=pipeline_options.PipelineOptions(list(options))) as pipeline:
+        pipeline | beam.Create(missing(folder, shards)) | beam.Reshuffle() | beam.Map(job, _no_report)
+
+
+def _no_report(_: Any) -> None: ...
+
+
+@contextlib.contextmanager
+def alone(folder: str) -> Iterator[None]:
+    """Keeps a second build on this machine out of the folder, and removes what killed ones were writing.
+
+    Raises:
+      OSError: another build is at work there, or the folder cannot be made.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    if '://' in folder:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise OSError(f'another build is writing into {folder}; wait for it, or stop it') from e
+        except OSError:  # a file system without locks
+            pass
+        for left in pathlib.Path(folder).glob(f'{_TEMPORARY}*'):
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(handle)
