@@ -103,7 +103,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         f'{len(labels)} training ids, {len(dataset.train)} tracklets; {len(dataset.test)} test tracklets, '
         f'{int(dataset.query.sum())} queries (indexed in {data_seconds:.1f} s)'
     )
-    if len(labels) != experiment.data.num_ids:
+    if len(labels) != experiment.data.num_ids and experiment.data.dataset != 'manifest' and not experiment.data.also:
         metrics_log.say(
             f'note: the config expects {experiment.data.num_ids} training ids, the data has {len(labels)}, which counts'
         )

@@ -16,12 +16,14 @@ PROTOCOL = {
     'prid': 'prid',
     'lsvid': 'lsvid',
     'synthetic': 'mars-paper',
+    'manifest': 'mars-paper',
 }
 
 
 def dataset(name: str) -> Changes:
     """What every system has in common on a data set."""
-    return {'data.dataset': name, 'data.num_ids': NUM_IDS[name], 'test.protocols': (PROTOCOL[name],)}
+    num_ids = {'data.num_ids': NUM_IDS[name]} if name in NUM_IDS else {}  # how many a manifest has only it can say
+    return {'data.dataset': name, 'test.protocols': (PROTOCOL[name],)} | num_ids
 
 
 def experiment(file: str, *layers: Changes, variants: Mapping[str, Changes], variant: str) -> config.Experiment:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _SHOWN = 3  # of many offending names, how many a message lists
-_IGNORED = ('.', '_', '@')  # what file managers, archive tools and network storage leave behind starts with these
+IGNORED = ('.', '_', '@')  # what file managers, archive tools and network storage leave behind starts with these
 
 
 def open_root(root: str | os.PathLike, *, what: str, layout: str) -> str:
@@ -59,7 +59,7 @@ def folders(folder: str, pattern: re.Pattern[str], *, example: str) -> list[str]
       ValueError: there is none, or one has a name that the data set does not give.
     """
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(_IGNORED) and entry.is_dir())
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(IGNORED) and entry.is_dir())
     malformed = [name for name in names if pattern.fullmatch(name) is None]
     if malformed or not names:
         problem = f'folders {malformed[:_SHOWN]}' if malformed else 'no folders'
@@ -74,7 +74,7 @@ def files(folder: str) -> list[str]:
     """Sorted names in `folder`, those of file managers left out; [] where there is no such folder."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(_IGNORED))
+            return sorted(entry.name for entry in entries if not entry.name.startswith(IGNORED))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
