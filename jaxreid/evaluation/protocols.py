@@ -48,7 +48,9 @@ class Protocol:
         if self.rank_cut is not None and self.rank_cut < 1:
             raise ValueError(f'Protocol {self.name!r} has rank_cut={self.rank_cut}, expected at least 1, or None.')
         if self.rank_cut is not None and self.cmc == 'single_shot':
-            raise ValueError(f'Protocol {self.name!r} cuts the list and draws from it; choose one.')
+            raise ValueError(
+                f'Protocol {self.name!r} cuts the list and draws from it; choose one (rank_cut None, or cmc per_query).'
+            )
 
 
 def named(name: str) -> Protocol:

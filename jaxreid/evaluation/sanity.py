@@ -38,13 +38,13 @@ def _cameras(found):
     seen = np.unique(camera)
     if len(seen) == 1:
         yield (
-            f'every camera id is {seen[0]}: all matches count as own camera and are left out. Write the real cameras, or '
-            'score with --same-camera keep, and compare the result with no published one.'
+            f'every camera id is {seen[0]}: all matches count as own camera and are left out. Write the real cameras, '
+            'or score with --same-camera keep, and compare the result with no published one.'
         )
     elif len(np.unique(camera[found.gallery])) == 1 and len(np.unique(camera[found.query])) > 1:
         yield (
-            f'every gallery row is of camera {camera[found.gallery][0]}, queries are of several. Cameras listed once per '
-            'frame and cut to the number of tracklets look like this; same-camera matches then count as hits.'
+            f'every gallery row is of camera {camera[found.gallery][0]}, queries are of several. Cameras listed once '
+            'per frame and cut to the number of tracklets look like this; same-camera matches then count as hits.'
         )
     if len(seen) > _MANY_CAMERAS:
         yield f'there are {len(seen)} different camera ids; are these frame or tracklet numbers?'

@@ -128,13 +128,13 @@ def every_rule(found: feature_file.Features, distance: str) -> list[Rule]:
     rows = [Rule(protocols.named(name), distance) for name in config.PROTOCOLS]
 
     def vary(name: str, **changed: Any) -> Rule:
-        where = changed.pop('distance', distance)
-        return Rule(changed_protocol(protocols.named(name), changed, distance=where * (where != distance)), where)
+        return Rule(changed_protocol(protocols.named(name), changed), distance)
 
+    other = 'euclidean' if distance == 'cosine' else 'cosine'
+    by_other = dataclasses.replace(protocols.named('mars-paper'), name=f'mars-paper with distance={other}')
     longest = int(found.gallery.sum())
     rows += [
         vary('mars-paper', ap='sklearn_pr'),
-        vary('mars-paper', gallery='without_queries'),
         vary('torchreid', unanswerable='zero'),
         vary('mars-paper', distractors='drop'),
         vary('torchreid', distractors='drop'),
@@ -143,7 +143,7 @@ def every_rule(found: feature_file.Features, distance: str) -> list[Rule]:
         vary('torchreid', same_camera='keep'),
         vary('mars-paper', cmc='single_shot'),
         *(vary('mars-paper', rank_cut=cut) for cut in (50, 1000) if cut < longest),
-        vary('mars-paper', distance='euclidean' if distance == 'cosine' else 'cosine'),
+        Rule(by_other, other),
     ]
     if found.frames.min() > 0 and not (found.query & ~found.gallery).any():
         name = 'torchreid, cameras listed per frame (a published mistake)'
@@ -151,15 +151,10 @@ def every_rule(found: feature_file.Features, distance: str) -> list[Rule]:
     return rows
 
 
-def changed_protocol(
-    protocol: protocols.Protocol, changed: dict[str, Any], *, distance: str = ''
-) -> protocols.Protocol:
+def changed_protocol(protocol: protocols.Protocol, changed: dict[str, Any]) -> protocols.Protocol:
     """A protocol with some rules changed, which its name then says."""
-    said = {k: v for k, v in changed.items() if getattr(protocol, k) != v} | (
-        {'distance': distance} if distance else {}
-    )
-    named = ', '.join(f'{k}={v}' for k, v in said.items())
-    return dataclasses.replace(protocol, **changed, name=protocol.name + (f' with {named}' if named else ''))
+    said = ', '.join(f'{k}={v}' for k, v in changed.items() if getattr(protocol, k) != v)
+    return dataclasses.replace(protocol, **changed, name=protocol.name + (f' with {said}' if said else ''))
 
 
 def rank(found: feature_file.Features, rule: Rule, distances: Distances) -> protocols.Results:
@@ -326,7 +321,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action='append',
         choices=(*config.PROTOCOLS, 'all'),
         metavar='NAME|all',
-        help=f'one of {", ".join(config.PROTOCOLS)}, or all; may be repeated; default: what the file says, else mars-paper',
+        help=f'one of {", ".join(config.PROTOCOLS)}, or all; may be repeated; default: as the file says, or mars-paper',
     )
     add('--neck', choices=feature_file.NECKS, default='after', help='features after or before the neck')
     add('--distance', choices=('cosine', 'euclidean'), help='default: what the file says, else cosine')
@@ -361,9 +356,9 @@ def _cut(text: str) -> int | str:
 
 def rules_of(options: argparse.Namespace, found: feature_file.Features, distance: str) -> list[Rule]:
     """The rows that were asked for."""
-    said = found.meta.get('config', {}).get('test', {}).get('protocols', ())
-    default = [said[0]] if said and said[0] in config.PROTOCOLS else ['mars-paper']
-    names = options.protocol or default
+    names = (
+        options.protocol or [n for n in _said(found, 'protocols', ()) if n in config.PROTOCOLS][:1] or ['mars-paper']
+    )
     changed = {
         k: getattr(options, k)
         for k in ('ap', 'gallery', 'distractors', 'junk', 'unanswerable', 'same_camera', 'cmc')
@@ -383,14 +378,13 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Scores by the name of their rule; prints them."""
     if options.against and len(options.against) != len(options.features):
         raise ValueError(
-            f'--against names {len(options.against)} files for {len(options.features)} feature files; name one for each.'
+            f'--against names {len(options.against)} files for {len(options.features)} feature files; name one each.'
         )
     if options.resamples < 0 or options.expand_queries < 0 or options.augment_gallery < 0:
         raise ValueError('--resamples, --expand-queries and --augment-gallery cannot be negative.')
     files = [feature_file.load(path, neck=options.neck) for path in options.features]
     others = [aligned(f, feature_file.load(p, neck=options.neck)) for f, p in zip(files, options.against)]
-    said = files[0].meta.get('config', {}).get('test', {}).get('distance')
-    distance = options.distance or (said if said in ('cosine', 'euclidean') else 'cosine')
+    distance = options.distance or _said(files[0], 'distance', 'cosine')
     for path, found in zip([*options.features, *options.against], files + others, strict=True):
         print(f'{path}: {facts(found)}')
         for warning in sanity.warnings(found, distance=distance):
@@ -434,6 +428,14 @@ def facts(found: feature_file.Features) -> str:
         f'{len(np.unique(found.camera))} cameras, {frames}; data set {origin["dataset"]}, clips {origin["clips"]}, '
         f'flip {origin["flip"]}, step {origin["step"]}'
     )
+
+
+def _said(found: feature_file.Features, setting: str, default: Any) -> Any:
+    """A setting of the test that made the features, where the file is ours."""
+    try:
+        return found.meta['config']['test'][setting]
+    except (KeyError, TypeError):
+        return default
 
 
 def _origin(found: feature_file.Features) -> dict[str, Any]:
