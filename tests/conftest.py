@@ -1,10 +1,13 @@
-"""Settings of the whole suite: eight CPU devices, and no silent broadcasting between ranks."""
+"""Settings of the whole suite: eight CPU devices, quick compilation, and no silent broadcasting between ranks."""
 
 import os
 import pathlib
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+# Toy programs run for milliseconds and compile for seconds: little optimisation saves a third of the suite's time.
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0'
+)
 
 import jax
 import pytest
