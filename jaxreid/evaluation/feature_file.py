@@ -175,9 +175,7 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
     for role in ('query', 'gallery'):
         if not arrays[role].any():
             raise ValueError(f'{path}: none of its {len(embedding)} tracklets is marked {role}.')
-    name, n = arrays.get('name'), len(embedding)
-    if name is None:
-        name = np.array([f'row {i}' for i in range(n)])
+    n = len(embedding)
     return Features(
         embedding=embedding,
         embedding_before_neck=None,
@@ -185,7 +183,7 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
         camera=arrays['camera'].astype(np.int64),
         query=arrays['query'],
         gallery=arrays['gallery'],
-        name=np.char.decode(name, 'utf-8', 'replace') if name.dtype.kind == 'S' else name,
+        name=_names(path, arrays.get('name'), n),
         frames=arrays['frames'].astype(np.int64) if 'frames' in arrays else np.zeros(n, np.int64),
         meta=_meta(path, arrays.get('meta')),
     )
@@ -194,6 +192,17 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
 def _not_finite(embedding: np.ndarray, start: int) -> list[int]:
     part = embedding[start : start + 4096]
     return (start + np.flatnonzero(~np.isfinite(part).all(axis=1))).tolist()
+
+
+def _names(path: pathlib.Path, names: np.ndarray | None, n: int) -> np.ndarray:
+    if names is None:
+        return np.array([f'row {i}' for i in range(n)])
+    try:
+        texts = names.tolist()
+    except ValueError as e:
+        raise ValueError(f'{path}: name is damaged ({_said(e)}); write it again.') from e
+    data = [text if isinstance(text, bytes) else text.encode('utf-8', 'replace') for text in texts]
+    return np.array([text.decode('utf-8', 'replace') for text in data])
 
 
 def _meta(path: pathlib.Path, text: np.ndarray | None) -> dict[str, Any]:

@@ -175,3 +175,49 @@ def test_bad_input_is_refused():
         ranking.rank(distances, *rest, ap='step')
     with pytest.raises(ValueError, match="'manhattan' is unknown"):
         next(ranking.distance_blocks(np.ones((1, 2)), np.ones((1, 2)), distance='manhattan'))
+
+
+@pytest.mark.parametrize('kind', list(DISTANCES))
+def test_the_area_under_the_curve_takes_equal_distances_as_one_point(kind):
+    for seed in range(3):
+        distances, query_ids, query_cameras, ids, cameras = draw(seed)
+        distances = DISTANCES[kind](distances)
+        found = ranking.rank(
+            distances, query_ids, query_cameras, ids, cameras, ap='sklearn_pr', ignored=ids == -1
+        )  # fmt: skip
+        for i, query_id in enumerate(query_ids):
+            kept = [
+                j for j in range(61) if ids[j] != -1 and not (ids[j] == query_id and cameras[j] == query_cameras[i])
+            ]
+            relevant = [ids[j] == query_id for j in kept]
+            if any(relevant):
+                expected = oracle.pr_area(distances[i, kept].tolist(), relevant)
+                np.testing.assert_allclose(found.ap[i], expected, rtol=1e-12)
+
+
+def test_the_area_under_the_curve_is_that_of_scikit_learn():
+    metrics = pytest.importorskip('sklearn.metrics')
+    distances, query_ids, query_cameras, ids, cameras = draw(4)
+    distances = np.round(2 * distances)
+    found = ranking.rank(distances, query_ids, query_cameras, ids, cameras, ap='sklearn_pr')
+    for i, query_id in enumerate(query_ids):
+        kept = (ids != query_id) | (cameras != query_cameras[i])
+        if found.answered[i]:
+            precision, recall, _ = metrics.precision_recall_curve((ids == query_id)[kept], -distances[i, kept])
+            np.testing.assert_allclose(found.ap[i], metrics.auc(recall, precision), rtol=1e-12)
+
+
+def test_inp_is_the_share_of_matches_in_the_list_that_ends_with_the_last():
+    args = (np.arange(6.0)[None, :], np.array([5]), np.array([0]), np.array([9, 5, 9, 5, 9, 9]), np.ones(6, int))
+    assert ranking.rank(*args, ap='step').inp == 2 / 4
+    assert ranking.rank(*args, ap='step', cut=4).inp == 2 / 4
+    assert ranking.rank(*args, ap='step', cut=3).inp == 0
+
+
+@pytest.mark.parametrize('kind', list(DISTANCES))
+@pytest.mark.parametrize('size', [5, 63, 200, 511])
+def test_the_nearest_are_the_first_of_a_stable_sort(kind, size):
+    distances = DISTANCES[kind](np.random.default_rng(11).normal(size=(20, size)))
+    for count in (1, 3, 7):
+        found = np.stack(list(ranking.nearest(distances, count)))
+        np.testing.assert_array_equal(found, np.argsort(distances, axis=1, kind='stable')[:, :count])

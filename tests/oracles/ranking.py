@@ -1,5 +1,7 @@
 """AP and CMC by walking down a fully sorted list, one query at a time."""
 
+import itertools
+
 
 def query(
     distances, query_id, query_camera, gallery_ids, gallery_cameras, *, ap, ignored=(), cut=None, same_camera='drop'
@@ -45,3 +47,27 @@ def look_alikes(distances, ids, cameras, queries, gallery, groups):
             hits.append(ids[best] == ids[q])
             chances.append(1 / len(members))
     return hits, chances
+
+
+def pr_area(distances, relevant):
+    """Area under the precision-recall curve whose points are the different distances, joined by lines."""
+    points = [(0.0, 1.0)]
+    for limit in sorted(set(distances)):
+        listed = [r for d, r in zip(distances, relevant) if d <= limit]
+        points.append((sum(listed) / sum(relevant), sum(listed) / len(listed)))
+    return sum((r1 - r0) * (p0 + p1) / 2 for (r0, p0), (r1, p1) in itertools.pairwise(points))
+
+
+def expected_single_shot_rank(distances, ids, cameras, query_id, query_camera, ignored=()):
+    """Mean rank of the match where one item of every id is drawn: 1 + the chance of each other id to come before it."""
+    matches = [
+        j for j, i in enumerate(ids) if i == query_id and cameras[j] != query_camera and j not in ignored
+    ]  # fmt: skip
+    others = {i: [j for j in range(len(ids)) if ids[j] == i and j not in ignored] for i in ids if i != query_id}
+    before = [
+        sum((distances[j], j) < (distances[m], m) for j in items) / len(items)
+        for m in matches
+        for items in others.values()
+        if items
+    ]
+    return 1 + sum(before) / len(matches)
