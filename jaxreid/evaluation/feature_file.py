@@ -183,7 +183,7 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
         camera=arrays['camera'].astype(np.int64),
         query=arrays['query'],
         gallery=arrays['gallery'],
-        name=_names(path, arrays.get('name'), n),
+        name=_names(arrays.get('name'), n),
         frames=arrays['frames'].astype(np.int64) if 'frames' in arrays else np.zeros(n, np.int64),
         meta=_meta(path, arrays.get('meta')),
     )
@@ -194,15 +194,12 @@ def _not_finite(embedding: np.ndarray, start: int) -> list[int]:
     return (start + np.flatnonzero(~np.isfinite(part).all(axis=1))).tolist()
 
 
-def _names(path: pathlib.Path, names: np.ndarray | None, n: int) -> np.ndarray:
+def _names(names: np.ndarray | None, n: int) -> np.ndarray:
+    """[n] str that can be printed and written."""
     if names is None:
         return np.array([f'row {i}' for i in range(n)])
-    try:
-        texts = names.tolist()
-    except ValueError as e:
-        raise ValueError(f'{path}: name is damaged ({_said(e)}); write it again.') from e
-    data = [text if isinstance(text, bytes) else text.encode('utf-8', 'replace') for text in texts]
-    return np.array([text.decode('utf-8', 'replace') for text in data])
+    data = [name if isinstance(name, bytes) else name.encode('utf-8', 'replace') for name in names.tolist()]
+    return np.array([name.decode('utf-8', 'replace') for name in data])
 
 
 def _meta(path: pathlib.Path, text: np.ndarray | None) -> dict[str, Any]:
