@@ -125,6 +125,7 @@ def build_flow(
     flow_folder: str,
     height: int,
     width: int,
+    engine: str = 'opencv',
     preset: str = 'demo',
     frames_root: str = '',
     workers: int | None = None,
@@ -136,6 +137,7 @@ def build_flow(
       dataset, root, out, preset, frames_root, workers, beam: as for `build`.
       flow_folder: what data_pipelines.optical_flow filled.
       height, width: of the flow, in pixels.
+      engine: what computes it, 'opencv' or 'jax'.
 
     Returns:
       The folder of the record set of the flow, below that of the frames.
@@ -146,8 +148,8 @@ def build_flow(
     given = config.Data(dataset=dataset, root=root, preset=preset, frames_root=frames_root)
     files = record_files.find(out, below=record_index.place(given))
     found = record_index.from_bytes(files.path(record_index.FILE).read_bytes(), folder=files.folder)
-    folder = f'{files.folder}/{record_files.flow_name(height, width)}'
-    job = _Flow(files.folder, source.read(given).root, flow_folder, height, width)
+    folder = f'{files.folder}/{record_files.flow_name(height, width, engine=engine)}'
+    job = _Flow(files.folder, source.read(given).root, flow_folder, height, width, engine)
     with record_writer.alone(folder):
         _write_set(
             folder,
@@ -381,6 +383,7 @@ class _Flow:
     flow_folder: str
     height: int
     width: int
+    engine: str
 
     def __call__(self, shard: record_index.Shard, report: Callable[[int], None]) -> None:
         serializer = example_serializer.ExampleSerializer(flow_features(self.height, self.width).get_serialized_info())
@@ -393,6 +396,7 @@ class _Flow:
             resize='bicubic',
             on_corrupt='skip_frame',
             flow='tvl1',
+            flow_engine=self.engine,
             cache=flow_cache.FlowCache(2**20),
             flow_folder=self.flow_folder,
         )
@@ -404,7 +408,7 @@ class _Flow:
                 yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
                 report(1)
 
-        folder = f'{self.frames}/{record_files.flow_name(self.height, self.width)}'
+        folder = f'{self.frames}/{record_files.flow_name(self.height, self.width, engine=self.engine)}'
         record_writer.write_records(folder, shard.name, records(), compressed=True)
 
 
@@ -430,6 +434,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--flow_folder', default='', help='add the flow in this folder to records that exist')
     parser.add_argument('--flow_size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128')
     parser.add_argument(
+        '--flow_engine', default='opencv', choices=config.CHOICES['data.flow_engine'], help='what computed the flow'
+    )
+    parser.add_argument(
         '--beam',
         nargs='?',
         const='',
@@ -451,6 +458,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 flow_folder=given.flow_folder,
                 height=height,
                 width=width,
+                engine=given.flow_engine,
                 **common,
             )
         else:

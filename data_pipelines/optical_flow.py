@@ -3,24 +3,28 @@
   python -m data_pipelines.optical_flow --config configs/star_mars.py --config.data.root=/path/to/MARS \
       --config.data.flow_folder=/path/to/flow
 
-Runs that are given the same `--config.data.flow_folder` read it from there. Frames that have their flow already are
-skipped, so a stopped run continues. On a core TV-L1 takes about 0.03 s a frame of 64 x 32 pixels, 0.3 s of 256 x 128.
+Runs that are given the same `--config.data.flow_folder` and `--config.data.flow_engine` read it from there. Frames that
+have their flow already are skipped, so a stopped run continues. `--engine=jax` computes on JAX's device, many frames at
+a time; docs/data.md tells how fast each engine is and how little their flows differ.
 """
 
+import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from concurrent import futures
 
-import numpy as np
 import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
 from jaxreid import config
-from jaxreid.data import batch_iterator, source, tracklet
+from jaxreid.data import batch_iterator, folder_store, mixing, optical_flow, source, tracklet
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
+ENGINE = flags.DEFINE_enum('engine', None, optical_flow.ENGINES, 'Short for --config.data.flow_engine.')
 WORKERS = flags.DEFINE_integer('workers', os.cpu_count(), 'Threads.', lower_bound=1)
+_FRAMES_PER_TASK = 64
 
 
 def compute(data: config.Data, *, workers: int) -> int:
@@ -39,28 +43,46 @@ def compute(data: config.Data, *, workers: int) -> int:
             'name the data set with --config.data.root=... and where its flow is to be kept with '
             f'--config.data.flow_folder=... {source.layout(data.dataset)}'
         )
-    dataset = source.read(data)
+    own = dataclasses.replace(data, also=())
+    dataset = source.read(own)
     frames = 0
     for split, tracklets in (('train', dataset.train), ('test', dataset.test)):
-        frames += _compute_split(source.store(data, dataset, split=split), tracklets, split, workers)
+        store = source.store(own, dataset, split=split)
+        frames += _compute_split(store, tracklets, own, f'flow, {split}', workers)
+    for other in mixing.settings(data):
+        dataset = source.read(other)
+        store = source.store(other, dataset, split='train')
+        frames += _compute_split(store, dataset.train, other, f'flow, {other.dataset}', workers)
     return frames
 
 
 def _compute_split(
-    store: batch_iterator.Store, tracklets: tuple[tracklet.Tracklet, ...], split: str, workers: int
+    store: batch_iterator.Store,
+    tracklets: Sequence[tracklet.Tracklet],
+    data: config.Data,
+    label: str,
+    workers: int,
 ) -> int:
-    total = sum(len(t.frames) for t in tracklets)
-    bar = tqdm.tqdm(total=total, desc=f'flow, {split}', unit='frame')
+    assert isinstance(store, folder_store.FolderStore)  # of one data set, read as it lies
+    together = optical_flow.pairs_at_once(data.flow_engine, height=data.height, width=data.width)
+    task_size = together * -(-_FRAMES_PER_TASK // together)
+    frames = [(row, frame) for row, one in enumerate(tracklets) for frame in range(len(one.frames))]
+    bar = tqdm.tqdm(total=len(frames), desc=label, unit='frame')
 
-    def one(row: int) -> None:
-        for frame in range(len(tracklets[row].frames)):
-            store.read_flow(row, np.array([frame]))
-            bar.update()
+    def work(task: int) -> None:
+        for start in range(task, min(task + task_size, len(frames)), together):
+            part = frames[start : start + together]
+            store.read_flows(part)
+            bar.update(len(part))
 
-    with bar, futures.ThreadPoolExecutor(workers) as pool:
-        for done in futures.as_completed([pool.submit(one, row) for row in range(len(tracklets))]):
-            done.result()
-    return total
+    pool = futures.ThreadPoolExecutor(workers)
+    with bar:
+        try:
+            for done in futures.as_completed([pool.submit(work, i) for i in range(0, len(frames), task_size)]):
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # an error, or Ctrl-C, ends the run with the tasks that have begun
+    return len(frames)
 
 
 def main(argv: list[str]) -> None:
@@ -68,8 +90,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1 or CONFIG.value is None:
         raise app.UsageError('give --config FILE.py[:VARIANT]')
     try:
-        experiment = config.validate(CONFIG.value)
-        frames = compute(experiment.data, workers=WORKERS.value or 1)
+        data = config.validate(CONFIG.value).data
+        data = dataclasses.replace(data, flow_engine=ENGINE.value or data.flow_engine)
+        frames = compute(data, workers=WORKERS.value or 1)
     except (config.ConfigError, ValueError, OSError) as e:
         sys.exit(f'data_pipelines.optical_flow: {e}')
     print(f'{frames} frames have their flow')

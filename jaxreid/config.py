@@ -48,6 +48,9 @@ class Data:
     dense_frames: int = 0  # long training tracklets are cut into pieces of so many frames, see dense_split; 0 = not
     dense_stride: int = 0  # distance between the pieces' first frames; 0 = dense_frames
     flow: str = 'off'  # off | tvl1 (computed from the frames when asked for) | zeros
+    # opencv: on the CPU, needs OpenCV's contrib modules | jax: on the device, frames in the network's size. Named, and
+    # not chosen by what is installed: their flows differ by thousandths of a pixel, and a run shall be repeatable
+    flow_engine: str = 'opencv'
     flow_cache_mb: int = 512  # computed flow kept in memory, per split and process
     flow_folder: str = (
         ''  # computed flow is kept here between runs; '' = in memory only, for synthetic beside the frames
@@ -308,6 +311,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'data.prid_persons': (178, 200),
     'data.part': ('official', 'validation'),
     'data.flow': ('off', 'tvl1', 'zeros'),
+    'data.flow_engine': ('opencv', 'jax'),
     'data.preset': PRESETS,
     'data.store': ('folder', 'records', 'ram', 'device'),
     'data.resize': ('bicubic', 'bilinear'),

@@ -2,10 +2,13 @@
 
 import collections
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent import futures
+from typing import TypeVar
 
 import numpy as np
+
+Key = TypeVar('Key', bound=Hashable)
 
 
 class FlowCache:
@@ -33,37 +36,54 @@ class FlowCache:
         self._max_bytes = state
         self._begin()
 
-    def get(self, key: Hashable, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """The kept array, or `compute()`, which no second thread runs for the same key meanwhile.
+    def get(self, keys: Sequence[Key], compute: Callable[[list[Key]], Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """The kept arrays, and of those that are missing what `compute` makes of their keys, all in one call.
+
+        No second thread computes the same key meanwhile.
 
         Args:
-          key: all that the array depends on.
-          compute: makes the array; an error of its reaches all who wait for it, and the next to ask tries again.
+          keys: each all that its array depends on; repeated or not.
+          compute: makes the arrays; an error of its reaches all who wait for one, and the next to ask tries again.
 
         Returns:
-          The array, not writeable, since others get the same.
+          The arrays, not writeable, since others get the same.
         """
+        found: dict[Key, np.ndarray] = {}
+        mine: list[Key] = []
+        others: dict[Key, futures.Future] = {}
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-            mine = key not in self._at_work
-            promise = self._at_work.setdefault(key, futures.Future())
-        if not mine:
-            return promise.result()
+            for key in dict.fromkeys(keys):
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    found[key] = self._kept[key]
+                elif key in self._at_work:
+                    others[key] = self._at_work[key]
+                else:
+                    mine.append(key)
+                    self._at_work[key] = futures.Future()
+        if mine:  # before waiting, so that two who wait for each other both get on
+            found |= zip(mine, self._compute(mine, compute), strict=True)
+        found |= {key: promise.result() for key, promise in others.items()}
+        return [found[key] for key in keys]
+
+    def _compute(self, keys: list[Key], compute: Callable[[list[Key]], Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
+        """Computes, keeps and hands to those who wait."""
         try:
-            array = compute()
+            arrays = compute(keys)
         except BaseException as error:
             with self._lock:
-                del self._at_work[key]
-            promise.set_exception(error)
+                promises = [self._at_work.pop(key) for key in keys]
+            for promise in promises:
+                promise.set_exception(error)
             raise
-        array.flags.writeable = False
         with self._lock:
-            del self._at_work[key]
-            self._kept[key] = array
-            self.bytes += array.nbytes
+            promises = [self._at_work.pop(key) for key in keys]
+            for key, array in zip(keys, arrays, strict=True):
+                array.flags.writeable = False
+                self._kept[key] = array
+                self.bytes += array.nbytes
             while self.bytes > self._max_bytes:
                 self.bytes -= self._kept.popitem(last=False)[1].nbytes
-        promise.set_result(array)
-        return array
+        for promise, array in zip(promises, arrays, strict=True):
+            promise.set_result(array)
+        return arrays

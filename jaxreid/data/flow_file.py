@@ -7,10 +7,18 @@ import numpy as np
 from jaxreid import atomic_file
 
 
-def path(folder: str, first: str, second: str, *, height: int, width: int) -> pathlib.Path:
-    """Where the flow from one frame to another lies; both are paths below the data set's root, '/' between folders."""
+def path(folder: str, first: str, second: str, *, height: int, width: int, engine: str) -> pathlib.Path:
+    """Where the flow from one frame to another lies; both are paths below the data set's root, '/' between folders.
+
+    Each engine has files of its own.
+    """
     name = f'{first}--{second.rpartition("/")[2]}.npy'
-    return pathlib.Path(folder, f'tvl1-{height}x{width}', name)
+    return pathlib.Path(folder, f'{kind(engine)}-{height}x{width}', name)
+
+
+def kind(engine: str) -> str:
+    """What stored flow is called by what computed it, 'opencv' or 'jax': the two are not equal to the bit."""
+    return {'opencv': 'tvl1', 'jax': 'tvl1_jax'}[engine]
 
 
 def read(file: pathlib.Path, *, height: int, width: int) -> np.ndarray | None:

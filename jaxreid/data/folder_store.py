@@ -29,6 +29,7 @@ class FolderStore:
         resize: str,
         on_corrupt: str,
         flow: str = 'off',
+        flow_engine: str = 'opencv',
         cache: flow_cache.FlowCache | None = None,
         flow_folder: str = '',
     ):
@@ -42,11 +43,14 @@ class FolderStore:
           on_corrupt: 'error', or 'skip_frame': the nearest readable frame of the tracklet takes the place of one that
             cannot be read, and `skipped` counts it.
           flow: 'off', 'tvl1' or 'zeros': what `read_flow` gives.
+          flow_engine: 'opencv' or 'jax': what computes it, see `optical_flow`.
           cache: keeps computed flow; may be shared by stores of the same root and policy. None keeps nothing.
           flow_folder: keeps computed flow between runs, one file per frame; '' keeps nothing on disk.
         """
         if flow not in ('off', 'tvl1', 'zeros'):
             raise ValueError(f"flow is '{flow}'; expected 'off', 'tvl1' or 'zeros'.")
+        if flow_engine not in optical_flow.ENGINES:
+            raise ValueError(f"flow_engine is '{flow_engine}'; expected 'opencv' or 'jax'.")
         if on_corrupt not in ('error', 'skip_frame'):
             raise ValueError(f"on_corrupt is '{on_corrupt}'; expected 'error' or 'skip_frame'.")
         self._root = os.fspath(root)
@@ -55,6 +59,7 @@ class FolderStore:
         self._resize = resize
         self._on_corrupt = on_corrupt
         self._flow = flow
+        self._flow_engine = flow_engine
         self._cache = flow_cache.FlowCache(0) if cache is None else cache
         self._flow_folder = flow_folder
         self.skipped = 0  # frames replaced so far, by this object in this process
@@ -91,9 +96,9 @@ class FolderStore:
     def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
         """Reads or computes the optical flow from frames of one tracklet to those that follow them in the tracklet.
 
-        It is the flow between the images that `read` would give, computed in their own size and resized with them. The
-        last frame repeats the flow of the one before (unless `Tracklet.next_frame` says what follows); a lone frame has
-        none, zeros.
+        It is the flow between the images that `read` would give, computed in their own size and resized with them (by
+        JAX, in the resized frames). The last frame repeats the flow of the one before (unless `Tracklet.next_frame`
+        says what follows); a lone frame has none, zeros.
 
         Args:
           tracklet: row in the list of tracklets.
@@ -105,40 +110,57 @@ class FolderStore:
         Raises:
           ValueError: as `read`, for the frame or the one that follows; or the store was opened without flow.
         """
+        return np.stack(self.read_flows([(tracklet, frame) for frame in frames.tolist()]))
+
+    def read_flows(self, wanted: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """`read_flow` of single frames of any tracklets, (row, position); what is missing is computed together."""
+        nothing = np.zeros((*self.frame_shape[:2], 2), np.float16)
         match self._flow:
             case 'tvl1':
-                flows = {frame: self._flow_from(tracklet, frame) for frame in set(frames.tolist())}
-                return np.stack([flows[frame] for frame in frames.tolist()])
+                starts = [(row, self._flow_start(row, frame)) for row, frame in wanted]
+                # By the tracklet, since stores share the cache; pieces of a tracklet are tracklets of their own.
+                keys = [(self._tracklets[row], start, self.frame_shape, self._flow_engine) for row, start in starts]
+                made_from = {key: (row, start) for key, (row, start) in zip(keys, starts, strict=True)
+                             if start is not None}  # fmt: skip
+                flows = self._cache.get(
+                    list(made_from), lambda missing: self._compute_flows([made_from[key] for key in missing])
+                )
+                found = dict(zip(made_from, flows, strict=True))
+                return [found.get(key, nothing) for key in keys]
             case 'zeros':
-                return self._no_flow((len(frames),))
+                return [nothing] * len(wanted)
             case _:
                 raise ValueError('This store gives no optical flow; set data.flow to tvl1 or zeros.')
 
-    def _no_flow(self, leading: tuple[int, ...] = ()) -> np.ndarray:
-        return np.zeros((*leading, *self.frame_shape[:2], 2), np.float16)
-
-    def _flow_from(self, row: int, frame: int) -> np.ndarray:
+    def _flow_start(self, row: int, frame: int) -> int | None:
+        """The frame whose flow to the next one stands for that of `frame`; None where there is none."""
         tracklet = self._tracklets[row]
         last = len(tracklet.frames) - (not tracklet.next_frame)
-        if last == 0:
-            return self._no_flow()
-        first = min(frame, last - 1)
+        return min(frame, last - 1) if last else None
+
+    def _compute_flows(self, starts: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """Flow from frames (row, position) to the next ones: that made earlier, and the rest together."""
         height, width, _ = self.frame_shape
-
-        def compute() -> np.ndarray:
+        decode = optical_flow.decoder(self._flow_engine, height=height, width=width)
+        flows: dict[tuple[int, int], np.ndarray] = {}
+        pairs: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        lasting = []  # made of the very frames, and no neighbours
+        for row, first in starts:
             if (stored := self._stored_flow(row, first)) is not None:
-                return stored
-            images, replaced = [], False
-            for position in (first, first + 1):
-                image, other = self._readable(row, position, frame_decode.decode_as_stored)
-                images.append(image)
-                replaced |= other
-            flow = optical_flow.resize(optical_flow.tv_l1(*images), height=height, width=width).astype(np.float16)
-            if self._flow_folder and not replaced:
-                flow_file.write(self._flow_file(row, first), flow)
-            return flow
-
-        return self._cache.get((tracklet, first, height, width), compute)
+                flows[row, first] = stored
+                continue
+            image, replaced = self._readable(row, first, decode)
+            following, following_replaced = self._readable(row, first + 1, decode)
+            pairs[row, first] = image, following
+            if not (replaced or following_replaced):
+                lasting.append((row, first))
+        if pairs:
+            computed = optical_flow.between(list(pairs.values()), engine=self._flow_engine, height=height, width=width)
+            flows |= zip(pairs, computed, strict=True)
+        if self._flow_folder:
+            for start in lasting:
+                flow_file.write(self._flow_file(*start), flows[start])
+        return [flows[start] for start in starts]
 
     def _stored_flow(self, row: int, first: int) -> np.ndarray | None:
         """Flow from a frame of a tracklet to the next, made earlier."""
@@ -150,7 +172,7 @@ class FolderStore:
     def _flow_file(self, row: int, first: int) -> pathlib.Path:
         height, width, _ = self.frame_shape
         pair = self._path(row, first), self._path(row, first + 1)
-        return flow_file.path(self._flow_folder, *pair, height=height, width=width)
+        return flow_file.path(self._flow_folder, *pair, height=height, width=width, engine=self._flow_engine)
 
     def _read_one(self, tracklet: int, frame: int) -> np.ndarray:
         height, width, _ = self.frame_shape

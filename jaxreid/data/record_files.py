@@ -19,6 +19,7 @@ from typing import Any
 import fsspec
 
 from jaxreid import cache
+from jaxreid.data import flow_file
 
 MANIFEST = 'files.json'  # name -> size of every other file; written last, so that a set without it is not finished
 _SHOWN = 3  # of many offending names, how many a message lists
@@ -152,6 +153,6 @@ def _has_size(path: pathlib.Path, size: int) -> bool:
         return False
 
 
-def flow_name(height: int, width: int) -> str:
-    """Folder of the flow's records below those of the frames."""
-    return f'flow-tvl1-{height}x{width}'
+def flow_name(height: int, width: int, *, engine: str) -> str:
+    """Folder of the flow's records below those of the frames, other for each engine that computes it."""
+    return f'flow-{flow_file.kind(engine)}-{height}x{width}'

@@ -88,6 +88,7 @@ class RecordStore(folder_store.FolderStore):
         resize: str,
         on_corrupt: str,
         flow: str = 'off',
+        flow_engine: str = 'opencv',
         cache: flow_cache.FlowCache | None = None,
         flow_folder: str = '',
         stored_flow: record_files.RecordFiles | None = None,
@@ -97,8 +98,8 @@ class RecordStore(folder_store.FolderStore):
         Args:
           files, index: of the record set.
           tracklets: what `read` counts: tracklets of the index or pieces of them.
-          height, width, resize, on_corrupt, flow, cache, flow_folder: as the folder's store has them.
-          stored_flow: the record set of the flow in this height and width; None computes it from the frames.
+          height, width, resize, on_corrupt, flow, flow_engine, cache, flow_folder: as the folder's store has them.
+          stored_flow: the record set of this engine's flow in this height and width; None computes it from the frames.
 
         Raises:
           ValueError: a tracklet is not in the index.
@@ -111,6 +112,7 @@ class RecordStore(folder_store.FolderStore):
             resize=resize,
             on_corrupt=on_corrupt,
             flow=flow,
+            flow_engine=flow_engine,
             cache=cache,
             flow_folder=flow_folder,
         )

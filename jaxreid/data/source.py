@@ -133,6 +133,7 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_
         'resize': data.resize,
         'on_corrupt': on_corrupt,
         'flow': data.flow,
+        'flow_engine': data.flow_engine,
         'cache': _flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
         'flow_folder': flow_folder(data, dataset),
     }
@@ -183,8 +184,8 @@ def _records(folder: str, below: str) -> tuple[record_files.RecordFiles, record_
 
 
 def _flow_records(data: config.Data, files: record_files.RecordFiles) -> record_files.RecordFiles | None:
-    """Where flow of this size was added to the records; None computes it."""
-    folder = f'{files.folder}/{record_files.flow_name(data.height, data.width)}'
+    """Where flow of this size and engine was added to the records; None computes it."""
+    folder = f'{files.folder}/{record_files.flow_name(data.height, data.width, engine=data.flow_engine)}'
     if data.flow != 'tvl1' or not record_files.exists(folder, record_files.MANIFEST):
         return None
     return record_files.open_set(folder)

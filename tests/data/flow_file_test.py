@@ -6,23 +6,25 @@ from jaxreid.data import flow_file, folder_store, mars, optical_flow
 from tests.data import mars_fixture
 
 SIZE = {'height': 16, 'width': 8}
+ENGINE = {'engine': 'opencv'}
 
 
 def test_a_stored_flow_is_read_back_bit_for_bit(tmp_path):
     flow = np.random.default_rng(0).normal(size=(16, 8, 2)).astype(np.float16)
-    file = flow_file.path(str(tmp_path), 'a/1.jpg', 'a/2.jpg', **SIZE)
+    file = flow_file.path(str(tmp_path), 'a/1.jpg', 'a/2.jpg', **SIZE, **ENGINE)
     assert flow_file.read(file, **SIZE) is None
     flow_file.write(file, flow)
     np.testing.assert_array_equal(flow_file.read(file, **SIZE), flow)
 
 
-def test_the_following_frame_and_the_size_are_part_of_the_name(tmp_path):
+def test_the_following_frame_the_size_and_the_engine_are_part_of_the_name(tmp_path):
     names = {
-        flow_file.path(str(tmp_path), 'a/1.jpg', second, height=height, width=8)
+        flow_file.path(str(tmp_path), 'a/1.jpg', second, height=height, width=8, engine=engine)
         for second in ('a/2.jpg', 'a/3.jpg')
         for height in (16, 32)
+        for engine in ('opencv', 'jax')
     }
-    assert len(names) == 4
+    assert len(names) == 8
 
 
 def test_damaged_and_foreign_files_count_as_absent(tmp_path):

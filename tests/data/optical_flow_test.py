@@ -67,5 +67,5 @@ def test_flow_of_resized_frames_is_the_resized_flow():
 
 def test_an_opencv_without_the_algorithm_is_named(monkeypatch):
     monkeypatch.delattr(cv2, 'optflow')
-    with pytest.raises(ImportError, match='opencv-contrib-python-headless'):
+    with pytest.raises(ValueError, match=r'data\.flow_engine=jax.*opencv-contrib-python-headless'):
         optical_flow.tv_l1(*np.zeros((2, 4, 4, 3), np.uint8))
