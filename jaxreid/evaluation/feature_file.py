@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -198,6 +199,10 @@ def _names(names: np.ndarray | None, n: int) -> np.ndarray:
     """[n] str that can be printed and written."""
     if names is None:
         return np.array([f'row {i}' for i in range(n)])
+    if names.dtype.kind == 'U' and names.dtype.itemsize:
+        names = names.astype(np.str_)  # of this machine's byte order
+        codes = names.view(np.uint32)
+        codes[codes > sys.maxunicode] = 0xFFFD  # NumPy makes strings of them that crash later
     data = [name if isinstance(name, bytes) else name.encode('utf-8', 'replace') for name in names.tolist()]
     return np.array([name.decode('utf-8', 'replace') for name in data])
 
