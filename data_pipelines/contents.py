@@ -11,10 +11,10 @@ import numpy as np
 
 from data_pipelines import published_counts
 from data_pipelines.published_counts import Count
-from jaxreid.data import dukev, ilids, lsvid, mars, prid, synthetic_plan
+from jaxreid.data import dukev, ilids, lsvid, manifest, mars, prid, synthetic_plan
 from jaxreid.data import tracklet as tracklet_lib
 
-DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic')
+DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic', 'manifest')
 _PRID_FEW, _PRID_ENOUGH = 21, 27  # frames in both cameras
 _BY_F = re.compile(r'F(\d+)')  # MARS and Duke: the frame in its tracklet
 _LAST = re.compile(r'(\d+)\.\w+$')
@@ -28,16 +28,18 @@ class Contents(NamedTuple):
     counts: dict[str, Count]
     published: Mapping[str, Count]  # the same names; empty where nothing is published
     folders: tuple[str, ...]  # below root; each image in them should belong to a tracklet
+    deep: bool = True  # and those in folders below them
     size: tuple[int, int] | None = None  # height and width of all frames, where it is known
     counted_from: int | None = None  # number of a tracklet's first frame, where it is always the same
 
 
-def read(dataset: str, root: str | os.PathLike) -> Contents:
+def read(dataset: str, root: str | os.PathLike, *, frames_root: str = '') -> Contents:
     """All parts of a data set. Opens no image; frames that lists name may be missing.
 
     Args:
       dataset: one of DATASETS.
-      root: its folder.
+      root: its folder; of a manifest, the file.
+      frames_root: manifest: folder that its paths start from.
 
     Raises:
       OSError, ValueError: as the data set's reader.
@@ -55,6 +57,8 @@ def read(dataset: str, root: str | os.PathLike) -> Contents:
             return _prid(root)
         case 'lsvid':
             return _lsvid(root)
+        case 'manifest':
+            return _manifest(root, frames_root)
         case _:
             raise ValueError(f'unknown data set {dataset!r}; expected one of {", ".join(DATASETS)}.')
 
@@ -117,7 +121,7 @@ def _mars(
     }
     parts = {'train': train, 'test': test}
     folders = _folders((*train, *test), below=2)
-    return Contents(dataset.root, parts, counts, published, folders, size, counted_from=1)
+    return Contents(dataset.root, parts, counts, published, folders, size=size, counted_from=1)
 
 
 def _synthetic(root: str | os.PathLike) -> Contents:
@@ -252,3 +256,16 @@ def _lsvid(root: str | os.PathLike) -> Contents:
         counts[f'{part} frames'] = _frames(tracklets)
     folders = tuple(sorted({t.frames[0].split('/')[0] for t in everyone}))
     return Contents(dataset.root, parts, counts, published_counts.LSVID, folders)
+
+
+def _manifest(path: str | os.PathLike, frames_root: str) -> Contents:
+    dataset = manifest.read(path, frames_root=frames_root)
+    query, gallery = _marked(dataset.test, dataset.query), _marked(dataset.test, dataset.gallery)
+    everyone = (*dataset.train, *dataset.test)
+    counts: dict[str, Count] = {'cameras': len({t.camera for t in everyone})}
+    for part, tracklets in (('train', dataset.train), ('query', query), ('gallery', gallery)):
+        counts[f'{part} ids'] = len(_ids(tracklets))
+        counts[f'{part} tracklets'] = len(tracklets)
+        counts[f'{part} frames'] = _frames(tracklets)
+    parts = {'train': dataset.train, 'test': dataset.test}
+    return Contents(dataset.root, parts, counts, {}, _folders(everyone, below=1), deep=False)

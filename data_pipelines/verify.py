@@ -51,15 +51,18 @@ class _Images(NamedTuple):
     problems: dict[int, str]  # by frame
 
 
-def verify(dataset: str, root: str | os.PathLike, *, workers: int, progress: bool = True) -> dict[str, Any]:
+def verify(
+    dataset: str, root: str | os.PathLike, *, workers: int, frames_root: str = '', progress: bool = True
+) -> dict[str, Any]:
     """Checks a data set.
 
     About 30 bytes are kept per image beside the index, and a few tracklets' results wait at a time.
 
     Args:
       dataset: one of `contents.DATASETS`.
-      root: its folder.
+      root: its folder; of a manifest, the file.
       workers: threads that read and decode.
+      frames_root: manifest: folder that its paths start from.
       progress: show a bar.
 
     Returns:
@@ -68,7 +71,7 @@ def verify(dataset: str, root: str | os.PathLike, *, workers: int, progress: boo
     Raises:
       OSError, ValueError: as the data set's reader.
     """
-    found = contents_lib.read(dataset, root)
+    found = contents_lib.read(dataset, root, frames_root=frames_root)
     tracklets = [tracklet for part in found.parts.values() for tracklet in part]
     images = _look_at_all(found.root, tracklets, workers=workers, progress=progress)
     place = _Places(found, tracklets)
@@ -270,6 +273,8 @@ def _duplicates(images: _Images, place: _Places) -> dict[str, dict[str, Any]]:
         if at == 0 or not same[at - 1]:
             first = int(rows[at])
         again = int(rows[at + 1])
+        if place.path(again) == place.path(first):  # tracklets of a manifest may share files
+            continue
         found[_kind(first, again, place)].append((again, first))
     return {
         kind: {
@@ -335,10 +340,11 @@ def _files_without_tracklet(
     images: list[str] = []
     others: list[str] = []
     for start in found.folders:
-        for folder, _, names in os.walk(os.path.join(found.root, start)):
-            below = os.path.relpath(folder, found.root).replace(os.sep, '/')
+        for folder, below, names in os.walk(os.path.join(found.root, start)):
+            if not found.deep:
+                below.clear()
             for name in names:
-                path = f'{below}/{name}'
+                path = os.path.relpath(os.path.join(folder, name), found.root).replace(os.sep, '/')
                 if path not in used:
                     (images if name.lower().endswith(_IMAGES) else others).append(path)
     return _some(sorted(images)), _some(sorted(others))
@@ -388,7 +394,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parses, checks, prints; returns the exit status."""
     parser = argparse.ArgumentParser(prog='python -m data_pipelines.verify', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('dataset', choices=contents_lib.DATASETS)
-    parser.add_argument('root', help="the data set's folder, as data.root names it (synthetic: the rendered folder)")
+    parser.add_argument('root', help="the data set's folder, as data.root names it; synthetic: the rendered folder")
+    parser.add_argument('--frames-root', default='', help='manifest: folder that its paths start from')
     parser.add_argument('--json', type=pathlib.Path, help='also write the report to this file')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='threads (default: all cores)')
     options = parser.parse_args(argv)
@@ -399,7 +406,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = 2
     try:
         try:
-            report = verify(options.dataset, options.root, workers=options.workers)
+            report = verify(options.dataset, options.root, workers=options.workers, frames_root=options.frames_root)
         except (OSError, ValueError) as error:
             report = {'dataset': options.dataset, 'root': options.root, 'problems': [f'cannot be read: {error}']}
             print(f'data_pipelines.verify: {error}', file=sys.stderr)

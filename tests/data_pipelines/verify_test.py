@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import contents, published_counts, verify
-from jaxreid.data import frame_decode, synthetic, synthetic_plan
+from jaxreid.data import frame_decode, prid, synthetic, synthetic_plan
 from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
 
 PRESET = dataclasses.replace(
@@ -293,6 +293,16 @@ def test_prid_is_counted_with_the_persons_that_no_split_names(tmp_path):
     assert (found.root, found.folders) == (str(tmp_path), ('prid_2011/multi_shot',))
 
 
+def test_a_folder_with_the_persons_of_prid_has_the_published_counts(tmp_path):
+    fewer = sorted(set(range(1, 201)) - set().union(*prid.people(split=0, persons=178)))
+    for camera, persons in (('a', 385), ('b', 749)):
+        for number in range(1, persons + 1):
+            frames = 27 if number <= 200 and number not in fewer else 21 if number in fewer[:5] else 5
+            folder = f'multi_shot/cam_{camera}/person_{number:04d}'
+            listing_fixture.touch(tmp_path, [f'{folder}/{frame:04d}.png' for frame in range(1, frames + 1)])
+    assert contents.read('prid', tmp_path).counts == published_counts.PRID
+
+
 def test_ls_vid_is_counted_with_its_validation_part_where_there_is_one(tmp_path, monkeypatch):
     root = lsvid_test.write(tmp_path, draw=True)
     found = contents.read('lsvid', root)
@@ -307,6 +317,35 @@ def test_ls_vid_is_counted_with_its_validation_part_where_there_is_one(tmp_path,
     report = run('lsvid', root)
     assert report['counts']['val ids'] == {'found': 0, 'published': 1}
     assert report['problems'] == ['6 of 10 counts are not the published ones']
+
+
+def test_a_manifest_is_checked_without_published_counts(tmp_path, capsys):
+    listing_fixture.draw(tmp_path, [f'shop/{name}.jpg' for name in ('a1', 'a2', 'b1', 'b2', 'c1', 'd1')])
+    (tmp_path / 'shop' / 'b2.jpg').write_bytes((tmp_path / 'shop' / 'a1.jpg').read_bytes())
+    listing_fixture.touch(tmp_path, ['shop/deeper/e1.jpg'])
+    path = tmp_path / 'own' / 'tracklets.csv'
+    path.parent.mkdir()
+    rows = [
+        'tracklet,pid,camera,role,glob',
+        'a,1,1,train,a*.jpg',
+        'piece,1,1,train,a1.jpg',
+        'b,2,1,query+gallery,b*.jpg',
+    ]
+    path.write_text('\n'.join([*rows, 'c,2,2,query+gallery,c*.jpg', '']))
+    arguments = ['manifest', str(path), '--frames-root', str(tmp_path / 'shop')]
+    assert verify.main(arguments) == 1
+    text = capsys.readouterr().out
+    assert f'manifest in {tmp_path / "shop"}: has problems\n  - 1 images are in train and in test\n' in text
+    assert 'b2.jpg = a1.jpg\n' in text
+    report = verify.verify('manifest', path, frames_root=str(tmp_path / 'shop'), workers=1, progress=False)
+    found = {name: count['found'] for name, count in report['counts'].items()}
+    assert list(found.values()) == [2, 1, 2, 3, 1, 2, 3, 1, 2, 3]
+    assert {count['published'] for count in report['counts'].values()} == {None}
+    assert counted(report) == {'between train and test': 1, 'unused_images': 1, 'short_tracklets': 4}
+    assert report['unused_images']['first'] == ['d1.jpg']
+    (tmp_path / 'shop' / 'b2.jpg').unlink()
+    assert verify.main(arguments) == 0
+    assert ': in order\n' in capsys.readouterr().out
 
 
 def test_the_published_counts_are_those_of_the_public_tables(shared):
@@ -381,7 +420,7 @@ def test_a_folder_that_is_no_such_data_set_gives_status_2_and_says_so(tmp_path, 
     (problem,) = json.loads(out.read_text())['problems']
     assert problem.startswith('cannot be read: ')
     assert verify.main([dataset, str(tmp_path / 'nowhere')]) == 2
-    assert 'there is no such folder' in capsys.readouterr().err
+    assert 'there is no such f' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
