@@ -1,0 +1,291 @@
+"""The traps of the published data sets: which test falls when a reader, or an evaluation, walks into one.
+
+`TRAPS` is the list: what is easily got wrong -> the tests that notice. Those that no other file has are below.
+"""
+
+import ast
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.io
+
+from jaxreid import config
+from jaxreid.data import dukev, lsvid, mars, source, synthetic
+from jaxreid.data import tracklet as tracklet_lib
+from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
+from tests.data import prid_test as prid_fixture
+
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+TRAPS = {
+    'MARS: query_IDX is uint16 and counts from 1: casting comes before subtracting': (
+        'data/traps_test.py::test_row_0_of_unsigned_queries_does_not_wrap_around_to_another_row',
+        'data/mars_test.py::test_query_rows_of_any_integer_type_are_counted_from_one',
+    ),
+    'MARS: name lists with CRLF': ('data/mars_test.py::test_tolerates_crlf_and_a_blank_line',),
+    'MARS: folder = first four characters; 00-1 is id -1, 0000 is id 0': (
+        'data/mars_test.py::test_reads_a_folder_with_junk_distractors_and_queries_in_the_gallery',
+    ),
+    'MARS: tracklet numbers run on over the cameras of an id, with holes': (
+        'data/traps_test.py::test_tracklet_numbers_run_on_over_cameras_and_have_holes',
+    ),
+    'MARS: frame numbers have holes (0001C2T0041)': (
+        'data/traps_test.py::test_frame_numbers_with_a_hole_lose_no_frame',
+        'data/mars_test.py::test_real_frame_names_with_a_gap_make_whole_tracklets',
+    ),
+    'MARS: tables count the sorted names, 00-1 before 0000': (
+        'data/mars_test.py::test_order_of_the_name_list_does_not_matter',
+    ),
+    'MARS: doubled folders': ('data/mars_test.py::test_tolerates_doubled_folders',),
+    'MARS: list and folders need not agree': (
+        'data/mars_test.py::test_files_that_no_list_names_are_ignored',
+        'data/mars_test.py::test_missing_frames_are_counted_and_the_first_named',
+    ),
+    'MARS: the gallery is 11,310 with queries and 9,330 without, where 140 queries have no match': (
+        'data/mars_test.py::test_counts_of_queries_and_gallery_are_those_of_the_public_tables',
+        'data/traps_test.py::test_matches_under_both_gallery_rules_of_mars_are_those_of_the_public_tables',
+        'evaluation/protocols_test.py::test_published_evaluators_agree_on_mars',
+    ),
+    'Duke: names of two formats': (
+        'data/dukev_test.py::test_reads_new_and_old_names_and_the_folder_of_the_archive',
+        'data/dukev_test.py::test_frames_stand_in_order_of_their_number_even_where_both_formats_are_mixed',
+    ),
+    'Duke: tracklets that start at F0002, ids up to 7140, a tracklet of one frame': (
+        'data/dukev_test.py::test_reads_new_and_old_names_and_the_folder_of_the_archive',
+        'data/dukev_test.py::test_counts_are_those_of_the_public_tables',
+    ),
+    'Duke: the gallery holds all queries again, and 408 ids of one camera': (
+        'data/dukev_test.py::test_counts_are_those_of_the_public_tables',
+        'data/traps_test.py::test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_camera',
+        'evaluation/protocols_test.py::test_published_evaluators_agree_on_dukemtmc',
+    ),
+    'iLIDS-VID: splits count the sorted folders, whose numbers have gaps': (
+        'data/ilids_test.py::test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes',
+    ),
+    'iLIDS-VID: the first half is the test half, for most': (
+        'data/ilids_test.py::test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes',
+        'data/ilids_test.py::test_halves_and_splits_differ',
+    ),
+    'iLIDS-VID: the stills in images/ are no tracklets': (
+        'data/ilids_test.py::test_frames_stand_in_order_and_the_stills_are_not_read',
+    ),
+    'iLIDS-VID: a folder name with spaces': ('data/ilids_test.py::test_missing_folders_and_files_are_named',),
+    'PRID-2011: from person 201 on, one number is two people': (
+        'data/prid_test.py::test_query_is_camera_a_and_gallery_camera_b_of_the_tested_half',
+    ),
+    'PRID-2011: the 178 persons and their ten splits': (
+        'data/prid_test.py::test_splits_of_178_persons_are_the_public_ones',
+        'data/prid_test.py::test_counts_are_the_published_ones',
+    ),
+    'LS-VID: a prefix catches the frames of a longer one': (
+        'data/lsvid_test.py::test_a_sequence_does_not_catch_the_frames_of_one_whose_name_goes_on',
+    ),
+    'LS-VID: MATLAB 7.3 is HDF5 and transposed; query counts from 1': (
+        'data/lsvid_test.py::test_reads_lists_hdf5_tables_and_frames_in_both_layouts',
+        'data/lsvid_test.py::test_queries_are_counted_from_one_whatever_their_type',
+    ),
+    'LS-VID: lists below info/ in some copies; the camera is the third field': (
+        'data/lsvid_test.py::test_reads_lists_hdf5_tables_and_frames_in_both_layouts',
+        'data/traps_test.py::test_a_copy_of_ls_vid_of_the_published_size_has_its_counts',
+    ),
+    'all: the order in which folders are listed': (
+        'data/traps_test.py::test_the_order_of_listings_changes_no_data_set',
+        'data/dukev_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/ilids_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/prid_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/lsvid_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/manifest_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+    ),
+    'all: class labels in the order of a set or of a listing': (
+        'data/traps_test.py::test_class_labels_are_in_the_order_of_the_ids',
+    ),
+    'evaluation: same id and camera drop out, other people of that camera stay': (
+        'evaluation/ranking_test.py::test_every_query_is_scored_as_by_walking_down_the_sorted_list',
+        'evaluation/ranking_test.py::test_same_camera_copies_and_junk_in_front_do_not_move_a_match',
+    ),
+    'evaluation: id -1 drops out, id 0 stays as a distractor': (
+        'evaluation/protocols_test.py::test_junk_features_do_not_matter_unless_junk_is_kept',
+        'evaluation/protocols_test.py::test_every_rule_gives_the_score_of_the_loops',
+    ),
+    'evaluation: two rules of AP': ('evaluation/ranking_test.py::test_lists_scored_by_hand',),
+}
+
+
+@pytest.mark.parametrize('trap', TRAPS)
+def test_the_tests_that_the_list_names_exist(trap):
+    for name in TRAPS[trap]:
+        file, _, function = name.partition('::')
+        tree = ast.parse((TESTS / file).read_text())
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+
+
+def table_of(names):
+    """Rows as the official table would have them."""
+    rows = []
+    for number, name in enumerate(sorted(names), start=1):
+        if not rows or sorted(names)[rows[-1][0] - 1][:11] != name[:11]:
+            rows.append([number, number, -1 if name.startswith('00-1') else int(name[:4]), int(name[5])])
+        rows[-1][1] = number
+    return np.asarray(rows)
+
+
+def test_row_0_of_unsigned_queries_does_not_wrap_around_to_another_row():
+    names = mars_fixture.names(((1, 1, 1),) * 255)
+    table = table_of(names)
+    for dtype in (np.uint8, np.uint16):
+        found = mars.index(names, names, table, table, np.array([[1, 255]], dtype)).query
+        assert np.flatnonzero(found).tolist() == [0, 254]
+        with pytest.raises(ValueError, match='query_IDX names row 0, but'):  # uint8: 0 - 1 is row 255, which exists
+            mars.index(names, names, table, table, np.array([[0]], dtype))
+
+
+def test_tracklet_numbers_run_on_over_cameras_and_have_holes():
+    prefixes = ('0001C1T0001', '0001C1T0004', '0001C3T0005', '0001C3T0009', '0002C1T0002')
+    names = [f'{prefix}F{frame:03d}.jpg' for prefix in prefixes for frame in (1, 2)]
+    dataset = mars.index(names, names, table_of(names), table_of(names), np.array([[3]]))
+    assert [(t.name, t.camera, len(t.frames)) for t in dataset.train] == [(p, int(p[5]), 2) for p in prefixes]
+    assert [t.name for t, marked in zip(dataset.test, dataset.query) if marked] == ['0001C3T0005']
+
+
+def test_frame_numbers_with_a_hole_lose_no_frame():
+    names = [f'0001C2T0041F{frame:03d}.jpg' for frame in (*range(1, 33), *range(67, 71))]
+    names += ['0003C1T0001F002.jpg', '0003C1T0001F003.jpg']
+    (first, second) = mars.index(names, names, table_of(names), table_of(names), np.array([[1]])).train
+    assert len(first.frames) == 36
+    assert first.frames[31:33] == ('bbox_train/0001/0001C2T0041F032.jpg', 'bbox_train/0001/0001C2T0041F067.jpg')
+    assert second.frames == ('bbox_train/0003/0003C1T0001F002.jpg', 'bbox_train/0003/0003C1T0001F003.jpg')
+
+
+def test_matches_under_both_gallery_rules_of_mars_are_those_of_the_public_tables(shared):
+    folder = shared / 'protocols' / 'mars'
+    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['mars']['computed']
+    real = scipy.io.loadmat(folder / 'tracks_test_info.mat')['track_test_info'].astype(int)
+    prefixes = [line.split()[0].split('/')[1] for line in (folder / 'list_test_seq.txt').read_text().splitlines()]
+    names = [f'{prefix}F001.jpg' for prefix in prefixes]  # a frame of each is enough
+    rows = np.arange(1, len(names) + 1)
+    table = np.stack([rows, rows, real[:, 2], real[:, 3]], 1)
+    query_idx = scipy.io.loadmat(folder / 'query_IDX.mat')['query_IDX']
+    dataset = mars.index(names[:1], names, table[:1], table, query_idx)
+    query = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if marked]
+    rest = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if not marked and t.pid != -1]
+    assert dataset.gallery.all()
+
+    def matches(gallery):
+        cameras = {}
+        for t in gallery:
+            cameras.setdefault(t.pid, []).append(t.camera)
+        return np.array([sum(camera != q.camera for camera in cameras.get(q.pid, [])) for q in query])
+
+    without, with_queries = matches(rest), matches([*rest, *query])
+    positive = {t.pid for t in rest} - {0}
+    assert {
+        'max_queries_per_id_and_camera': len(query) - len({(t.pid, t.camera) for t in query}) + 1,
+        'gallery_without_junk_and_query': len(rest),
+        'gallery_without_junk_with_query': len(rest) + len(query),
+        'gallery_without_junk_and_query_positive_ids': len(positive),
+        'gallery_without_junk_query_and_distractors': sum(t.pid > 0 for t in rest),
+        'queries_without_good_match_in_9330': int((without == 0).sum()),
+        'ids_of_those_queries': len({q.pid for q, count in zip(query, without) if not count}),
+        'queries_evaluated_on_9330': int((without > 0).sum()),
+        'good_matches_total_on_9330': int(without.sum()),
+        'queries_without_good_match_in_11310': int((with_queries == 0).sum()),
+        'good_matches_total_on_11310': int(with_queries.sum()),
+        'good_matches_min_max_on_11310': [int(with_queries.min()), int(with_queries.max())],
+        'positive_ids_only_in_gallery': sorted(positive - {t.pid for t in query}),
+    }.items() <= expected.items()
+
+
+def test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_camera(shared):
+    folder = shared / 'protocols' / 'dukemtmc_videoreid'
+    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['dukemtmc_videoreid']['computed']
+    info = np.loadtxt(folder / 'info_test.txt', dtype=int).tolist()
+    lines = [line.split()[0] for line in (folder / 'list_duke_query_gallery.txt').read_text().splitlines()]
+    names = {w: [dukev_test.name(pid, camera, 1, 1)] for w, (_, _, pid, camera) in zip(lines, info, strict=True)}
+    dataset = dukev.index(names)
+    query = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if marked]
+    gallery = [t for t, marked in zip(dataset.test, dataset.gallery, strict=True) if marked]
+    places = [(t.pid, t.camera) for t in gallery]
+    same = {tuple([places.count((q.pid, q.camera)) for q in query])}
+    assert same == {(expected['same_camera_gallery_tracklets_per_query'],) * expected['query']}
+    assert len(places) / len(set(places)) == expected['tracklets_per_id_and_camera']
+
+
+def test_a_copy_of_ls_vid_of_the_published_size_has_its_counts(tmp_path, shared):
+    """14,943 made-up sequences of one frame: the lists are not public."""
+    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['ls_vid']['published']
+    sizes = {part: expected[f'{part}_ids'] for part in ('train', 'val', 'test')}
+    more = expected['tracklets'] - 3 * expected['ids']  # three tracklets each, and some have four
+    pid, lines = 0, {part: [] for part in sizes}
+    for part, ids in sizes.items():
+        for _ in range(ids):
+            pid += 1
+            for number in range(3 + (pid <= more)):
+                camera = (pid + number) % expected['cameras'] + 1
+                lines[part].append(f'tracklet_{part}/{pid:04d}_{number:02d}_{camera:02d} {pid}')
+    listing_fixture.touch(tmp_path, [f'{row.split()[0]}_000001.jpg' for rows in lines.values() for row in rows])
+    (tmp_path / 'info' / 'list_sequence').mkdir(parents=True)
+    for part, rows in lines.items():
+        (tmp_path / 'info' / 'list_sequence' / f'list_seq_{part}.txt').write_text('\n'.join(rows))
+    for part in ('val', 'test'):
+        path = tmp_path / 'info' / 'data' / f'info_{part}.mat'
+        lsvid_test.write_table(path, [1, len(lines[part])], rows=len(lines[part]), info=f'info_{part}')
+    test, val = lsvid.read(tmp_path), lsvid.read(tmp_path, part='val')
+    everyone = (*test.train, *test.test, *val.test)
+    assert np.flatnonzero(test.query).tolist() == [0, len(lines['test']) - 1]
+    assert {
+        'ids': len({t.pid for t in everyone}),
+        'tracklets': len(everyone),
+        'cameras': len({t.camera for t in everyone}),
+        'train_ids': len({t.pid for t in test.train}),
+        'val_ids': len({t.pid for t in val.test}),
+        'test_ids': len({t.pid for t in test.test}),
+    }.items() <= expected.items()
+    assert val.train == test.train
+
+
+def settings(dataset, root):
+    """Writes a data set that has images, and says how it is read."""
+    match dataset:
+        case 'mars' | 'synthetic':  # what is rendered is read as MARS
+            mars_fixture.write(root)
+        case 'dukev':
+            dukev_test.write(root)
+        case 'ilids':
+            ilids_test.write(root)
+            listing_fixture.draw(root, ilids_test.paths(ilids_test.FEW))
+        case 'prid':
+            for camera in 'ab':
+                listing_fixture.touch(root, prid_fixture.paths(camera, range(1, 204), frames=(1, 2, 10)))
+        case 'lsvid':
+            lsvid_test.write(root, draw=True)
+        case 'manifest':
+            listing_fixture.draw(root, [f'{folder}/{n}.jpg' for folder in 'abc' for n in (1, 2, 10, 9)])
+            rows = ('tracklet,pid,camera,role,folder,glob', 'a,1,1,train,a,', 'b,2,1,query,,b/*.jpg')
+            (root / 'own.csv').write_text('\n'.join([*rows, 'c,2,2,gallery,,c/[0-9]*.jpg']))
+            root = root / 'own.csv'
+    return config.Data(dataset=dataset, root=str(root), height=16, width=8)
+
+
+@pytest.mark.parametrize('dataset', config.DATASETS)
+def test_the_order_of_listings_changes_no_data_set(tmp_path, dataset, monkeypatch):
+    (tmp_path / 'data').mkdir()
+    data = settings(dataset, tmp_path / 'data')
+    monkeypatch.setattr(synthetic, 'ensure', lambda root, preset: root)
+    expected = source.read(data)
+    assert sum(len(t.frames) for t in (*expected.train, *expected.test)) >= 12
+    for tracklet in (*expected.train, *expected.test):
+        numbers = [[int(n) for n in ''.join(c if c.isdigit() else ' ' for c in f).split()] for f in tracklet.frames]
+        assert dataset == 'dukev' or numbers == sorted(numbers)  # Duke's video frames may run backwards
+    for seed in range(3):
+        with monkeypatch.context() as patch:
+            listing_fixture.shuffle(patch, seed)
+            assert listing_fixture.same(source.read(data), expected)
+
+
+def test_class_labels_are_in_the_order_of_the_ids():
+    ids = [7, 3, 1499, 3, 64, 1024, 9]
+    train = [tracklet_lib.Tracklet(f't{row}', pid, 1, (f'{row}.jpg',)) for row, pid in enumerate(ids)]
+    expected = {3: 0, 7: 1, 9: 2, 64: 3, 1024: 4, 1499: 5}
+    for tracklets in (train, train[::-1]):
+        assert list(tracklet_lib.label_map(tracklets).items()) == list(expected.items())
