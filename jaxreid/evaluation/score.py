@@ -37,13 +37,13 @@ class Search:
 
     def describe(self) -> dict[str, str]:
         """What results say of it."""
-        means = [f'{n} of {count} (power {self.power:g})' for n, count in self._means if count]
+        counts = ('queries', self.expand_queries), ('gallery', self.augment_gallery)
+        means = ', '.join(f'{what} with {count}' for what, count in counts if count)
         k_reciprocal = f'k-reciprocal, k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g}'
-        return {'re_ranking': k_reciprocal if self.rerank else 'none', 'expansion': ', '.join(means) or 'none'}
-
-    @property
-    def _means(self):
-        return ('queries', self.expand_queries), ('gallery', self.augment_gallery)
+        return {
+            're_ranking': k_reciprocal if self.rerank else 'none',
+            'expansion': f'{means} neighbours, power {self.power:g}' if means else 'none',
+        }
 
 
 @dataclasses.dataclass(frozen=True)
