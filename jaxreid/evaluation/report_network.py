@@ -11,7 +11,7 @@ from jaxreid.data import batch_iterator
 from jaxreid.evaluation import feature_file, network_maps, protocols, ranking
 from jaxreid.visualize import memory_maps, panels, ranked_lists, sheet
 
-KEY_FRAMES, KEY_SEQUENCES, CHANGED, LIST = 8, 3, 6, 5  # frames and sequences per key, queries, length of their lists
+KEY_FRAMES, KEY_SEQUENCES, CHANGED, LIST = 7, 3, 6, 5  # frames and sequences per key, queries, length of their lists
 
 
 @dataclasses.dataclass(frozen=True)

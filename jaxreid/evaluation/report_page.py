@@ -27,7 +27,7 @@ class Picture:
     caption: str
     alt: str
     mark: str
-    bar: float | None  # a share 0 ... 1 drawn below
+    bar: float | None  # drawn below, 1 the longest of the row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,8 @@ def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
     for panel in drawn:
         blocks: list[list[Row]] = []
         for row in panel.rows:
-            bars = list(row.bars) or [None] * len(row.pictures)
+            longest = max(row.bars, default=0) or 1
+            bars = [b / longest for b in row.bars] or [None] * len(row.pictures)
             pictures = [_picture(p, b, row, height) for p, b in zip(row.pictures, bars, strict=True)]
             if not row.follows:
                 blocks.append([])

@@ -50,7 +50,7 @@ def plain(clip: Clip) -> list[sheet.Picture]:
 
 def percent(value: float) -> str:
     """A share 0 ... 1 for a caption."""
-    return f'{100 * value:.1f} %'
+    return f'{100 * value:.1f}\u00a0%'
 
 
 def attention(clips: Sequence[Clip], *, text: str) -> Panel | None:
@@ -95,17 +95,19 @@ def match_maps(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
         t = len(clip.frames) // 2
         match = np.moveaxis(clip.found['spatial_match'][t], -1, 0)  # [M, h, w]
         maps = attention_maps.over_frames(np.repeat(clip.frames[t : t + 1], len(match), 0), match, together=1)
-        captions = [f'key {m + 1}: up to {percent(probabilities.max())}' for m, probabilities in enumerate(match)]
+        captions = [f'key {m + 1} {percent(probabilities.max())}' for m, probabilities in enumerate(match)]
         spread = f'{percent(match.min())} to {percent(match.max())}'
         rows.append(
             Row(
                 f'{clip.name}, frame {clip.positions[t] + 1} · {network} · colours from {spread}',
                 [sheet.Picture(clip.frames[t], 'frame'), *pictures(maps, captions)],
+                follows=bool(rows) and rows[-1].heading.startswith(f'{clip.name}, '),
             )
         )
     text = (
         'Probability that a position reads each item of the spatial memory. One colour scale per row: an item that is '
-        'dark everywhere is hardly read here. Without the memory spread loss the maps of the items look alike.'
+        'dark everywhere is hardly read here. Below each map its maximum. Without the memory spread loss the maps of '
+        'the items look alike.'
     )
     return Panel('match_maps', 'Where the keys of the spatial memory match', text, rows) if rows else None
 
@@ -117,9 +119,9 @@ def refinement(clips: Sequence[Clip]) -> Panel | None:
         if 'refinement' not in clip.found:
             continue
         maps, largest = attention_maps.signed_over_frames(clip.frames, clip.found['refinement'])
-        captions = [f'{change.mean():+.2f} on average' for change in clip.found['refinement']]
+        captions = [f'{change.mean():+.3f} on average' for change in clip.found['refinement']]
         rows.append(Row(clip.name, plain(clip)))
-        heading = f'change of the length, blue -{largest:.2f} to red +{largest:.2f}'
+        heading = f'change of the length, blue -{largest:.3f} to red +{largest:.3f}'
         rows.append(Row(heading, pictures(maps, captions), follows=True))
     text = (
         'Length of the feature after the spatial memory minus before it, ‖f^s‖ - ‖f^o‖. Blue: suppressed. Red: raised.'
@@ -141,8 +143,9 @@ def key_frames(found: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) ->
         for clip, value in zip(clips, found.match[m], strict=True):
             image = clip.frames[0]
             if 'spatial_match' in clip.found:
-                image = attention_maps.over_frames(clip.frames, clip.found['spatial_match'][..., m])[0]
-            row.append(sheet.Picture(image, f'{clip.name} frame {clip.positions[0] + 1}: {percent(value)}'))
+                maps = clip.found['spatial_match'][..., m]
+                image = attention_maps.over_frames(clip.frames, maps, strength=0.35)[0]
+            row.append(sheet.Picture(image, f'{clip.name} no.\u00a0{clip.positions[0] + 1} {percent(value)}'))
         rows.append(Row(f'key {m + 1}', row))
     text = (
         'The frames of the test split with the highest match probability of each key, one per tracklet; bright where '
@@ -190,8 +193,8 @@ def temporal(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
         follows = bool(rows) and rows[-1].heading.startswith(f'{clip.name} · ')
         rows.append(Row(f'{clip.name} · {label}{items}', pictures(clip.frames, captions), weights.tolist(), follows))
     text = (
-        'Weights of the frames of a sequence as filmed and of the same frames in another order, each with its number in '
-        'the tracklet. Weights that follow the frame and not its place have seen what is in it.'
+        'Weights of the frames of a sequence as filmed and of the same frames in another order, each with its number '
+        'in the tracklet. Weights that follow the frame and not its place have seen what is in it.'
     )
     return Panel('temporal_attention', 'Temporal attention', text, rows) if rows else None
 

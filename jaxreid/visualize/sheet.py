@@ -50,7 +50,7 @@ def jpeg(image: np.ndarray, *, quality: int = 80) -> bytes:
 def png(image: np.ndarray) -> bytes:
     """[H, W, 3] uint8 as a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(image).save(file, 'PNG', optimize=True)
+    Image.fromarray(image).save(file, 'PNG')
     return file.getvalue()
 
 
@@ -110,7 +110,7 @@ def _font(size: int):
 def _wrapped(text, font, width):
     """Lines of whole words that fit; a longer word has a line of its own."""
     lines: list[str] = []
-    for word in text.split():
+    for word in text.split(' '):
         longer = f'{lines[-1]} {word}' if lines else word
         if lines and font.getlength(longer) <= width:
             lines[-1] = longer

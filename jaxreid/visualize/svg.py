@@ -97,8 +97,10 @@ def lines(
     """
     xs = [x for c in curves for x in c.x]
     ys = [y for c in curves for y in c.y]
-    axes = _Axes((min(xs), max(xs)), y_range or (0, max(ys) or 1), log_x=log_x)
+    margin = 0.04 * (max(xs) - min(xs)) if points else 0
+    axes = _Axes((min(xs) - margin, max(xs) + margin), y_range or (0, max(ys) or 1), log_x=log_x)
     parts = axes.frame(x_label, y_label)
+    marked: list[tuple[float, float, Line]] = []
     for curve in curves:
         places = [(axes.x(x), axes.y(y)) for x, y in zip(curve.x, curve.y)]
         joined = 'L'.join(f'{x:.1f} {y:.1f}' for x, y in places)
@@ -107,16 +109,10 @@ def lines(
             area = f'M{places[0][0]:.1f} {base:.1f}L{joined}L{places[-1][0]:.1f} {base:.1f}Z'
             parts.append(f'<path class="area {curve.colour}" d="{area}"/>')
         if points:
-            for x, y in places:
-                # Beside the point, on the side where there is room.
-                end = x > _WIDTH * 0.7
-                parts.append(f'<circle class="point {curve.colour}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-                parts.append(
-                    f'<text class="{"y" if end else "label"}" x="{x + (-8 if end else 8):.1f}" y="{y + 4:.1f}">'
-                    f'{html.escape(curve.label)}</text>'
-                )
+            marked += [(x, y, curve) for x, y in places]
         else:
             parts.append(f'<path class="line {curve.colour}" d="M{joined}"/>')
+    parts += _labelled(marked)
     for value, label in x_marks:
         x = axes.x(value)
         parts.append(f'<path class="mark" d="M{x:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>')
@@ -128,6 +124,27 @@ def lines(
             parts.append(f'<path class="line {curve.colour}" d="M{_LEFT + 12} {y}h18"/>')
             parts.append(f'<text class="label" x="{_LEFT + 36}" y="{y + 4}">{html.escape(curve.label)}</text>')
     return _chart(parts, title)
+
+
+def _labelled(marked: Sequence[tuple[float, float, Line]]) -> list[str]:
+    """Points with their labels beside them, none over another: a label that moved is joined to its point."""
+    parts, placed = [], []  # placed: left, right and height of labels
+    column = 26 + max((x for x, _, _ in marked if x <= _WIDTH * 0.7), default=0)
+    for x, y, curve in sorted(marked, key=lambda m: m[1]):
+        end = x > _WIDTH * 0.7  # where there is no room to the right
+        length = 7 * len(curve.label)
+        left, at = (x - 26 - length, y) if end else (column, y)
+        while any(at < height + 14 and at > height - 14 and left < r and left + length > l for l, r, height in placed):
+            at += 2
+        placed.append((left, left + length, at))
+        near = left + length + 4 if end else left - 4
+        parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}L{near:.1f} {at:.1f}"/>')
+        parts.append(f'<circle class="point {curve.colour}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+        parts.append(
+            f'<text class="{"y" if end else "label"}" x="{left + (length if end else 0):.1f}" y="{at + 4:.1f}">'
+            f'{html.escape(curve.label)}</text>'
+        )
+    return parts
 
 
 def bars(
