@@ -105,14 +105,13 @@ def _problems(report: dict[str, Any], *, expected_size: tuple[int, int] | None) 
     different = [name for name, count in report['counts'].items() if not _as_published(**count)]
     problems = []
     if different:
-        problems.append(f'{len(different)} of {len(report["counts"])} counts are not the published ones')
-    if report['unreadable']['count']:
-        problems.append(f'{report["unreadable"]["count"]} of {report["images"]} images are missing or damaged')
-    if report['duplicates']['between train and test']['count']:
-        problems.append(f'{report["duplicates"]["between train and test"]["count"]} images are in train and in test')
-    if report['unexpected_size']['count'] and expected_size:
-        height, width = expected_size
-        problems.append(f'{report["unexpected_size"]["count"]} images have not {height}x{width} pixels')
+        problems.append(f'counts that are not the published ones: {len(different)} of {len(report["counts"])}')
+    if count := report['unreadable']['count']:
+        problems.append(f'missing or damaged images: {count} of {report["images"]}')
+    if count := report['duplicates']['between train and test']['count']:
+        problems.append(f'identical images in train and test: {count}')
+    if expected_size and (count := report['unexpected_size']['count']):
+        problems.append(f'images that have not {expected_size[0]}x{expected_size[1]} pixels: {count}')
     return problems
 
 
@@ -372,21 +371,27 @@ def as_text(report: dict[str, Any]) -> str:
     sizes = [f'{size}: {count:,}' for size, count in report['sizes'].items()]
     more = f' and {len(sizes) - _SHOWN} more' if len(sizes) > _SHOWN else ''
     lines += ['', f'images {report["images"]:,}; height x width {", ".join(sizes[:_SHOWN])}{more}']
+    none: list[str] = []
+    copies = report.get('query_copies_that_differ')
     for title, findings in (
         ('missing or damaged images', report['unreadable']),
         ('images of another size', report['unexpected_size']),
         *((f'identical images {kind}', findings) for kind, findings in report['duplicates'].items()),
-        ('queries whose copy in the gallery differs', report.get('query_copies_that_differ', _some([]))),
+        *([('queries whose copy in the gallery differs', copies)] if copies else ()),
         ('tracklets with jumps in the numbers of frames', report['jumps_in_frame_numbers']),
         ('tracklets that start late', report['late_starts']),
         (f'tracklets of fewer than {SHORT} frames', report['short_tracklets']),
         ('images that no tracklet uses', report['unused_images']),
         ('other files', report['other_files']),
     ):
+        if not findings['count']:
+            none.append(title)
+            continue
         lines.append(f'{title}: {findings["count"]:,}')
         lines += [f'  {example}' for example in findings['first'][:_SHOWN]]
         if findings['count'] > _SHOWN:
             lines.append(f'  and {findings["count"] - _SHOWN:,} more')
+    lines.append(f'none: {"; ".join(none)}')
     return '\n'.join(lines)
 
 

@@ -117,8 +117,7 @@ def test_a_lost_or_damaged_file_is_a_problem_and_is_named(few, how, message, cap
     spoil(path, how)
     assert verify.main(['synthetic', str(few), '--workers', '1']) == 1
     text = capsys.readouterr().out
-    assert '  - 1 of ' in text
-    assert 'images are missing or damaged\n' in text
+    assert '  - missing or damaged images: 1 of ' in text
     (line,) = [line for line in text.splitlines() if path.name in line]
     assert line.startswith(f'  {path.relative_to(few)}: ')
     assert message in line
@@ -130,7 +129,10 @@ def test_images_of_another_size_or_in_train_and_test_are_problems(few):
     cv2.imwrite(str(train[0]), np.random.default_rng(0).integers(0, 256, (50, 30, 3), np.uint8))
     test[0].write_bytes(train[-1].read_bytes())
     report = run('synthetic', few)
-    assert report['problems'] == ['1 images are in train and in test', '1 images have not 64x32 pixels']
+    assert report['problems'] == [
+        'identical images in train and test: 1',
+        'images that have not 64x32 pixels: 1',
+    ]
     assert report['unexpected_size']['first'] == [f'{train[0].relative_to(few)}: 50x30']
     assert report['sizes'] == {'64x32': report['images'] - 1, '50x30': 1}
     assert report['duplicates']['between train and test'] == {
@@ -145,7 +147,7 @@ def test_counts_that_differ_stand_beside_the_published_ones(mars, capsys):
     published_counts.MARS['queries per camera'] = (1, 2, 0, 0, 0, 0)
     assert verify.main(['mars', str(mars)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == [f'mars in {mars}: NOT as published', '  - 2 of 17 counts are not the published ones']
+    assert lines[:2] == [f'mars in {mars}: NOT as published', '  - counts that are not the published ones: 2 of 17']
     assert [line.split() for line in lines if line.endswith('<-')] == [
         ['queries', '2', '3', '<-'],
         ['published', '1', '2', '0', '0', '0', '0', '<-'],
@@ -249,7 +251,7 @@ def test_duke_s_gallery_holds_the_same_files_as_its_queries_and_that_is_no_dupli
 def test_a_lost_tracklet_of_duke_shows_in_the_counts(dukev, lost):
     shutil.rmtree(dukev / lost)
     (problem,) = run('dukev', dukev)['problems']
-    assert 'counts are not the published ones' in problem
+    assert problem.startswith('counts that are not the published ones: ')
 
 
 def test_frames_of_duke_are_numbered_by_f_and_crops_of_all_sizes_are_usual(dukev):
@@ -316,7 +318,7 @@ def test_ls_vid_is_counted_with_its_validation_part_where_there_is_one(tmp_path,
     (root / 'list_sequence' / 'list_seq_val.txt').unlink()
     report = run('lsvid', root)
     assert report['counts']['val ids'] == {'found': 0, 'published': 1}
-    assert report['problems'] == ['6 of 10 counts are not the published ones']
+    assert report['problems'] == ['counts that are not the published ones: 6 of 10']
 
 
 def test_a_manifest_is_checked_without_published_counts(tmp_path, capsys):
@@ -335,7 +337,7 @@ def test_a_manifest_is_checked_without_published_counts(tmp_path, capsys):
     arguments = ['manifest', str(path), '--frames-root', str(tmp_path / 'shop')]
     assert verify.main(arguments) == 1
     text = capsys.readouterr().out
-    assert f'manifest in {tmp_path / "shop"}: has problems\n  - 1 images are in train and in test\n' in text
+    assert f'manifest in {tmp_path / "shop"}: has problems\n  - identical images in train and test: 1\n' in text
     assert 'b2.jpg = a1.jpg\n' in text
     report = verify.verify('manifest', path, frames_root=str(tmp_path / 'shop'), workers=1, progress=False)
     found = {name: count['found'] for name, count in report['counts'].items()}
@@ -406,7 +408,7 @@ def test_the_real_tracklets_are_whole_but_not_mars(shared, capsys):
         pytest.skip('the real tracklets are not there')
     assert verify.main(['mars', str(root)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:3] == ['  - 16 of 17 counts are not the published ones', '']
+    assert lines[1:3] == ['  - counts that are not the published ones: 16 of 17', '']
     assert 'images 680; height x width 256x128: 680' in lines
 
 
