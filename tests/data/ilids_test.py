@@ -64,6 +64,9 @@ def test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes(w
         assert not (dataset.query & dataset.gallery).any()
         assert {
             'persons': len(tested) + len(trained),
+            'cameras': len({t.camera for t in dataset.train}),
+            'splits': len(ls_set),
+            'ls_set_shape': list(ls_set.shape),
             'person_number_max': max(*tested, *trained),
             'tracklets': len(dataset.train) + len(dataset.test),
             'train_ids_per_split': len(trained),
