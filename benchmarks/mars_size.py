@@ -1,0 +1,58 @@
+"""Random features of the size and make-up of MARS' test set, and notes that make a measurement worth keeping."""
+
+import datetime
+import json
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import numpy as np
+
+from jaxreid import atomic_file
+
+RESULTS = pathlib.Path(__file__).parent / 'results'
+
+
+def draw(*, queries: int = 1980, gallery: int = 11310, d: int = 2048, noise: float = 0.9, seed: int = 0):
+    """(embedding [N, d] float32, pid, camera, query, gallery), as `protocols.score` takes them.
+
+    MARS has 626 ids, 3,248 distractors and 8,062 other tracklets with the queries among them; `queries` and `gallery`
+    scale that. `noise` 0.9 scores about as a method of 2020 does.
+    """
+    rng = np.random.default_rng(seed)
+    ids, distractors = max(queries * 626 // 1980, 1), gallery * 3248 // 11310
+    pid = np.concatenate([np.zeros(distractors, np.int64), rng.integers(1, ids + 1, gallery - distractors)])
+    camera = rng.integers(1, 7, gallery)
+    query = np.zeros(gallery, bool)
+    query[distractors + rng.permutation(gallery - distractors)[:queries]] = True
+    embedding = rng.standard_normal((gallery, d), dtype=np.float32)
+    embedding *= (noise * rng.gamma(2.0, 0.5, (gallery, 1)) * (d / 128) ** 0.25).astype(np.float32)
+    people = rng.standard_normal((ids + 1, d), dtype=np.float32)
+    cameras = 0.5 * rng.standard_normal((7, d), dtype=np.float32)
+    for i in range(gallery):  # row by row: a large gallery is not held twice
+        embedding[i] += cameras[camera[i]] + (people[pid[i]] if pid[i] else rng.standard_normal(d, dtype=np.float32))
+    return embedding, pid, camera, query, np.ones(gallery, bool)
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> pathlib.Path:
+    """Keeps rows with date, machine, versions and commit in benchmarks/results/."""
+    path = RESULTS / f'{name}.json'
+    info = pathlib.Path('/proc/cpuinfo')
+    models = (
+        [x.split(':')[1].strip() for x in info.read_text().splitlines() if x.startswith('model name')]
+        if info.exists()
+        else []
+    )
+    commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, cwd=RESULTS.parent)
+    made = {
+        'date': datetime.date.today().isoformat(),
+        'device': f'{len(models)} cores, {models[0]}' if models else platform.processor(),
+        'load': pathlib.Path('/proc/loadavg').read_text().split()[0] if info.exists() else 'unknown',
+        'versions': {'python': platform.python_version(), 'numpy': np.__version__},
+        'commit': commit.stdout.strip() or 'unknown',
+        'rows': rows,
+    }
+    with atomic_file.writing(path) as file:
+        file.write(json.dumps(made, indent=1).encode() + b'\n')
+    return path
