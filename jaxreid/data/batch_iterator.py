@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import grain
+import jax
 import numpy as np
 from absl import flags
 
@@ -139,6 +140,7 @@ def _load(load: Callable[[Any], Batch], store: Counter, item: Any) -> tuple[Batc
 def _start_worker(parent: int, worker: int, num_workers: int) -> None:
     """Leaves Ctrl-C and SIGTERM, which reach the whole group, to the parent; ends when the parent is killed."""
     del worker, num_workers
+    jax.config.update('jax_platforms', 'cpu')  # flow may be computed here; the accelerator is the parent's
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()

@@ -1,12 +1,14 @@
 """Flow ahead of training: every frame of both splits, once, where the store of a run finds it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from data_pipelines import optical_flow
 from jaxreid import config
+from jaxreid.data import folder_store, source, tv_l1_jax
 from jaxreid.data import optical_flow as tv_l1
-from jaxreid.data import source
 from tests.data import mars_fixture
 
 TRAIN = ((1, 1, 3), (2, 2, 1))
@@ -20,16 +22,62 @@ def settings(tmp_path, **changes):
     return config.Data(dataset='mars', root=str(root), **given)
 
 
-def test_a_run_after_it_computes_nothing(tmp_path, monkeypatch, capsys):
+def flows(data):
+    """Of every frame, in a process of its own as it were."""
+    source._flow_cache.cache_clear()
+    dataset = source.read(data)
+    made = []
+    for split, tracklets in (('train', dataset.train), ('test', dataset.test)):
+        store = source.store(data, dataset, split=split)
+        made += [store.read_flow(row, np.arange(len(tracklet.frames))) for row, tracklet in enumerate(tracklets)]
+    return np.concatenate(made)
+
+
+def test_a_run_after_it_computes_nothing(tmp_path, monkeypatch):
     data = settings(tmp_path)
     assert optical_flow.compute(data, workers=2) == 8
     monkeypatch.setattr(tv_l1, 'tv_l1', None)
-    source._flow_cache.cache_clear()  # a new process
-    dataset = source.read(data)
-    for split, tracklets in (('train', dataset.train), ('test', dataset.test)):
-        store = source.store(data, dataset, split=split)
-        for row, tracklet in enumerate(tracklets):
-            assert store.read_flow(row, np.arange(len(tracklet.frames))).shape == (len(tracklet.frames), 16, 8, 2)
+    assert flows(data).shape == (8, 16, 8, 2)
+
+
+def test_the_jax_engine_goes_on_where_it_stopped_and_stores_what_training_would_compute(tmp_path, monkeypatch):
+    data = settings(tmp_path, flow_engine='jax')
+    on_the_fly = flows(dataclasses.replace(data, flow_folder=''))
+    assert on_the_fly.any()
+    assert optical_flow.compute(data, workers=2) == 8
+    np.testing.assert_array_equal(flows(data), on_the_fly)
+
+    files = sorted((tmp_path / 'flow' / 'tvl1_jax-16x8').rglob('*.npy'))
+    assert len(files) == 4  # 2 + 0 + 1 + 1 pairs; last frames repeat, a lone frame has none
+    files[1].unlink()
+    files[2].write_bytes(files[2].read_bytes()[:-9])
+    calls = []
+
+    def of_frames(first, second, real=tv_l1_jax.of_frames):
+        calls.extend(first)
+        return real(first, second)
+
+    monkeypatch.setattr(tv_l1_jax, 'of_frames', of_frames)
+    source._flow_cache.cache_clear()
+    optical_flow.compute(data, workers=1)
+    assert len(calls) == 2
+    np.testing.assert_array_equal(flows(data), on_the_fly)
+    assert len(calls) == 2
+
+
+def test_an_unreadable_frame_ends_the_run_at_once(tmp_path, monkeypatch):
+    data = settings(tmp_path, on_corrupt_train='error')
+    monkeypatch.setattr(optical_flow, '_FRAMES_PER_TASK', 1)
+    read = []
+
+    def read_flows(store, wanted):
+        read.append(wanted)
+        raise ValueError('Unreadable frame')
+
+    monkeypatch.setattr(folder_store.FolderStore, 'read_flows', read_flows)
+    with pytest.raises(ValueError, match='Unreadable frame'):
+        optical_flow.compute(data, workers=1)
+    assert len(read) < 4
 
 
 @pytest.mark.parametrize(
