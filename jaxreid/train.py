@@ -180,7 +180,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         return bool(every) and at > 0 and at % every == 0
 
     def logged(at: int) -> bool:
-        return at % experiment.train.log_every_steps == 0 or at in (start_step + 1, last_step)
+        return at % experiment.train.log_every_steps == 0 or at == last_step
 
     def kept(at: int) -> bool:
         return monitored(at) or at == last_step or at % experiment.train.checkpoint_every_steps == 0
@@ -198,9 +198,10 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             waited = time.monotonic() - waited
             state, metrics = train_step(state, sharding.shard_steps(together, mesh), frames)
             pending.append((steps, metrics))
-            values = check(leave=0 if logged(at) else 2)
+            logging = logged(at) or number == 0
+            values = check(leave=0 if logging else 2)
             window.add(waited, len(steps))
-            if logged(at):
+            if logging:
                 rates = window.rates()
                 lr = float(schedule(at - 1))
                 if log:
