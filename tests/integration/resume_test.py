@@ -109,10 +109,10 @@ def test_a_run_that_changes_its_store_on_the_way_ends_with_the_bits_of_one_on_th
     output = command.run(tmp_path, LONG, *without, STEPS, '--config.data.store=ram')
     assert 'decode: 100%' in output
     assert 'start: checkpoint of step 20' in output
-    logged = [
-        {row['step']: (row['loss'], row['gradient_norm']) for row in map(json.loads, log.open()) if 'loss' in row}
-        for log in (tmp_path / 'metrics.jsonl', uninterrupted / 'metrics.jsonl')
-    ]
+    logged = []
+    for workdir in (tmp_path, uninterrupted):
+        rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+        logged.append({row['step']: (row['loss'], row['gradient_norm']) for row in rows if 'loss' in row})
     assert logged[0].keys() == {4, 8, 12, 16, *range(20, LAST + 1)}
     assert logged[0].items() <= logged[1].items()
     ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
