@@ -43,8 +43,7 @@ def read(data: config.Data) -> tracklet.Dataset:
     dataset = _alone(data)
     if not data.also:
         return dataset
-    others = zip(config.also_names(data), map(_alone, mixing.settings(data)), strict=True)
-    return mixing.mix(dataset, list(others))
+    return mixing.mix(dataset, [(describe(other), _alone(other)) for other in mixing.settings(data)])
 
 
 def _alone(data: config.Data) -> tracklet.Dataset:
@@ -109,7 +108,7 @@ def describe(data: config.Data) -> str:
         case 'synthetic':
             text = f'synthetic {data.preset}'
         case 'manifest':
-            text = f'manifest {os.path.basename(data.root)}'
+            text = f'manifest {"/".join(os.path.abspath(data.root).split(os.sep)[-2:])}'  # many are called own.csv
         case name:
             text = name
     part = f' ({data.part})' if data.part != 'official' else ''

@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
-from jaxreid.data import source, tracklet
+from jaxreid.data import mixing, source, tracklet
 from jaxreid.evaluation import evaluate, features
 from jaxreid.models import build
 
@@ -29,7 +29,7 @@ def trained_people(meta: dict[str, Any], data: config.Data) -> set[str]:
     Those that `data.also` mixed in are not among them: their ids are not their data set's.
     """
     own = {pid: meta.get('pid_names', {}).get(pid, pid) for pid in meta['labels']}
-    moved = tuple(f'{name} ' for name in config.also_names(data))
+    moved = tuple(f'{source.describe(other)} ' for other in mixing.settings(data))
     return {f'{_people_of(data)} {name}' for name in own.values() if not (moved and name.startswith(moved))}
 
 
@@ -62,11 +62,11 @@ def run(
     checkpoint.check_same_model(meta, experiment, folder / str(at))
     if scored:
         evaluate.read_results(workdir / 'results.json')
-    mesh = sharding.make_mesh()
-    model, variables = restore(experiment, folder, at, mesh)
     dataset = source.read(experiment.data)
     if scored:
         tracklet.check_answerable(dataset)
+    mesh = sharding.make_mesh()
+    model, variables = restore(experiment, folder, at, mesh)
     trained = config.from_dict(meta['config']).data
     known = trained_people(meta, trained) & test_people(dataset, experiment.data)
     metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')

@@ -63,9 +63,10 @@ def test_ids_and_cameras_never_collide_and_the_first_keeps_its_own(data):
     assert start == len(mixed.train)
     assert len({t.name for t in mixed.train}) == len(mixed.train)
     named = [mixed.pid_names.get(t.pid) for t in mixed.train]
-    assert named == [None] * 4 + [f'manifest {i}' for i in (3, 3, 4, 4, 5, 5)] + [
-        f'manifest p{i}' for i in (1, 1, 2, 2)
-    ]
+    second, third = map(source.describe, mixing.settings(data))
+    assert named[:4] == [None] * 4
+    assert named[4:] == [f'{second} {i}' for i in (3, 3, 4, 4, 5, 5)] + [f'{third} p{i}' for i in (1, 1, 2, 2)]
+    assert second.startswith('manifest second')
 
 
 def test_labels_are_a_function_of_the_data_sets_alone(data, monkeypatch):

@@ -1,0 +1,142 @@
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from data_pipelines import manifest as tool
+from jaxreid.data import manifest
+from tests.data import listing_fixture
+
+FOLDERS = r'(?P<pid>\d+)/c(?P<camera>\d)_(?P<tracklet>\d+)/.*'
+FLAT = r'(?P<role>train|query|gallery)/(?P<pid>-?\d{4})_c(?P<camera>\d)_\d+\.jpg'
+
+
+def walked(people, *, cameras=(1, 2), tracklets=(1, 2), frames=(1, 2, 9, 10)):
+    return [
+        f'{p}/c{c}_{t}/{f}.jpg' for p in people for c in cameras for t in tracklets for f in frames
+    ]  # fmt: skip
+
+
+def test_folders_become_tracklets_of_people_to_train_on_and_to_test_on(tmp_path):
+    listing_fixture.touch(tmp_path, walked(range(1, 7)))
+    said = tool.run([str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS])
+    assert '24 tracklets, 96 images, 6 people, 2 cameras' in said
+    assert '12 train, 6 gallery, 6 query+gallery; 3 people to train on' in said
+    assert 'frames_root' not in said
+    dataset = manifest.read(tmp_path / 'own.csv')
+    assert len({t.pid for t in dataset.train}) == len({t.pid for t in dataset.test}) == 3
+    assert dataset.gallery.all()
+    asked = [(t.pid, t.camera, t.name) for t, query in zip(dataset.test, dataset.query, strict=True) if query]
+    assert [(pid, camera) for pid, camera, _ in asked] == [
+        (p, c) for p in sorted({a[0] for a in asked}) for c in (1, 2)
+    ]
+    assert all(name.endswith('/1') for _, _, name in asked)
+    one = dataset.train[0]
+    assert one.frames == tuple(f'{one.pid}/c1_1/{f}.jpg' for f in (1, 2, 9, 10))
+    assert ',folder\n' in (tmp_path / 'own.csv').read_text()
+
+
+def test_the_draw_depends_on_people_alone(tmp_path, monkeypatch):
+    listing_fixture.touch(tmp_path / 'a', walked(range(1, 9)))
+    listing_fixture.touch(tmp_path / 'b', walked(range(1, 9), tracklets=(1,), frames=(1,)))
+    written = []
+    for seed, folder in enumerate('aab'):
+        with monkeypatch.context() as patch:
+            listing_fixture.shuffle(patch, seed)
+            tool.run([str(tmp_path / folder), str(tmp_path / 'own.csv'), '--pattern', FOLDERS, '--test-share', '0.3'])
+        written.append((tmp_path / 'own.csv').read_text())
+    assert written[0] == written[1]
+    people = [{line.split(',')[1] for line in text.splitlines() if 'query' in line} for text in written]
+    assert people[0] == people[2]
+    assert len(people[0]) == round(0.3 * 8)
+
+
+def test_images_of_a_flat_folder_are_sorted_into_tracklets_and_roles_are_read(tmp_path):
+    stills = [f'train/0001_c{c}_{f}.jpg' for c in (1, 2) for f in (9, 10)]
+    stills += ['query/0002_c1_1.jpg', 'gallery/0002_c2_1.jpg', 'gallery/0000_c2_3.jpg']
+    listing_fixture.touch(tmp_path / 'in', [*stills, 'in/other.jpg', 'train/._0001_c1_9.jpg', 'train/notes.txt'])
+    out = tmp_path / 'out' / 'own.jsonl'
+    said = tool.run([str(tmp_path / 'in'), str(out), '--pattern', FLAT, '--skip-others'])
+    assert f'--config.data.frames_root={tmp_path}/in' in said
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row['tracklet']: row['role'] for row in rows} == {
+        '0000/2': 'gallery',
+        '0002/1': 'query',
+        '0002/2': 'gallery',
+        '0001/1': 'train',
+        '0001/2': 'train',
+    }
+    assert next(row for row in rows if row['tracklet'] == '0001/1')['frames'] == [
+        'train/0001_c1_9.jpg',
+        'train/0001_c1_10.jpg',
+    ]
+    dataset = manifest.read(out, frames_root=str(tmp_path / 'in'))
+    assert sorted(t.pid for t in dataset.test) == [0, 2, 2]
+
+
+def test_one_role_for_all_and_junk_in_the_gallery(tmp_path):
+    listing_fixture.touch(tmp_path, walked(range(3), cameras=(1,)))
+    tool.run([str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS, '--role', 'gallery'])
+    dataset = manifest.read(tmp_path / 'own.csv')
+    assert (len(dataset.test), dataset.gallery.all(), dataset.query.any()) == (6, True, False)
+    listing_fixture.touch(tmp_path, walked(range(3), cameras=(2,)))
+    tool.run([str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS])
+    dataset = manifest.read(tmp_path / 'own.csv')
+    assert not any(query for t, query in zip(dataset.test, dataset.query, strict=True) if t.pid == 0)
+
+
+def test_one_name_in_two_folders_is_numbered_and_links_in_circles_end(tmp_path):
+    listing_fixture.touch(tmp_path, ['day1/7_c1/1.jpg', 'day2/7_c1/1.jpg', 'day2/7_c2/1.jpg'])
+    (tmp_path / 'day1' / 'back').symlink_to(tmp_path)
+    found = tool.find(tmp_path, r'day\d/(?P<pid>\d)_c(?P<camera>\d)/.*')
+    assert [(one.name, one.folder) for one in found] == [
+        ('7/1', 'day1/7_c1'),
+        ('7/1#2', 'day2/7_c1'),
+        ('7/2', 'day2/7_c2'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--pattern', '('], 'is not a regular expression'),
+        (['--pattern', r'(?P<pid>\d+)/.*'], r"names the parts \['pid'\]; expected"),
+        (['--pattern', r'(?P<id>\d+)/c(?P<camera>\d).*'], 'names the parts'),
+        (['--pattern', r'(?P<pid>\d+)/c(?P<camera>9)_.*'], 'does not fit 8 of the images'),
+        (['--pattern', r'(?P<pid>\d+)/c(?P<camera>9)_.*', '--skip-others'], 'No images'),
+        (['--pattern', r'(?P<pid>\d+)/c(?P<camera>9?)\d_.*'], 'finds no pid or no camera in'),
+        (['--pattern', FOLDERS, '--test-share', '1'], 'above 0 and below 1'),
+        (['--pattern', FOLDERS, '--test-share', '0.1'], r'1 of 1 people .* nobody to test on'),
+        (['--pattern', FOLDERS, '--role', 'train', '--test-share', '0.5'], 'leave out --test-share'),
+        (['--pattern', FOLDERS.replace('.*', '(?P<role>.).*')], "the role is '1'"),
+        (['--pattern', FOLDERS.replace('.*', '(?P<role>.).*'), '--role', 'train'], 'names a role already'),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, arguments, message):
+    listing_fixture.touch(tmp_path, walked([1], frames=(1, 11)))
+    with pytest.raises(ValueError, match=message):
+        tool.run([str(tmp_path), str(tmp_path / 'own.csv'), *arguments])
+
+
+def test_bars_in_names_need_json_lines_and_other_files_are_refused(tmp_path):
+    listing_fixture.touch(tmp_path, ['1_c1_a|b.jpg', '2_c1_a.jpg'])
+    start, rest = [str(tmp_path)], ['--pattern', r'(?P<pid>\d)_c(?P<camera>\d)_.*', '--role', 'gallery']
+    with pytest.raises(ValueError, match=r'write a \.jsonl file'):
+        tool.run([*start, str(tmp_path / 'own.csv'), *rest])
+    tool.run([*start, str(tmp_path / 'own.jsonl'), *rest])
+    with pytest.raises(ValueError, match=r"ends in '\.txt'"):
+        tool.run([*start, str(tmp_path / 'own.txt'), *rest])
+    with pytest.raises(FileNotFoundError, match='There is no folder'):
+        tool.run([str(tmp_path / 'nowhere'), str(tmp_path / 'own.csv'), *rest])
+
+
+def test_the_command_prints_what_to_run_next_and_errors_as_one_line(tmp_path):
+    listing_fixture.touch(tmp_path / 'my crops', walked([1, 2]))
+    command = [sys.executable, '-m', 'data_pipelines.manifest', str(tmp_path / 'my crops'), str(tmp_path / 'own.csv')]
+    done = subprocess.run([*command, '--pattern', FOLDERS], capture_output=True, text=True, check=True)
+    assert shlex.split(done.stdout.splitlines()[-1])[-1] == f'--config.data.frames_root={tmp_path}/my crops'
+    failed = subprocess.run([*command, '--pattern', '('], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith('data_pipelines.manifest: --pattern')
