@@ -236,7 +236,8 @@ def run(argv: Sequence[str]) -> str:
     settings = shlex.join([f'--config.data.root={options.out}', *([f'--config.data.frames_root={folder}'] * elsewhere)])
     return (
         f'{options.out}: {len(found)} tracklets, {sum(len(one.frames) for one in found)} images, '
-        f'{len({one.pid for one in found if not _NOBODY.fullmatch(one.pid)})} people, {len({one.camera for one in found})} cameras\n'
+        f'{len({one.pid for one in found if not _NOBODY.fullmatch(one.pid)})} people, '
+        f'{len({one.camera for one in found})} cameras\n'
         f'  {", ".join(f"{count} {role}" for role, count in roles.items() if count)}; '
         f'{len({one.pid for one in dataset.train})} people to train on\n'
         f'python -m jaxreid.main --config configs/strf_manifest.py {settings}'
