@@ -14,6 +14,7 @@ import scipy.io
 from jaxreid import config
 from jaxreid.data import dukev, lsvid, mars, source, synthetic
 from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.evaluation import protocols
 from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
 from tests.data import prid_test as prid_fixture
 
@@ -82,7 +83,8 @@ TRAPS = {
         'data/lsvid_test.py::test_a_sequence_does_not_catch_the_frames_of_one_whose_name_goes_on',
     ),
     'LS-VID: MATLAB 7.3 is HDF5 and transposed; query counts from 1': (
-        'data/lsvid_test.py::test_reads_lists_hdf5_tables_and_frames_in_both_layouts',
+        'data/matlab_test.py::test_tables_have_matlab_s_orientation_in_all_formats',
+        'data/lsvid_test.py::test_the_validation_part_has_lists_of_its_own',
         'data/lsvid_test.py::test_queries_are_counted_from_one_whatever_their_type',
     ),
     'LS-VID: lists below info/ in some copies; the camera is the third field': (
@@ -105,6 +107,7 @@ TRAPS = {
         'evaluation/ranking_test.py::test_same_camera_copies_and_junk_in_front_do_not_move_a_match',
     ),
     'evaluation: id -1 drops out, id 0 stays as a distractor': (
+        'data/traps_test.py::test_a_distractor_in_front_of_the_match_halves_the_score_and_junk_does_not',
         'evaluation/protocols_test.py::test_junk_features_do_not_matter_unless_junk_is_kept',
         'evaluation/protocols_test.py::test_every_rule_gives_the_score_of_the_loops',
     ),
@@ -281,6 +284,17 @@ def test_the_order_of_listings_changes_no_data_set(tmp_path, dataset, monkeypatc
         with monkeypatch.context() as patch:
             listing_fixture.shuffle(patch, seed)
             assert listing_fixture.same(source.read(data), expected)
+
+
+@pytest.mark.parametrize('name', ['mars-paper', 'mars-official', 'torchreid', 'dukev', 'lsvid'])
+def test_a_distractor_in_front_of_the_match_halves_the_score_and_junk_does_not(name):
+    rows = ((1, 1), (-1, 2), (0, 3), (1, 2), (5, 1))  # the query; junk and a distractor nearer than the match
+    pid, camera = np.array(rows).T
+    embedding = np.array([[1, 0], [1, 0.1], [1, 0.2], [1, 0.3], [1, 9]], np.float32)
+    query = np.arange(5) == 0
+    found = protocols.score(embedding, pid, camera, query, np.ones(5, bool), protocols.named(name))
+    assert (found['cmc']['1'], found['cmc']['5']) == (0, 100)
+    np.testing.assert_allclose(found['mAP'], 25 if name == 'mars-official' else 50)  # trapezoid: (0 + 1/2) / 2
 
 
 def test_class_labels_are_in_the_order_of_the_ids():
