@@ -68,14 +68,12 @@ def run(
 
     Returns:
       The arrays [clips, ...] by name, on the host; none for no clips.
-    """
-    dtype = step.compute_dtype(network.experiment.train.compute_dtype)
-    with_flow = network.experiment.data.flow != 'off'
 
-    @jax.jit
-    def apply(variables, clips, flow):
-        motion = {'flow': augment.normalise_flow(flow, dtype)} if with_flow else {}
-        return reduce(network.model.apply(variables, augment.normalise(clips, dtype), **motion, train=False))
+    Raises:
+      ValueError: something is not finite.
+    """
+    with_flow = network.experiment.data.flow != 'off'
+    apply = _program(network.model, reduce, step.compute_dtype(network.experiment.train.compute_dtype))
 
     def read(start):
         chosen = [*range(start, min(start + BATCH, len(rows)))]
@@ -94,7 +92,25 @@ def run(
             ahead = pool.submit(read, start + BATCH) if start + BATCH < len(rows) else None
             for name, values in jax.device_get(apply(network.variables, clips, flow)).items():
                 found.setdefault(name, []).append(np.asarray(values[:real], np.float32))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    joined = {name: np.concatenate(parts) for name, parts in found.items()}
+    for name, values in joined.items():
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f'the network of {network.path} gives NaN or infinity as {name}; a network whose training diverged does '
+                'that: choose another checkpoint'
+            )
+    return joined
+
+
+@functools.lru_cache(maxsize=8)
+def _program(model, reduce, dtype):
+    """Compiled once per network and question, however often it is asked."""
+
+    def apply(variables, clips, flow):
+        motion = {} if flow is None else {'flow': augment.normalise_flow(flow, dtype)}
+        return reduce(model.apply(variables, augment.normalise(clips, dtype), **motion, train=False))
+
+    return jax.jit(apply)
 
 
 def extras(found: output.ModelOutput, *, names: Sequence[str]) -> dict[str, jax.Array]:

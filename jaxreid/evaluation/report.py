@@ -283,7 +283,7 @@ def list_rows(found: feature_file.Features, analysis: Analysis, footage: report_
     return rows
 
 
-def open_footage(found: feature_file.Features, root: str) -> report_network.Footage:
+def open_footage(found: feature_file.Features, root: str, *, flow: str = 'off') -> report_network.Footage:
     """The frames of the tracklets of a feature file, through the data set that its settings name.
 
     Raises:
@@ -293,6 +293,7 @@ def open_footage(found: feature_file.Features, root: str) -> report_network.Foot
         raise ValueError('the feature file does not say how it was made, so its frames cannot be found')
     experiment = config.from_dict(found.meta['config'])
     experiment.data.root = root or experiment.data.root
+    experiment.data.flow = flow
     experiment.data.on_corrupt_eval = 'skip_frame'
     command_line.check_root(experiment)
     dataset = source.read(experiment.data)
@@ -321,23 +322,20 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     analysis = analyse(found, protocol, distance=distance, top=options.top)
     notes: list[str] = []
 
+    networks = _networks(options, workdir, compute_dtype, notes) if options.pictures else []
     footage, album = None, None
     if options.pictures:
         try:
-            footage = open_footage(found, options.root)
+            footage = open_footage(found, options.root, flow=networks[0][1].experiment.data.flow if networks else 'off')
         except (ValueError, OSError) as e:
-            if options.root:
+            if options.root or networks:
                 raise
             notes.append(f'Without pictures: {e}.')
     made = charts(analysis, distance=distance)
     drawn: list[panels.Panel] = []
-    if footage is not None:
-        networks = _networks(options, workdir, compute_dtype, notes)
-        if networks:
-            chosen = _chosen(analysis, options.tracklets)
-            drawn = report_network.figures(
-                networks, footage, found, protocol, distance=distance, chosen=[int(analysis.queries[q]) for q in chosen]
-            )
+    if footage is not None and networks:
+        chosen = [int(analysis.queries[q]) for q in _chosen(analysis, options.tracklets)]
+        drawn = report_network.figures(networks, footage, found, protocol, distance=distance, chosen=chosen)
     pages = report_page.panels_of(drawn, height=options.picture_height)
     with_pictures = 0
     if footage is not None:

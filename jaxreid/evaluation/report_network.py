@@ -1,7 +1,6 @@
 """The figures of a report that need the network: attention, and the memories of STMN."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -43,7 +42,7 @@ def figures(
       chosen: rows of the tracklets shown.
     """
     label, network = networks[0]
-    clips = {name: _clips(n, footage, chosen, network_maps.MAPS, label=f'maps, {name}') for name, n in networks}
+    clips = {name: _clips(n, footage, chosen, label=f'maps, {name}') for name, n in networks}
     made: list[panels.Panel | None] = [panels.attention(clips[label], text=_attention_text(network))]
     if network.experiment.system == 'stmn':
         made += _memories(networks, clips, footage, found, protocol, distance, chosen)
@@ -68,13 +67,13 @@ def _attention_text(network):
             return 'Weight of each position in the last stage, from dark (least of the frame) to bright (most).'
 
 
-def _clips(network, footage, rows, reduce, *, label, order=None, frames=None):
+def _clips(network, footage, rows, *, label, order=None, frames=None):
     """The clips of tracklets, each with what the network gives for it; `order` rearranges their frames."""
     positions = [network_maps.clip(int(footage.length[r]), network.experiment) for r in rows]
     if order is not None:
         positions = [p[order] for p in positions]
     stored = [int(footage.store_row[r]) for r in rows]
-    found = network_maps.run(network, footage.store, stored, positions, reduce, label=label)
+    found = network_maps.run(network, footage.store, stored, positions, network_maps.MAPS, label=label)
     clips = []
     for i, row in enumerate(rows):
         keep = slice(None) if frames is None else slice(frames[i], frames[i] + 1)
@@ -111,9 +110,8 @@ def _memories(networks, clips, footage, found, protocol, distance, chosen):
 def _key_frames(network, footage, strongest, rows):
     of_keys = memory_maps.frames_of_keys(strongest, count=KEY_FRAMES)
     shown = []
-    maps = functools.partial(network_maps.extras, names=('spatial_match',))
     flat = of_keys.tracklet.ravel()
-    clips = _clips(network, footage, rows[flat], maps, label='frames of the keys', frames=of_keys.frame.ravel())
+    clips = _clips(network, footage, rows[flat], label='frames of the keys', frames=of_keys.frame.ravel())
     for m in range(len(of_keys.tracklet)):
         shown.append(clips[m * of_keys.tracklet.shape[1] : (m + 1) * of_keys.tracklet.shape[1]])
     return panels.key_frames(of_keys, shown)
@@ -134,9 +132,8 @@ def _two_orders(networks, clips, footage, chosen):
     rows = []
     orders = {}
     for name, network in networks:
-        weighs = functools.partial(network_maps.extras, names=('frame_weights', 'temporal_match'))
         order = memory_maps.reordering(network.experiment.sampler.frames)
-        orders[name] = _clips(network, footage, chosen, weighs, label=f'reordered, {name}', order=order)
+        orders[name] = _clips(network, footage, chosen, label=f'reordered, {name}', order=order)
     for i in range(len(chosen)):
         for name, _ in networks:
             rows += [(f'{name}, as filmed', clips[name][i]), (f'{name}, reordered', orders[name][i])]

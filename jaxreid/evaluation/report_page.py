@@ -55,7 +55,8 @@ def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
         blocks: list[list[Row]] = []
         for row in panel.rows:
             longest = max(row.bars, default=0) or 1
-            bars = [b / longest for b in row.bars] or [None] * len(row.pictures)
+            bars: list[float | None] = [b / longest for b in row.bars]
+            bars = bars or [None] * len(row.pictures)
             pictures = [_picture(p, b, row, height) for p, b in zip(row.pictures, bars, strict=True)]
             if not row.follows:
                 blocks.append([])

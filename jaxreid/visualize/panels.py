@@ -88,7 +88,7 @@ def match_maps(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
     Args:
       clips: (network, clip) in the order of the rows.
     """
-    rows = []
+    rows: list[Row] = []
     for network, clip in clips:
         if 'spatial_match' not in clip.found:
             continue
@@ -182,7 +182,7 @@ def temporal(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
     Args:
       clips: (what the row shows, clip) in the order of the rows.
     """
-    rows = []
+    rows: list[Row] = []
     for label, clip in clips:
         weights = clip.found.get('frame_weights')
         if weights is None:

@@ -68,10 +68,11 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], *, title: str, height: 
       height: of the pictures, in pixels; they are scaled up or down to it.
     """
     font, bold = _font(12), _font(16)
-    placed = []
+    headings: list[tuple[int, str]] = []
+    placed: list[tuple[int, int, Image.Image, str, list[str]]] = []
     y, right = _GAP + 26, 0
     for heading, pictures in rows:
-        placed.append(('text', _GAP, y, heading))
+        headings.append((y, heading))
         y += 20
         x, lines = _GAP, 0
         for picture in pictures:
@@ -79,7 +80,7 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], *, title: str, height: 
             width = max(1, round(w * height / h))
             scaled = Image.fromarray(picture.image).resize((width, height), Image.Resampling.BICUBIC)
             wrapped = _wrapped(picture.caption, font, width + _GAP)
-            placed.append(('picture', x, y, (scaled, picture.mark, wrapped)))
+            placed.append((x, y, scaled, picture.mark, wrapped))
             lines = max(lines, len(wrapped))
             x += width + 2 * _GAP
         right = max(right, x)
@@ -90,11 +91,9 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], *, title: str, height: 
     canvas = Image.new('RGB', (widest, y), (255, 255, 255))
     draw = ImageDraw.Draw(canvas)
     draw.text((_GAP, _GAP), title, font=bold, fill=_INK)
-    for kind, x, at, what in placed:
-        if kind == 'text':
-            draw.text((x, at), what, font=font, fill=_INK)
-            continue
-        scaled, mark, wrapped = what
+    for at, heading in headings:
+        draw.text((_GAP, at), heading, font=font, fill=_INK)
+    for x, at, scaled, mark, wrapped in placed:
         draw.rectangle((x - 3, at - 3, x + scaled.width + 2, at + scaled.height + 2), fill=MARK_COLOURS[mark])
         canvas.paste(scaled, (x, at))
         for i, line in enumerate(wrapped):

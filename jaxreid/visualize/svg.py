@@ -128,7 +128,8 @@ def lines(
 
 def _labelled(marked: Sequence[tuple[float, float, Line]]) -> list[str]:
     """Points with their labels beside them, none over another: a label that moved is joined to its point."""
-    parts, placed = [], []  # placed: left, right and height of labels
+    parts: list[str] = []
+    placed: list[tuple[float, float, float]] = []  # left, right and height of labels
     column = 26 + max((x for x, _, _ in marked if x <= _WIDTH * 0.7), default=0)
     for x, y, curve in sorted(marked, key=lambda m: m[1]):
         end = x > _WIDTH * 0.7  # where there is no room to the right
