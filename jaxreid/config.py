@@ -37,7 +37,8 @@ class Data:
     # dataset folder; manifest: the .csv or .jsonl file; synthetic: the folder to render into ('' = the user's cache)
     root: str = ''
     frames_root: str = ''  # manifest: folder that its paths start from; '' = the one that it lies in
-    # More data sets whose training tracklets are mixed in, NAME=ROOT each; ilids:SPLIT=ROOT, synthetic:PRESET=ROOT
+    # More data sets whose training tracklets are mixed in, NAME=ROOT each; ilids:SPLIT=ROOT, synthetic:PRESET=ROOT;
+    # NAME= for one that is among the record sets of data.records
     also: tuple[str, ...] = ()
     preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale
     split: str = '0'  # ilids, prid: which of the ten splits, 0-9, or all: one run each, and their mean
@@ -265,6 +266,7 @@ class Test:
     # all_frames: consecutive clips | interleaved: clips of every n-th frame, rest dropped (STMN) | rrs: first frame of
     # each chunk | begin_crop: from the start | random, even: `frames` of all | whole: one sequence per tracklet (STAR)
     clips: str = 'all_frames'  # one of TEST_CLIPS
+    also_clips: tuple[str, ...] = ()  # --mode eval and extract: further TEST_CLIPS, each with a file of its own
     monitor_clips: str = 'begin_crop'  # one of TEST_CLIPS, for the evaluations during training
     frames: int = 4  # frames per clip; whole: frames that pass the CNN at a time
     seed: int = 0  # of random clips
@@ -354,6 +356,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'optim.schedule': ('step', 'cosine', 'constant'),
     'train.compute_dtype': ('auto', 'float32', 'bfloat16', 'float64'),
     'test.clips': TEST_CLIPS,
+    'test.also_clips': TEST_CLIPS,
     'test.monitor_clips': TEST_CLIPS,
     'test.distance': ('cosine', 'euclidean'),
     'test.protocols': PROTOCOLS,
@@ -574,7 +577,9 @@ def _combination_problems(c: Experiment) -> list[str]:
 
 def _data_problems(c: Experiment) -> list[str]:
     problems = []
-    problems += [problem for entry in c.data.also if (problem := also_problem(entry))]
+    problems += [
+        problem for entry in c.data.also if (problem := also_problem(entry, with_records=bool(c.data.records)))
+    ]
     if c.data.frames_root and c.data.dataset != 'manifest':
         problems.append(f'config.data.frames_root = {c.data.frames_root!r} belongs to dataset=manifest; set data.root')
     if c.data.split != '0' and c.data.dataset not in ('ilids', 'prid'):
@@ -610,8 +615,8 @@ def also_names(data: Data) -> list[str]:
     return [entry.partition('=')[0] for entry in data.also]
 
 
-def also_problem(entry: str) -> str | None:
-    """What is wrong with an entry of `data.also`, if anything."""
+def also_problem(entry: str, *, with_records: bool) -> str | None:
+    """What is wrong with an entry of `data.also`, if anything; one without a root is read from records."""
     where, _, root = entry.partition('=')
     name, colon, detail = where.partition(':')
     details = {'ilids': SPLITS, 'prid': SPLITS, 'synthetic': PRESETS}.get(name, ())
@@ -621,7 +626,7 @@ def also_problem(entry: str) -> str | None:
     if colon and detail not in details:
         allowed = f'{", ".join(details)} may follow' if details else 'nothing may follow'
         return f'{start}; after {name!r} and a colon {allowed}, not {detail!r}'
-    if not root and name != 'synthetic':
+    if not root and name != 'synthetic' and not with_records:
         return f'{start}; expected {where}=ROOT with the folder of the data set'
     return None
 
@@ -638,7 +643,7 @@ def _system_problems(c: Experiment) -> list[str]:
             f'config.system = {c.system!r} stands on C2D: set backbone.block=c2d, strf.stages="()" and no '
             'nonlocal_blocks, or system=baseline'
         )
-    if c.test.clips == 'whole' and c.system != 'star':
+    if 'whole' in (c.test.clips, *c.test.also_clips) and c.system != 'star':
         problems.append("config.test.clips = 'whole' (one sequence per tracklet) belongs to system = 'star'")
     if c.test.monitor_clips == 'whole' and c.system != 'star':
         problems.append("config.test.monitor_clips = 'whole' (one sequence per tracklet) belongs to system = 'star'")

@@ -21,7 +21,8 @@ def settings(data: config.Data) -> list[config.Data]:
     """The settings of every data set that `data.also` names: those of `data` but for what names the data set.
 
     An entry is NAME=ROOT, or NAME:SPLIT=ROOT for ilids and prid and NAME:PRESET=ROOT for synthetic; whole data sets are
-    mixed in, not the part of them that `data.part` leaves.
+    mixed in, not the part of them that `data.part` leaves. Without a root, they are among the record sets of
+    `data.records`.
 
     Raises:
       ConfigError: an entry that names no data set, or a data set twice.
@@ -43,7 +44,7 @@ def _place(data: config.Data) -> tuple[str, str]:
 
 
 def _settings(data: config.Data, entry: str) -> config.Data:
-    problem = config.also_problem(entry)
+    problem = config.also_problem(entry, with_records=bool(data.records))
     if problem:
         raise config.ConfigError(problem)
     where, _, root = entry.partition('=')
@@ -56,6 +57,8 @@ def _settings(data: config.Data, entry: str) -> config.Data:
         dataset=name,
         root=root,
         frames_root='',
+        records='' if root else data.records,
+        store='folder' if root else data.store,  # this is asked for what memory is filled from, too
         also=(),
         split='0',
         part='official',

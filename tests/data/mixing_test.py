@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxreid import checkpoint, config, train
+from jaxreid import checkpoint, config, sharding, train
 from jaxreid.data import identity_sampling, mixing, source, tracklet, train_pipeline
 from tests.data import listing_fixture
 
@@ -30,7 +30,7 @@ def own(folder, people, cameras=(1, 2), *, names=False, seed=0):
 def data(tmp_path_factory):
     """Three manifests whose ids, cameras and paths collide; the last has names."""
     first = own(tmp_path_factory.mktemp('first'), (3, 5))
-    second = own(tmp_path_factory.mktemp('second'), (3, 4, 5), (0, 2), seed=1)
+    second = own(tmp_path_factory.mktemp('second'), (1, 2, 3), (0, 2), seed=1)
     third = own(tmp_path_factory.mktemp('third'), (1, 2), names=True, seed=2)
     return config.Data(
         dataset='manifest', root=str(first), also=(f'manifest={second}', f'manifest={third}'), height=16, width=8
@@ -65,7 +65,7 @@ def test_ids_and_cameras_never_collide_and_the_first_keeps_its_own(data):
     named = [mixed.pid_names.get(t.pid) for t in mixed.train]
     second, third = map(source.describe, mixing.settings(data))
     assert named[:4] == [None] * 4
-    assert named[4:] == [f'{second} {i}' for i in (3, 3, 4, 4, 5, 5)] + [f'{third} p{i}' for i in (1, 1, 2, 2)]
+    assert named[4:] == [f'{second} {i}' for i in (1, 1, 2, 2, 3, 3)] + [f'{third} p{i}' for i in (1, 1, 2, 2)]
     assert second.startswith('manifest second')
 
 
@@ -89,7 +89,8 @@ def test_the_store_reads_every_row_from_its_own_root(data):
         for settings, part in zip([dataclasses.replace(data, also=()), *mixing.settings(data)], parts, strict=True)
         for row in range(len(part.train))
     ]
-    for copy in (store, pickle.loads(pickle.dumps(store))):
+    ram = source.training_store(dataclasses.replace(data, store='ram'), mixed, sharding.make_mesh())
+    for copy in (store, pickle.loads(pickle.dumps(store)), ram):
         for row, images in enumerate(expected):
             np.testing.assert_array_equal(copy.read(row, frames), images)
     assert len({images.tobytes() for images in expected}) == len(expected)  # a wrong root would show
@@ -103,7 +104,7 @@ def test_pieces_of_long_tracklets_and_flow_are_found_in_their_own_data_set(data,
     assert len(mixed.train) == 3 * 14
     store = source.store(data, mixed, split='train')
     rows = [0, 12, 30]  # the first piece of each data set
-    assert [mixed.train[row].name for row in rows] == ['3/1@0', '1:3/0@0', '2:1/1@0']
+    assert [mixed.train[row].name for row in rows] == ['3/1@0', '1:1/0@0', '2:1/1@0']
     flows = [store.read_flow(row, np.array([0])) for row in rows]
     assert len({flow.tobytes() for flow in flows}) == 3
     kept = sorted(p.relative_to(tmp_path / 'flow').parts[0] for p in (tmp_path / 'flow').rglob('*.npy'))
@@ -165,7 +166,17 @@ def test_entries_choose_split_and_preset_and_take_over_how_frames_are_read():
         ('synthetic', '', '0', 'official', 64),
     ]
     assert made[2].preset == 'tiny'
+    assert {(one.store, one.records) for one in made} == {('folder', '')}
     assert source.describe(data) == 'mars (validation) + ilids split 3 + prid split 0 + synthetic tiny'
+
+
+def test_with_records_an_entry_without_a_root_is_among_them_and_one_with_a_root_is_not():
+    data = config.Data(dataset='mars', store='records', records='/r', also=('dukev=', 'prid=/p'))
+    config.validate(config.Experiment(data=data))
+    assert [(one.root, one.store, one.records) for one in mixing.settings(data)] == [
+        ('', 'records', '/r'),
+        ('/p', 'folder', ''),
+    ]
 
 
 def test_a_data_set_is_not_mixed_with_itself(data, tmp_path):
