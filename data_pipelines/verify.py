@@ -9,26 +9,20 @@ Exit status 0: as published; 2: the command is wrong or the folder is not such a
 """
 
 import argparse
-import collections
-import contextlib
-import hashlib
 import itertools
 import json
 import os
 import pathlib
 import statistics
 import sys
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent import futures
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import tqdm
 
 from data_pipelines import contents as contents_lib
+from data_pipelines import image_check
 from jaxreid import atomic_file
-from jaxreid.data import frame_decode
 from jaxreid.data import tracklet as tracklet_lib
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]
@@ -37,26 +31,10 @@ _SHOWN = 5  # and the text
 _IMAGES = ('.jpg', '.jpeg', '.png')
 
 
-class _Frame(NamedTuple):
-    size: tuple[int, int]  # height, width
-    digest: bytes  # 16
-    problem: str  # '' where it could be decoded
-
-
-class _Images(NamedTuple):
-    """What was found in the image files, in the order of parts, tracklets and frames."""
-
-    size: np.ndarray  # [F, 2] uint32
-    digest: np.ndarray  # [F, 2] uint64
-    problems: dict[int, str]  # by frame
-
-
 def verify(
     dataset: str, root: str | os.PathLike, *, workers: int, frames_root: str = '', progress: bool = True
 ) -> dict[str, Any]:
     """Checks a data set.
-
-    About 30 bytes are kept per image beside the index, and a few tracklets' results wait at a time.
 
     Args:
       dataset: one of `contents.DATASETS`.
@@ -73,7 +51,7 @@ def verify(
     """
     found = contents_lib.read(dataset, root, frames_root=frames_root)
     tracklets = [tracklet for part in found.parts.values() for tracklet in part]
-    images = _look_at_all(found.root, tracklets, workers=workers, progress=progress)
+    images = image_check.check(found.root, tracklets, workers=workers, progress=progress)
     place = _Places(found, tracklets)
     duplicates = _duplicates(images, place)
     unused, other_files = _files_without_tracklet(found, tracklets)
@@ -155,72 +133,9 @@ class _Places:
                 yield tracklet, slice(end - len(tracklet.frames), end)
 
 
-def _look_at_all(root: str, tracklets: Sequence[tracklet_lib.Tracklet], *, workers: int, progress: bool) -> _Images:
-    total = sum(len(tracklet.frames) for tracklet in tracklets)
-    images = _Images(np.zeros((total, 2), np.uint32), np.zeros((total, 2), np.uint64), {})
-    frame_decode.one_thread_each()
-    row = 0
-    results = _in_threads(lambda tracklet, stop: _look(root, tracklet, stop), tracklets, workers)
-    with (
-        tqdm.tqdm(total=total, desc='decoding', unit='image', disable=not progress) as bar,
-        contextlib.closing(results),
-    ):
-        for frames in results:
-            for frame in frames:
-                images.size[row] = frame.size
-                images.digest[row] = np.frombuffer(frame.digest, np.uint64)
-                if frame.problem:
-                    images.problems[row] = frame.problem
-                row += 1
-            bar.update(len(frames))
-    return images
-
-
-def _in_threads(
-    function: Callable[[tracklet_lib.Tracklet, threading.Event], list[_Frame]],
-    tracklets: Sequence[tracklet_lib.Tracklet],
-    workers: int,
-) -> Generator[list[_Frame], None, None]:
-    """Results in order; only a few tracklets wait at a time. Leaves promptly when it is interrupted."""
-    stop = threading.Event()
-    waiting: collections.deque[futures.Future[list[_Frame]]] = collections.deque()
-    with futures.ThreadPoolExecutor(workers) as pool:
-        try:
-            for tracklet in tracklets:
-                waiting.append(pool.submit(function, tracklet, stop))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def _look(root: str, tracklet: tracklet_lib.Tracklet, stop: threading.Event) -> list[_Frame]:
-    """Decodes the frames of a tracklet, wholly, as training would."""
-    frames = []
-    for path in tracklet.frames:
-        if stop.is_set():
-            break
-        try:
-            with open(os.path.join(root, path), 'rb') as file:
-                data = file.read()
-        except OSError as error:
-            frames.append(_Frame((0, 0), bytes(16), error.strerror or str(error)))
-            continue
-        digest = hashlib.blake2b(data, digest_size=16).digest()  # a fiftieth of the time that decoding takes
-        try:
-            height, width, _ = frame_decode.decode_as_stored(data).shape
-            frames.append(_Frame((height, width), digest, ''))
-        except ValueError as error:
-            frames.append(_Frame((0, 0), digest, str(error)))
-    return frames
-
-
-def _sizes(images: _Images) -> list[tuple[tuple[int, int], int]]:
+def _sizes(images: image_check.Images) -> list[tuple[tuple[int, int], int]]:
     """Heights and widths of the readable images with their number, the most frequent first."""
-    found, counts = np.unique(_packed(images.size)[_readable(images)], return_counts=True)
+    found, counts = np.unique(_packed(images.size)[images.readable()], return_counts=True)
     return sorted([((size >> 32, size % 2**32), n) for size, n in zip(found.tolist(), counts.tolist())], key=_by_count)
 
 
@@ -232,14 +147,8 @@ def _packed(size: np.ndarray) -> np.ndarray:
     return (size[:, 0].astype(np.uint64) << np.uint64(32)) | size[:, 1]
 
 
-def _readable(images: _Images) -> np.ndarray:
-    readable = np.ones(len(images.size), bool)
-    readable[list(images.problems)] = False
-    return readable
-
-
 def _of_other_size(
-    images: _Images,
+    images: image_check.Images,
     place: _Places,
     sizes: list[tuple[tuple[int, int], int]],
     expected: tuple[int, int] | None,
@@ -249,13 +158,13 @@ def _of_other_size(
         if not sizes or sizes[0][1] < 0.9 * sum(count for _, count in sizes):  # crops of Duke have a size each
             return _some([])
         expected = sizes[0][0]
-    different = np.flatnonzero((images.size != np.array(expected, np.uint32)).any(1) & _readable(images)).tolist()
+    different = np.flatnonzero((images.size != np.array(expected, np.uint32)).any(1) & images.readable()).tolist()
     return _some([f'{place.path(row)}: {images.size[row, 0]}x{images.size[row, 1]}' for row in different])
 
 
-def _duplicates(images: _Images, place: _Places) -> dict[str, dict[str, Any]]:
+def _duplicates(images: image_check.Images, place: _Places) -> dict[str, dict[str, Any]]:
     """Images that are, byte for byte, an image before them. The gallery's copies of Duke's queries are left out."""
-    wanted = _readable(images)
+    wanted = images.readable()
     for _, span in place.rows('query'):
         wanted[span] = False
     rows = np.flatnonzero(wanted)
@@ -295,7 +204,7 @@ def _kind(first: int, again: int, place: _Places) -> str:
     return 'between persons'
 
 
-def _copies_that_differ(images: _Images, place: _Places) -> dict[str, Any]:
+def _copies_that_differ(images: image_check.Images, place: _Places) -> dict[str, Any]:
     gallery = {tracklet.name.removeprefix('gallery/'): rows for tracklet, rows in place.rows('gallery')}
     different = []
     for tracklet, rows in place.rows('query'):
