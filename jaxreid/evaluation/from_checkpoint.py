@@ -50,7 +50,8 @@ def run(
 
     Args:
       experiment: validated settings.
-      workdir: receives features.npz (another name where that holds other features) and, where scored, results.json.
+      workdir: receives features.npz (another name where that holds other features, as do those of `test.also_clips`)
+        and, where scored, results.json.
       path: a workdir, a folder of checkpoints or one checkpoint.
       scored: whether to score the features.
 
@@ -70,28 +71,31 @@ def run(
     trained = config.from_dict(meta['config']).data
     known = trained_people(meta, trained) & test_people(dataset, experiment.data)
     metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
-    with interrupt.listen() as requests, requests.at_once():
-        found = evaluate.extract(
-            experiment,
-            dataset,
-            model,
-            variables,
-            mesh,
-            clips=experiment.test.clips,
-            at_step=at,
-            trained_on=source.describe(trained),
-        )
     rows = []
-    file = features.free_path(workdir, found.meta)
-    if jax.process_index() == 0:
-        found.save(file)
+    for clips in dict.fromkeys((experiment.test.clips, *experiment.test.also_clips)):
+        with interrupt.listen() as requests, requests.at_once():
+            found = evaluate.extract(
+                experiment,
+                dataset,
+                model,
+                variables,
+                mesh,
+                clips=clips,
+                at_step=at,
+                label=f'extract {clips}',
+                trained_on=source.describe(trained),
+            )
+        file = features.free_path(workdir, found.meta)
+        if jax.process_index() == 0:
+            found.save(file)
+        if scored:
+            selected = 'selected on the test set' if 'score' in meta else 'last step'
+            scores = evaluate.score(found, experiment, selected=selected)
+            rows += [row | ({'test_ids_trained_on': len(known)} if known else {}) for row in scores]
+        metrics_log.say(f'features  {file}')
     if scored:
-        selected = 'selected on the test set' if 'score' in meta else 'last step'
-        rows = evaluate.score(found, experiment, selected=selected)
-        rows = [row | ({'test_ids_trained_on': len(known)} if known else {}) for row in rows]
         metrics_log.say('\n' + evaluate.table(rows))
         if jax.process_index() == 0:
             evaluate.append_results(workdir / 'results.json', rows)
         metrics_log.say(f'\nresults   {workdir / "results.json"}')
-    metrics_log.say(f'features  {file}')
     return rows

@@ -1,11 +1,12 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from jaxreid import config
-from jaxreid.data import tracklet
-from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid import checkpoint, config
+from jaxreid.data import source, tracklet
+from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint
 
 
 def people(data, pids, *, tested, names=None, trained=None):
@@ -52,3 +53,33 @@ def test_results_of_other_training_or_test_data_stand_beside_each_other(tmp_path
     evaluate.append_results(path, [row])
     evaluate.append_results(path, [row | {changed: 'prid split 0'}, row])
     assert len(evaluate.read_results(path)) == 2
+
+
+def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_network(tmp_path, monkeypatch):
+    experiment = config.Experiment(test=config.Test(clips='rrs', also_clips=('begin_crop', 'rrs')))
+    marks = np.ones(2, bool)
+    test = tuple([tracklet.Tracklet(str(camera), 1, camera, ('x',) * 9) for camera in (1, 2)])
+    dataset = tracklet.Dataset('', (), test, marks, marks, pid_names={})
+    meta = {'labels': {'7': 0}, 'config': config.to_dict(experiment)}
+    restored = []
+
+    def extract(experiment, dataset, model, variables, mesh, *, clips, at_step, label, trained_on):
+        made = {
+            'dataset': 'mars', 'split': 'test', 'clips': clips, 'clip_seed': None, 'frames_per_clip': 4,
+            'one_frame': False, 'flip': False, 'flow': 'off', 'frames_seen': 4, 'corrupt_frames_replaced': 0,
+            'step': at_step, 'trained_on': trained_on, 'tested_on': 'mars',
+        }  # fmt: skip
+        return features.describe(dataset, np.ones((2, 3), np.float32), np.ones((2, 3), np.float32), made)
+
+    monkeypatch.setattr(checkpoint, 'find', lambda path: (path, 5))
+    monkeypatch.setattr(checkpoint, 'read_meta', lambda *_: meta)
+    monkeypatch.setattr(checkpoint, 'check_same_model', lambda *_: None)
+    monkeypatch.setattr(from_checkpoint, 'restore', lambda *_: (restored.append(1), restored))
+    monkeypatch.setattr(source, 'read', lambda _: dataset)
+    monkeypatch.setattr(evaluate, 'extract', extract)
+    rows = from_checkpoint.run(experiment, tmp_path, tmp_path, scored=True)
+    assert [row['protocol']['clips'] for row in rows] == ['rrs', 'begin_crop']
+    assert len(restored) == 1
+    assert evaluate.read_results(tmp_path / 'results.json') == json.loads(json.dumps(rows))
+    names = ('features.npz', 'features-mars-step5-begin_crop.npz')
+    assert [feature_file.load(tmp_path / name).meta['clips'] for name in names] == ['rrs', 'begin_crop']
