@@ -108,7 +108,7 @@ def describe(data: config.Data) -> str:
         case 'synthetic':
             text = f'synthetic {data.preset}'
         case 'manifest':
-            text = f'manifest {"/".join(os.path.abspath(data.root).split(os.sep)[-2:])}'  # many are called own.csv
+            text = f'manifest {"/".join(os.path.abspath(data.root or data.records).split(os.sep)[-2:])}'  # many are called own.csv
         case name:
             text = name
     part = f' ({data.part})' if data.part != 'official' else ''
