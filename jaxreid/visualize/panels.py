@@ -76,10 +76,10 @@ def attention(clips: Sequence[Clip], *, text: str) -> Panel | None:
 
 
 def _stripes(scores, size):
-    """Scores [T, K] as maps [T, H, W], 0 ... 1 from no share to the largest."""
+    """Scores [T, K] as maps [T, H, W], 0 ... 1 from the smallest to the largest."""
     height, width = size
     which = np.arange(height) * scores.shape[1] // height
-    return np.broadcast_to((scores / scores.max())[:, which, None], (len(scores), height, width))
+    return np.broadcast_to(attention_maps.scaled(scores)[:, which, None], (len(scores), height, width))
 
 
 def match_maps(clips: Sequence[tuple[str, Clip]]) -> Panel | None:

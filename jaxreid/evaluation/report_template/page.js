@@ -53,6 +53,7 @@
   }
 
   const jpeg = (text) => `data:image/jpeg;base64,${text}`;
+  const short = (value) => value.toFixed(Math.abs(value) < 1.5 ? 3 : 2);
   const precision = (q) => (data.ap[q] < 0 ? 'no match in the gallery' : `AP ${(100 * data.ap[q]).toFixed(1)}`);
 
   function card(q) {
@@ -81,7 +82,7 @@
       else frame.append(element('span', {textContent: GLYPHS[mark], role: 'img', 'aria-label': alt}));
       list.append(element('figure', {className: `item ${kind.replace(' ', '-')}`, title: `${data.name[item]}, ${kind}`}, frame,
         element('figcaption', {}, element('b', {textContent: `${place} ${GLYPHS[mark]}`}), element('br'), `id ${data.pid[item]}`,
-          element('br'), `c${data.camera[item]} ${data.similarity[q][i].toFixed(3)}`)));
+          element('br'), `c${data.camera[item]} ${short(data.similarity[q][i])}`)));
     });
     line.append(list);
     const out = data.leftOff[q];
