@@ -481,7 +481,9 @@ def test_ctrl_c_stops_at_once_and_writes_nothing(few, tmp_path, capsys, monkeypa
 
 def test_neither_the_order_of_listings_nor_the_number_of_threads_changes_the_report(few, monkeypatch):
     sorted((few / 'bbox_test').rglob('*.jpg'))[2].write_bytes(b'')
-    listing_fixture.touch(few, ['bbox_train/z.txt', 'bbox_train/0001/b.jpg', 'bbox_test/0000/a.jpg'])
+    listing_fixture.touch(
+        few, ['bbox_train/z.txt', 'bbox_train/0001/b.jpg', 'bbox_train/0001/a.jpg', 'bbox_train/0001/c.jpg']
+    )
     expected = verify.verify('synthetic', few, workers=1, progress=False)
     for seed in range(2):
         with monkeypatch.context() as patch:
