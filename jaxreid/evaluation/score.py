@@ -17,7 +17,6 @@ import numpy as np
 from jaxreid import atomic_file, config
 from jaxreid.evaluation import bootstrap, expansion, feature_file, protocols, ranking, sanity
 
-MEASURES = ('mAP', 'mINP', *(f'R-{k}' for k in protocols.CMC_RANKS))  # columns of `protocols.per_query`
 _HELD = 2**30  # bytes of distances that are computed once for all rules
 
 
@@ -196,7 +195,7 @@ def score(
         protocols.summarize(r, f.pid, f.query, f.gallery, rule.protocol, distance=rule.distance)
         for r, f in zip(ranked, files, strict=True)
     ]
-    numbers = np.array([_numbers(row) for row in rows])  # [files, MEASURES]
+    numbers = np.array([_numbers(row) for row in rows])  # [files, measures]
     counts = ('answered_queries', 'unanswered_queries', 'gallery_size', 'queries_in_gallery')
     result = _by_name(numbers.mean(axis=0).tolist()) | {'protocol': rows[0]['protocol'] | search.describe()}
     if len(files) > 1:
@@ -244,12 +243,11 @@ def aligned(found: feature_file.Features, other: feature_file.Features) -> featu
         list(zip(*(getattr(f, k).tolist() for k in ('name', 'pid', 'camera', 'query', 'gallery'))))
         for f in (found, other)
     ]
-    if not any(str(name) == f'row {i}' for f in (found, other) for i, name in enumerate(f.name[:1])):
-        at = {key: i for i, key in enumerate(keys[1])}
-        if len(at) == len(keys[1]) == len(keys[0]) and set(keys[0]) == at.keys():
-            order = np.array([at[key] for key in keys[0]])
-            moved = {k.name: getattr(other, k.name) for k in dataclasses.fields(other) if k.name != 'meta'}
-            return dataclasses.replace(other, **{k: v[order] for k, v in moved.items() if v is not None})
+    at = {key: i for i, key in enumerate(keys[1])}
+    if len(at) == len(keys[1]) == len(keys[0]) and set(keys[0]) == at.keys():
+        order = np.array([at[key] for key in keys[0]])
+        moved = {k.name: getattr(other, k.name) for k in dataclasses.fields(other) if k.name != 'meta'}
+        return dataclasses.replace(other, **{k: v[order] for k, v in moved.items() if v is not None})
     if [k[1:] for k in keys[0]] != [k[1:] for k in keys[1]]:
         raise ValueError(
             f'The files to be compared hold other tracklets: {len(keys[0])} and {len(keys[1])} rows whose names, ids, '
@@ -356,9 +354,9 @@ def _cut(text: str) -> int | str:
 
 def rules_of(options: argparse.Namespace, found: feature_file.Features, distance: str) -> list[Rule]:
     """The rows that were asked for."""
-    names = (
-        options.protocol or [n for n in _said(found, 'protocols', ()) if n in config.PROTOCOLS][:1] or ['mars-paper']
-    )
+    said = _said(found, 'protocols', ['mars-paper'])
+    known = [name for name in said if name in config.PROTOCOLS] if isinstance(said, list) else []
+    names = options.protocol or known[:1] or ['mars-paper']
     changed = {
         k: getattr(options, k)
         for k in ('ap', 'gallery', 'distractors', 'junk', 'unanswerable', 'same_camera', 'cmc')
