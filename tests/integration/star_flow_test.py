@@ -1,0 +1,53 @@
+"""STAR from end to end, on flow computed while it trains and on flow computed before."""
+
+import json
+import sys
+
+from tests.integration import conftest
+
+SETTINGS = [
+    f'--config={conftest.ROOT / "configs" / "star_synthetic.py"}:tiny',
+    '--config.data.flow_engine=jax',
+    '--config.data.height=32',
+    '--config.data.width=16',
+]
+NETWORK = [
+    '--config.backbone.width=4',
+    '--config.backbone.depths=(1,1,1,1)',
+    '--config.star.attention_stages=(2,)',
+    '--config.star.hidden=4',
+    '--config.sampler.num_ids=2',
+    '--config.sampler.tracklets_per_id=2',
+    '--config.train.max_steps=2',
+    '--config.train.log_every_steps=1',
+    '--config.test.references=false',
+]
+
+
+def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tmp_path):
+    def folder(name):
+        return f'--config.data.flow_folder={tmp_path / name}'
+
+    def numbers(name):
+        rows = [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
+        timed = ('second', 'waiting', 'memory')
+        return [{k: v for k, v in row.items() if not any(word in k for word in timed)} for row in rows]
+
+    def train(name, flow):
+        command.execute(
+            [sys.executable, '-m', 'jaxreid.main', *SETTINGS, *NETWORK, f'--workdir={tmp_path / name}', folder(flow)]
+        )
+
+    train('on_the_fly', 'computed')
+    sampled = {file.relative_to(tmp_path / 'computed') for file in (tmp_path / 'computed').rglob('*.npy')}
+    assert sampled
+    output = command.execute([sys.executable, '-m', 'data_pipelines.optical_flow', *SETTINGS, folder('stored')])
+    stored = {file.relative_to(tmp_path / 'stored'): file for file in (tmp_path / 'stored').rglob('*.npy')}
+    assert 'frames have their flow' in output
+    assert sampled < stored.keys()
+    before = {file: file.stat().st_mtime_ns for file in stored.values()}
+    train('from_the_store', 'stored')
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / 'stored').rglob('*.npy')}
+    assert [row['step'] for row in numbers('on_the_fly')] == [1, 2, 2]
+    assert all(row['loss'] > 0 for row in numbers('on_the_fly')[:2])
+    assert numbers('from_the_store') == numbers('on_the_fly')
