@@ -56,9 +56,9 @@ class Data:
     flow_folder: str = (
         ''  # computed flow is kept here between runs; '' = in memory only, for synthetic beside the frames
     )
-    # Where training frames come from (the test split is always read as by folder). folder: the dataset as downloaded |
-    # ram: all decoded once, into host memory | device: all decoded once, into the devices' memory, a part on each
-    # records: ArrayRecord files that data_pipelines.build made
+    # Where training frames come from. folder: the dataset as downloaded | records: ArrayRecord files that
+    # data_pipelines.build made | ram: all decoded once, into host memory | device: all decoded once, into the devices'
+    # memory, a part on each. The last two decode, and read the test split, from data.records if set, else the folder
     store: str = 'folder'
     records: str = ''  # folder or URL of record sets; ram and device decode from them too; data.root is not needed then
     num_ids: int = 625  # published number of training ids, used by --mode summary only

@@ -100,7 +100,7 @@ def check_fits(needed: int, available: int, *, where: str) -> None:
     if needed > available:
         raise ValueError(
             f'The decoded training frames need {needed:,} bytes ({needed / 2**30:.2f} GiB) of {where}, of which '
-            f'{available:,} ({max(available, 0) / 2**30:.2f} GiB) are free; nothing is decoded yet. Use more devices '
-            'with --config.data.store=device, or --config.data.store=ram, which needs host memory, or records or '
-            'folder, which need none.'
+            f'{available:,} ({max(available, 0) / 2**30:.2f} GiB) are free; nothing is decoded yet. Choose '
+            '--config.data.store=folder or records, which need none, ram, which needs memory of the host, or device on '
+            'more devices.'
         )

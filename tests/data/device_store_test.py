@@ -3,6 +3,7 @@
 import functools
 import itertools
 import re
+import types
 
 import jax
 import numpy as np
@@ -134,6 +135,12 @@ def test_the_host_decodes_piece_by_piece_and_each_device_holds_its_part_alone(mo
     assert [shard.data.shape for shard in store.frames.addressable_shards] == [(8, HEIGHT * WIDTH * 3)] * 8
 
 
+def test_each_host_decodes_the_parts_of_its_own_devices_and_no_others():
+    mesh = types.SimpleNamespace(size=4, devices=np.array(list('abcd')), local_devices=['c', 'd'])
+    assert sharding.local_rows(17, mesh) == {'c': range(10, 15), 'd': range(15, 17)}
+    assert sharding.local_rows(2, mesh) == {'c': range(2, 2), 'd': range(2, 2)}
+
+
 @pytest.mark.parametrize('kind', ['ram', 'device'])
 def test_a_corrupt_frame_is_replaced_and_counted_once_or_named(tmp_path, kind):
     broken = mars.read(mars_fixture.write(tmp_path / 'mars'))
@@ -162,10 +169,10 @@ def test_frames_that_do_not_fit_are_refused_before_the_first_is_decoded(kind, mo
     with pytest.raises(ValueError, match=f'{needed:,} bytes') as refused:
         in_memory(kind, made_up, made_up.tracklets)
     available = free if kind == 'ram' else free // 8
-    for words in (f'{available:,} ', 'data.store=ram', 'records', 'folder', 'nothing is decoded'):
+    for words in (f'{available:,} ', 'data.store=folder', 'records', 'ram, ', 'nothing is decoded'):
         assert words in str(refused.value)
-    monkeypatch.setattr(host_memory, 'available_bytes', lambda: free + 1)
     monkeypatch.undo()
+    monkeypatch.setattr(host_memory, 'available_bytes', lambda: free + 1)
     in_memory(kind, made_up, made_up.tracklets)
 
 
