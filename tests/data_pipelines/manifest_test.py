@@ -53,6 +53,14 @@ def test_the_draw_depends_on_people_alone(tmp_path, monkeypatch):
     assert len(people[0]) == round(0.3 * 8)
 
 
+def test_who_was_seen_by_one_camera_is_not_tested_on(tmp_path):
+    listing_fixture.touch(tmp_path, walked(range(1, 4)) + walked(range(4, 9), cameras=(2,)))
+    tool.run([str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS, '--test-share', '0.99'])
+    dataset = manifest.read(tmp_path / 'own.csv')
+    assert {t.pid for t in dataset.test} == {1, 2, 3}
+    assert {t.pid for t in dataset.train} == {4, 5, 6, 7, 8}
+
+
 def test_images_of_a_flat_folder_are_sorted_into_tracklets_and_roles_are_read(tmp_path):
     stills = [f'train/0001_c{c}_{f}.jpg' for c in (1, 2) for f in (9, 10)]
     stills += ['query/0002_c1_1.jpg', 'gallery/0002_c2_1.jpg', 'gallery/0000_c2_3.jpg']

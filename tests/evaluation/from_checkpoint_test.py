@@ -51,8 +51,11 @@ def test_results_of_other_training_or_test_data_stand_beside_each_other(tmp_path
     row = {'step': 1, 'selected': 'last step', 'protocol': {'name': 'x'}, 'trained_on': 'mars', 'tested_on': 'dukev'}
     path = tmp_path / 'results.json'
     evaluate.append_results(path, [row])
-    evaluate.append_results(path, [row | {changed: 'prid split 0'}, row])
-    assert len(evaluate.read_results(path)) == 2
+    other = row | {changed: 'prid split 0'}
+    evaluate.append_results(path, [other])
+    assert evaluate.read_results(path) == [row, other]
+    evaluate.append_results(path, [row])
+    assert evaluate.read_results(path) == [other, row]
 
 
 def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_network(tmp_path, monkeypatch):
