@@ -163,9 +163,7 @@ def page_data(found: feature_file.Features, analysis: Analysis, album: Album | N
     place = np.full(len(found.pid), -1)
     place[used] = np.arange(len(used))
     counts = shown.sum(1)
-    pictures = album or Album.__new__(Album)
-    middles = pictures.middles if album else {}
-    films = pictures.films if album else {}
+    middles, films = (album.middles, album.films) if album else ({}, {})
     return {
         'name': found.name[used].tolist(),
         'pid': found.pid[used].tolist(),

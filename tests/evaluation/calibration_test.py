@@ -90,6 +90,9 @@ def test_perfect_and_collapsed_networks_have_the_rates_that_they_must():
     assert collapsed['verification']['equal_error_rate'] == pytest.approx(0.5)
     assert collapsed['verification']['thresholds'][0]['true_accept_rate'] == 0
     assert collapsed['search']['thresholds'][0]['detected_rate'] == 0
+    everyone = calibration.calibrate(calibration.collect(np.zeros((2, 2)), *of, **bounds), wanted=(1.0,))
+    assert everyone['search']['thresholds'][0]['false_alarm_rate'] == 1
+    assert everyone['search']['thresholds'][0]['detected_rate'] == 0  # no first place is won by a tie
 
 
 def test_without_matches_there_are_no_thresholds():

@@ -15,7 +15,7 @@ from tests.oracles import rankings as oracle
 HOSTILE = ['</script><script>alert(1)</script>', '"><img src=x onerror=alert(2)>', "' onload='x", '<!--', '&amp;\u2028']
 
 
-def features(*, root='', names=None, seed=0, with_config=True):
+def features(*, root='', names=None, seed=0, with_config=True, meta=None):
     """Features of the fixture's test split that know nothing of the people."""
     table = mars_fixture.TEST
     n = len(table)
@@ -36,7 +36,7 @@ def features(*, root='', names=None, seed=0, with_config=True):
         gallery=np.ones(n, bool),
         name=np.array(own if names is None else names),
         frames=np.array([row[2] for row in table]),
-        meta={'dataset': 'mars', 'config': config.to_dict(experiment)} if with_config else {},
+        meta={'dataset': 'mars', 'config': config.to_dict(experiment)} if with_config else (meta or {}),
     )
 
 
@@ -135,12 +135,14 @@ def test_figures_lie_beside_the_page_and_nothing_half_written_does(made):
 
 def test_names_cannot_leave_their_place(tmp_path):
     names = [*HOSTILE, 'plain', HOSTILE[0] + '2']
-    features(names=names, with_config=False).save(tmp_path / 'features.npz')
+    meta = {'dataset': HOSTILE[1], 'clips': HOSTILE[0]}
+    features(names=names, with_config=False, meta=meta).save(tmp_path / 'features.npz')
     assert report.run([str(tmp_path / 'features.npz')]) == 0
     reader = Reader((tmp_path / 'report.html').read_text())
     assert len(reader.scripts) == 2
     assert not any('onerror' in attributes or 'onload' in attributes for _, attributes in reader.tags)
-    assert {n for n in names} == set(json.loads(reader.scripts[0])['name'])
+    assert HOSTILE[0] in ' '.join(reader.words)
+    assert set(names) == set(json.loads(reader.scripts[0])['name'])
 
 
 def test_a_file_that_does_not_say_its_data_set_gives_a_report_without_pictures(tmp_path):
