@@ -25,6 +25,7 @@ import tqdm
 from jaxreid import atomic_file, command_line, config
 from jaxreid.data import clip_sampling, source
 from jaxreid.evaluation import (
+    bootstrap,
     calibration,
     feature_file,
     network_maps,
@@ -32,6 +33,7 @@ from jaxreid.evaluation import (
     ranking,
     report_network,
     report_page,
+    sanity,
 )
 from jaxreid.visualize import panels, ranked_lists, sheet, svg
 
@@ -48,6 +50,7 @@ class Analysis:
     """All that a report says about features under one protocol; positions of queries and columns of the gallery."""
 
     score: dict[str, Any]  # from `protocols.summarize`
+    intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent
     queries: np.ndarray  # [Q] rows of the features
     gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
     ranked: protocols.Results
@@ -94,6 +97,7 @@ def analyse(found: feature_file.Features, protocol: protocols.Protocol, *, dista
     first_item = np.take_along_axis(joined.item, first, 1)[:, 0]
     return Analysis(
         score=score,
+        intervals=100 * bootstrap.intervals([protocols.per_query(ranked, protocol)], seed=0),
         queries=queries,
         gallery=gallery,
         ranked=ranked,
@@ -318,7 +322,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     out = pathlib.Path(options.out or features.parent / 'report.html')
     files = out.with_name(out.stem + '_files')
     analysis = analyse(found, protocol, distance=distance, top=options.top)
-    notes: list[str] = []
+    notes = [f'Look at the features first: {warning}' for warning in sanity.warnings(found, distance=distance)]
 
     networks = _networks(options, workdir, compute_dtype, notes) if options.pictures else []
     footage, album = None, None

@@ -149,15 +149,22 @@ def render(
 
 
 def _tiles(analysis):
+    """(name, value, 95 % interval or '', meaning)."""
     score = analysis.score
-    tiles = [('mAP', f'{score["mAP"]:.1f}', 'mean average precision, %')]
-    tiles.append(('mINP', f'{score["mINP"]:.1f}', 'how early the last match comes, %'))
-    tiles += [(f'Rank-{k}', f'{v:.1f}', f'match among the first {k}, %' if k != '1' else 'match first, %')
-              for k, v in score['cmc'].items()]  # fmt: skip
+    values = [
+        ('mAP', score['mAP'], 'mean average precision, %'),
+        ('mINP', score['mINP'], 'how early the last match comes, %'),
+        *(
+            (f'Rank-{k}', v, f'match in the first {k}, %' if k != '1' else 'match first, %')
+            for k, v in score['cmc'].items()
+        ),
+    ]
+    tiles = [
+        (label, f'{value:.1f}', f'{low:.1f} to {high:.1f}', text)
+        for (label, value, text), (low, high) in zip(values, analysis.intervals, strict=True)
+    ]
     rate = analysis.calibration['verification']['equal_error_rate']
-    if rate is not None:
-        tiles.append(('EER', f'{100 * rate:.1f}', 'equal error rate of pairs, %'))
-    return tiles
+    return tiles if rate is None else [*tiles, ('EER', f'{100 * rate:.1f}', '', 'equal error rate of pairs, %')]
 
 
 def facts(protocol: Mapping[str, Any], found: feature_file.Features, distance: str) -> list[tuple[str, str]]:

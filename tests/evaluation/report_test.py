@@ -90,6 +90,12 @@ def test_the_numbers_are_those_of_the_protocol(made):
     assert f'{score["mAP"]:.1f}' in words
     assert f'{score["cmc"]["1"]:.1f}' in words
     assert '4 answered, 0 without a match' in words
+    ranked = protocols.rank_queries(found.embedding, *roles)
+    low, high = np.quantile(
+        [ranked.ap[np.random.default_rng(i).integers(0, 4, 4)].mean() for i in range(4000)], (0.025, 0.975)
+    )  # fmt: skip
+    shown = re.search(r'mAP ([\d.]+) ([\d.]+) to ([\d.]+)', ' '.join(words.split()))
+    np.testing.assert_allclose([float(shown[2]), float(shown[3])], [100 * low, 100 * high], atol=3)
 
 
 def test_the_embedded_lists_are_the_rankings(made):
