@@ -439,7 +439,7 @@ def flatten(node: typing.Any, prefix: str = '') -> dict[str, typing.Any]:
 def nearest(name: typing.Any, names: typing.Iterable[typing.Any]) -> str:
     """Says ' Did you mean X?' where a name is close to a valid one, or lists the valid ones."""
     names = [str(n) for n in names]
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6) if len(str(name)) > 2 else []
     return f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(names)}.'
 
 

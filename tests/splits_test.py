@@ -139,7 +139,7 @@ def test_the_table_has_a_line_per_split_and_mean_and_spread():
     assert splits.table(other).startswith('ilids split all, ilids; trained on mars; last step')
 
 
-@pytest.mark.parametrize('value', ['10', '-1', 'every', 'All', '00', '3.0'])
+@pytest.mark.parametrize('value', ['10', '-1', 'every', 'All', '00'])
 def test_other_splits_are_refused_with_what_is_valid(value, tmp_path, capsys):
     arguments = [
         'main',
@@ -149,7 +149,7 @@ def test_other_splits_are_refused_with_what_is_valid(value, tmp_path, capsys):
     ]
     assert main.run([*arguments, f'--workdir={tmp_path}']) == 1
     assert f'config.data.split = {value!r} is not known. ' in (error := capsys.readouterr().err)
-    assert '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, all' in error or 'Did you mean' in error
+    assert ('0, 1, 2, 3, 4, 5, 6, 7, 8, 9, all' in error) == (value != 'All')
 
 
 def test_the_flag_reads_all_and_numbers(experiment, monkeypatch, tmp_path):
