@@ -15,6 +15,9 @@ from jaxreid.data import batch_iterator
 from jaxreid.data import tracklet as tracklet_lib
 
 _CHUNK_BYTES = 2**26  # decoded between two looks at errors and signals, and what is on its way to a device
+_TASK_ROWS = (
+    64  # of one tracklet that a thread asks for at once: stores of whole tracklets read them once, and not often
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +81,21 @@ class Decoder:
     def decode(self, start: int, out: np.ndarray) -> None:
         """Writes rows `start`, `start + 1`, ... into `out`, [rows, row_bytes] uint8; errors as the store's."""
         packing, store = self._packing, self._store
+        stop = start + len(out)
+        inside = packing.first_row[(packing.first_row > start) & (packing.first_row < stop)]
+        cuts = np.unique(np.concatenate([np.arange(start, stop, _TASK_ROWS), inside, [stop]]))
 
-        def one(row: int) -> None:
-            tracklet = int(np.searchsorted(packing.first_row, start + row, side='right')) - 1
-            frame = np.asarray([start + row - packing.first_row[tracklet]])
-            out[row, : packing.image_bytes] = store.read(tracklet, frame).ravel()
+        def some(begin: int, end: int) -> int:
+            tracklet = int(np.searchsorted(packing.first_row, begin, side='right')) - 1
+            frames = np.arange(begin, end) - packing.first_row[tracklet]
+            rows = out[begin - start : end - start]
+            rows[:, : packing.image_bytes] = store.read(tracklet, frames).reshape(len(rows), -1)
             if packing.with_flow:
-                out[row, packing.image_bytes :] = store.read_flow(tracklet, frame).ravel().view(np.uint8)
+                rows[:, packing.image_bytes :] = store.read_flow(tracklet, frames).reshape(len(rows), -1).view(np.uint8)
+            return len(rows)
 
-        for _ in self._pool.map(one, range(len(out))):
-            self._bar.update()
+        for rows in self._pool.map(some, cuts[:-1], cuts[1:]):
+            self._bar.update(rows)
 
 
 def check_fits(needed: int, available: int, *, where: str) -> None:

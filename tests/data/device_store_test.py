@@ -107,7 +107,8 @@ def test_batches_of_folder_ram_and_device_are_the_same_bits(dataset, devices):
 
 @pytest.mark.parametrize('lengths', [[5, 1, 9, 2], [1], [1, 2]])  # more frames than devices, or fewer
 def test_every_frame_of_every_device_comes_back_whatever_its_bytes(lengths, monkeypatch):
-    monkeypatch.setattr(packed_frames, '_CHUNK_BYTES', 2 * HEIGHT * WIDTH * 7 + 1)  # two frames at a time
+    monkeypatch.setattr(packed_frames, '_CHUNK_BYTES', 4 * HEIGHT * WIDTH * 7 + 1)  # four frames at a time
+    monkeypatch.setattr(packed_frames, '_TASK_ROWS', 3)
     made_up = MadeUp(lengths)
     store = in_memory('device', made_up, made_up.tracklets, with_flow=True)
     rows = np.random.default_rng(1).permutation(sum(lengths)).astype(np.int32)
