@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxreid.data import flow_file, folder_store, mars, optical_flow
+from jaxreid.data import flow_file, folder_store, mars, optical_flow, record_files
 from tests.data import mars_fixture
 
 SIZE = {'height': 16, 'width': 8}
@@ -25,6 +25,11 @@ def test_the_following_frame_the_size_and_the_engine_are_part_of_the_name(tmp_pa
         for engine in ('opencv', 'jax')
     }
     assert len(names) == 8
+
+
+def test_records_of_the_flow_lie_apart_for_each_engine():
+    names = {record_files.flow_name(16, 8, engine=engine) for engine in ('opencv', 'jax')}
+    assert names == {'flow-tvl1-16x8', 'flow-tvl1_jax-16x8'}
 
 
 def test_damaged_and_foreign_files_count_as_absent(tmp_path):
