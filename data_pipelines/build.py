@@ -29,7 +29,7 @@ from tensorflow_datasets.core import dataset_info, example_serializer, naming
 
 from data_pipelines import record_writer
 from jaxreid import config
-from jaxreid.data import flow_cache, folder_store, record_files, record_index, source
+from jaxreid.data import flow_cache, folder_store, optical_flow, record_files, record_index, source
 from jaxreid.data import tracklet as tracklet_lib
 
 FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted
@@ -402,11 +402,14 @@ class _Flow:
         )
 
         def records() -> Iterator[bytes]:
-            for _, row, position in _places(shard, first):
-                flow = store.read_flow(row, np.asarray([position]))[0]
-                example = {'flow': flow.tobytes(), 'name': index.tracklets[row].frames[position]}
-                yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
-                report(1)
+            together = optical_flow.pairs_at_once(self.engine, height=self.height, width=self.width)
+            places = [(row, position) for _, row, position in _places(shard, first)]
+            for start in range(0, len(places), together):
+                some = places[start : start + together]
+                for (row, position), flow in zip(some, store.read_flows(some), strict=True):
+                    example = {'flow': flow.tobytes(), 'name': index.tracklets[row].frames[position]}
+                    yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
+                    report(1)
 
         folder = f'{self.frames}/{record_files.flow_name(self.height, self.width, engine=self.engine)}'
         record_writer.write_records(folder, shard.name, records(), compressed=True)
