@@ -96,8 +96,8 @@ def run(
     for name, values in joined.items():
         if not np.isfinite(values).all():
             raise ValueError(
-                f'the network of {network.path} gives NaN or infinity as {name}; a network whose training diverged does '
-                'that: choose another checkpoint'
+                f'the network of {network.path} gives NaN or infinity as {name}, as one whose training diverged does; '
+                'choose another checkpoint'
             )
     return joined
 

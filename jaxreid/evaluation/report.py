@@ -42,6 +42,7 @@ CONFUSED = 12  # pairs of identities shown
 SHEET_QUERIES = 12  # rows of a sheet of ranked lists
 RANK1_QUERIES = 60  # queries of the sheet of first places
 CURVE = 50  # ranks of the CMC curve
+CAMERAS = 24  # of the table of pairs, those with most tracklets
 PAIRS_AT_ONCE = 1 << 22  # query-gallery pairs whose distances are held at once
 
 
@@ -55,7 +56,7 @@ class Analysis:
     gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
     ranked: protocols.Results
     lists: ranked_lists.Lists
-    cameras: np.ndarray  # [C]
+    cameras: np.ndarray  # [C], of the table of pairs
     pairs: ranked_lists.CameraPairs
     similarities: calibration.Similarities
     calibration: dict[str, Any]
@@ -75,7 +76,8 @@ def analyse(found: feature_file.Features, protocol: protocols.Protocol, *, dista
     with_junk = dataclasses.replace(protocol, junk='negatives')
     gallery = np.flatnonzero(protocols.ranked_gallery(found.pid, found.query, found.gallery, with_junk))
     junk = (found.pid[gallery] == protocols.JUNK_ID) & (protocol.junk == 'drop')
-    cameras = np.unique(found.camera[np.concatenate([queries, gallery])])
+    numbers, tracklets = np.unique(found.camera[np.concatenate([queries, gallery])], return_counts=True)
+    cameras = np.sort(numbers[np.argsort(-tracklets, kind='stable')[:CAMERAS]])
     low, high = calibration.bounds(found.embedding[np.concatenate([queries, gallery])], distance)
     lists, pairs, similarities = [], [], []
     block = max(1, min(ranking.BLOCK, PAIRS_AT_ONCE // len(gallery)))

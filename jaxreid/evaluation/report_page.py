@@ -57,9 +57,10 @@ def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
             longest = max(row.bars, default=0) or 1
             bars: list[float | None] = [b / longest for b in row.bars]
             bars = bars or [None] * len(row.pictures)
-            pictures = [_picture(p, b, row, height) for p, b in zip(row.pictures, bars, strict=True)]
             if not row.follows:
                 blocks.append([])
+            headings = (blocks[-1][0].heading, row.heading) if blocks[-1] else (row.heading,)
+            pictures = [_picture(p, b, headings, height) for p, b in zip(row.pictures, bars, strict=True)]
             blocks[-1].append(Row(row.heading, pictures))
         made.append(Panel(panel.name, panel.title, panel.text, blocks))
     return made
@@ -70,10 +71,10 @@ def size(panels: Sequence[Panel]) -> int:
     return sum(len(p.data) for panel in panels for block in panel.blocks for row in block for p in row.pictures)
 
 
-def _picture(picture, bar, row, height):
+def _picture(picture, bar, headings, height):
     image = sheet.fitted(picture.image, height=height)
     data = base64.b64encode(sheet.jpeg(image)).decode()
-    alt = ', '.join(part for part in (row.heading, picture.caption) if part)
+    alt = ', '.join(part for part in (*headings, picture.caption) if part)
     return Picture(data, image.shape[1], image.shape[0], picture.caption, alt, picture.mark.replace(' ', '-'), bar)
 
 

@@ -138,13 +138,15 @@ def camera_pairs(
 
     Args:
       distances, query_ids, query_cameras, gallery_ids, gallery_cameras, drop_same_camera, ignored: as `nearest`.
-      cameras: [C] int, sorted: rows and columns of the result.
+      cameras: [C] int, sorted: rows and columns of the result; queries and items of others do not count.
       ap: as `ranking.rank`.
 
     Returns:
       Sums, to be added up over blocks of queries.
     """
     sums = CameraPairs(*(np.zeros((len(cameras),) * 2, dtype) for dtype in (np.int64, np.float64, np.int64)))
+    known = np.isin(query_cameras, cameras)
+    distances, query_ids, query_cameras = distances[known], query_ids[known], query_cameras[known]
     place = np.searchsorted(cameras, query_cameras)
     for column, camera in enumerate(cameras):
         inside = gallery_cameras == camera

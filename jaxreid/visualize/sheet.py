@@ -72,14 +72,14 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], *, title: str, height: 
     placed: list[tuple[int, int, Image.Image, str, list[str]]] = []
     y, right = _GAP + 26, 0
     for heading, pictures in rows:
-        headings.append((y, heading))
+        headings.append((y, _drawable(heading)))
         y += 20
         x, lines = _GAP, 0
         for picture in pictures:
             h, w = picture.image.shape[:2]
             width = max(1, round(w * height / h))
             scaled = Image.fromarray(picture.image).resize((width, height), Image.Resampling.BICUBIC)
-            wrapped = _wrapped(picture.caption, font, width + _GAP)
+            wrapped = [_drawable(line) for line in _wrapped(picture.caption, font, width + _GAP)]
             placed.append((x, y, scaled, picture.mark, wrapped))
             lines = max(lines, len(wrapped))
             x += width + 2 * _GAP
@@ -104,6 +104,11 @@ def sheet(rows: Sequence[tuple[str, Sequence[Picture]]], *, title: str, height: 
 @functools.lru_cache(maxsize=4)
 def _font(size: int):
     return ImageFont.load_default(size)
+
+
+def _drawable(text):
+    """The font has no non-breaking space."""
+    return text.replace('\u00a0', ' ')
 
 
 def _wrapped(text, font, width):

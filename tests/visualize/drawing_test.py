@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 
+import cv2
 import numpy as np
 import pytest
 
@@ -69,7 +70,6 @@ def test_large_pictures_shrink_and_small_ones_stay():
 
 
 def test_pictures_survive_jpeg_and_png():
-    import cv2
 
     image = np.full((16, 8, 3), (200, 40, 90), np.uint8)
     for data, close in ((sheet.png(image), 0), (sheet.jpeg(image), 6)):

@@ -99,6 +99,14 @@ def test_pairs_of_cameras_are_rankings_in_one_camera(ties):
             np.testing.assert_allclose(found.ap[a, b], sum(ap for ap, _, _ in rows), atol=1e-12)
 
 
+def test_cameras_that_are_not_asked_for_do_not_count():
+    of = problem(6, queries=14)
+    some = ranked_lists.camera_pairs(*of, cameras=CAMERAS[1:3], ap='step')
+    every = ranked_lists.camera_pairs(*of, cameras=CAMERAS, ap='step')
+    for few, all_of_them in zip(some, every):
+        np.testing.assert_allclose(few, all_of_them[1:3, 1:3])
+
+
 def test_the_curve_counts_queries_up_to_each_rank():
     first_hit = np.array([1, 3, 0, 2, 1, 9])
     expected = [100 * sum(1 for h in first_hit if 0 < h <= k) / 6 for k in range(1, 6)]
