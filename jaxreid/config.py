@@ -253,7 +253,7 @@ class Train:
     compute_dtype: str = 'auto'  # auto (bfloat16 on accelerators, float32 on CPU) | float32 | bfloat16 | float64
     bn_groups: int = 1  # BatchNorm statistics over this many equal slices of the global batch, in order
     remat: bool = False  # recompute bottleneck activations in the backward pass
-    steps_per_dispatch: int = 1  # steps that the devices make without the host; see docs/training.md
+    steps_per_dispatch: int = 1  # steps that devices make without the host; 1 unless data.store is device
     log_every_steps: int = 10
     checkpoint_every_steps: int = 500
     eval_every_epochs: int = 10  # monitoring by test.monitor_clips; 0 = only at the end
@@ -538,6 +538,11 @@ def _combination_problems(c: Experiment) -> list[str]:
         problems.append(
             f'config.train.steps_per_dispatch = {c.train.steps_per_dispatch} would never be made: reports and '
             f'checkpoints end a dispatch, and train.log_every_steps or train.checkpoint_every_steps is {shortest}'
+        )
+    if c.train.steps_per_dispatch > 1 and c.data.store != 'device':
+        problems.append(
+            f'config.train.steps_per_dispatch = {c.train.steps_per_dispatch} needs frames that are on the devices: set '
+            f'data.store=device, or 1 with data.store={c.data.store}'
         )
     problems += _data_problems(c)
     problems += _system_problems(c)

@@ -115,7 +115,7 @@ def make_train_step(
     )  # fmt: skip
 
     def one_step(state: TrainState, batch):
-        batch = jax.lax.optimization_barrier(batch)  # the step is compiled alike, wherever its batch comes from
+        batch = jax.lax.optimization_barrier(batch)  # what makes the batch is not fused into the step
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         gradients, batch_stats, metrics = gradient(state.params, state.batch_stats, key, batch)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)

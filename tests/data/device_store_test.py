@@ -189,6 +189,25 @@ def test_devices_that_know_their_memory_are_asked(monkeypatch):
     assert 2**20 < host_memory.available_bytes() < 2**50
 
 
+@pytest.mark.parametrize(
+    ('store', 'field', 'value', 'message'),
+    [
+        ('ram', 'data.processes', 2, 'would copy all frames: set data.processes=0'),
+        ('device', 'data.processes', 1, 'would copy all frames: set data.processes=0'),
+        ('ram', 'train.steps_per_dispatch', 4, 'set data.store=device, or 1 with data.store=ram'),
+        ('device', 'train.steps_per_dispatch', 11, 'would never be made: .* is 10'),
+    ],
+)
+def test_settings_that_cannot_go_with_a_store_are_refused(store, field, value, message):
+    experiment = config.Experiment()
+    experiment.data.store = store
+    config.validate(experiment)
+    section, name = field.split('.')
+    setattr(getattr(experiment, section), name, value)
+    with pytest.raises(config.ConfigError, match=message):
+        config.validate(experiment)
+
+
 STEPS = 3
 
 
@@ -238,16 +257,14 @@ def trained():
     on_devices = in_memory('device', made_up, made_up.tracklets)
     return {
         'folder': run(made_up, 1),
-        'together': run(made_up, STEPS),
-        'device together': run(on_devices, STEPS),
+        'device': run(on_devices, STEPS),
         'frames': on_devices.frames,
     }
 
 
-@pytest.mark.parametrize('way', ['together', 'device together'])
-def test_losses_and_parameters_are_the_same_bits_wherever_frames_come_from(trained, way):
+def test_losses_and_parameters_are_the_same_bits_wherever_frames_come_from(trained):
     metrics, state, _ = trained['folder']
-    ours, our_state, _ = trained[way]
+    ours, our_state, _ = trained['device']
     assert metrics.keys() == ours.keys()
     for name in metrics:
         assert metrics[name].shape == ours[name].shape == (6,)
@@ -259,7 +276,7 @@ def test_losses_and_parameters_are_the_same_bits_wherever_frames_come_from(train
 
 def test_the_store_is_never_gathered_nor_copied(trained):
     frames = trained['frames']
-    compiled = trained['device together'][2]
+    compiled = trained['device'][2]
     part = frames.nbytes // 8
     text = compiled.as_text()
     gathered = re.findall(r'= (?:\()?(\w+)\[([\d,]*)\][^=\n]* all-gather(?:-start)?\(', text)
