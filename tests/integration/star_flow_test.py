@@ -6,7 +6,7 @@ import sys
 from tests.integration import conftest
 
 SETTINGS = [
-    f'--config={conftest.ROOT / "configs" / "star_synthetic.py"}:tiny',
+    f'--config={conftest.ROOT / "configs" / "star_synthetic.py"}:table3_lsta,tiny',
     '--config.data.flow_engine=jax',
     '--config.data.height=32',
     '--config.data.width=16',
@@ -15,7 +15,6 @@ NETWORK = [
     '--config.backbone.width=4',
     '--config.backbone.depths=(1,1,1,1)',
     '--config.star.attention_stages=(2,)',
-    '--config.star.hidden=4',
     '--config.sampler.num_ids=2',
     '--config.sampler.tracklets_per_id=2',
     '--config.train.max_steps=2',
