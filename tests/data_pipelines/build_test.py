@@ -261,6 +261,13 @@ def test_a_disk_that_is_full_leaves_no_half_shard(mars_root, tmp_path, monkeypat
     assert files(tmp_path / 'out') == {}
 
 
+def test_files_get_their_names_by_renaming_after_they_are_on_the_disk(mars_root, tmp_path, monkeypatch):
+    flushed = set()
+    monkeypatch.setattr(os, 'fsync', lambda handle: flushed.add(os.fstat(handle).st_ino))
+    folder = pathlib.Path(build.build('mars', mars_root, str(tmp_path / 'out'), frames_per_shard=20))
+    assert {path.stat().st_ino for path in folder.iterdir()} == flushed
+
+
 def test_two_builds_do_not_write_into_one_folder(mars_root, tmp_path):
     with (
         record_writer.alone(str(tmp_path / 'out' / 'mars' / '1.0.0')),
