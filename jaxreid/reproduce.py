@@ -32,6 +32,8 @@ TRIALS = 5  # draws of queries where settings are chosen on held-out identities 
 # Settings that leave the trained parameters as they are, beside all of `test`.
 FREE = {
     'data.root',
+    'data.store',
+    'data.records',
     'data.num_ids',
     'data.part_trial',
     'data.threads',
