@@ -253,7 +253,7 @@ class Train:
     compute_dtype: str = 'auto'  # auto (bfloat16 on accelerators, float32 on CPU) | float32 | bfloat16 | float64
     bn_groups: int = 1  # BatchNorm statistics over this many equal slices of the global batch, in order
     remat: bool = False  # recompute bottleneck activations in the backward pass
-    steps_per_dispatch: int = 1  # steps that devices make without the host; 1 unless data.store is device
+    steps_per_dispatch: int = 1  # steps that devices make without the host; for accelerators with data.store=device
     log_every_steps: int = 10
     checkpoint_every_steps: int = 500
     eval_every_epochs: int = 10  # monitoring by test.monitor_clips; 0 = only at the end

@@ -132,12 +132,17 @@ def make_train_step(
         )
 
     def local_steps(state: TrainState, batches, frames):
-        if frames is None:
-            return jax.lax.scan(one_step, state, batches)
-        rows = jax.lax.all_gather(batches['rows'], sharding.AXIS, axis=1, tiled=True)  # [S, B, T]
-        return jax.lax.scan(
-            lambda state, batch: one_step(state, batch | read(frames, batch['rows'])), state, batches | {'rows': rows}
-        )
+        if frames is not None:
+            batches |= {'rows': jax.lax.all_gather(batches['rows'], sharding.AXIS, axis=1, tiled=True)}  # [S, B, T]
+
+        def next_step(state, batch):
+            return one_step(state, batch if frames is None else batch | read(frames, batch['rows']))
+
+        if len(batches['index']) > 1:
+            return jax.lax.scan(next_step, state, batches)
+        # Not a loop of one turn: XLA's convolutions are 9 times slower inside loops on CPU.
+        state, metrics = next_step(state, jax.tree.map(lambda x: x[0], batches))
+        return state, jax.tree.map(lambda x: x[None], metrics)
 
     mapped = jax.shard_map(
         local_steps,

@@ -108,7 +108,8 @@ def describe(data: config.Data) -> str:
         case 'synthetic':
             text = f'synthetic {data.preset}'
         case 'manifest':
-            text = f'manifest {"/".join(os.path.abspath(data.root or data.records).split(os.sep)[-2:])}'  # many are called own.csv
+            parts = os.path.abspath(data.root or data.records).split(os.sep)
+            text = f'manifest {"/".join(parts[-2:])}'  # many are called own.csv
         case name:
             text = name
     part = f' ({data.part})' if data.part != 'official' else ''

@@ -101,20 +101,11 @@ def test_a_run_that_changes_its_store_on_the_way_ends_with_the_bits_of_one_on_th
     command, uninterrupted, tmp_path
 ):
     without = ['--config.train.eval_every_epochs=0', '--config.test.references=false', '--config.test.clips=begin_crop']
-    together = ['--config.train.steps_per_dispatch=4', '--config.train.log_every_steps=4', f'{OFTEN[:-1]}20']
-    output = command.run(
-        tmp_path, LONG, *without, *together, '--config.train.max_steps=20', '--config.data.store=device'
-    )
+    output = command.run(tmp_path, LONG, *without, '--config.train.max_steps=20', '--config.data.store=device')
     assert 'decode: 100%' in output
     output = command.run(tmp_path, LONG, *without, STEPS, '--config.data.store=ram')
     assert 'decode: 100%' in output
     assert 'start: checkpoint of step 20' in output
-    logged = []
-    for workdir in (tmp_path, uninterrupted):
-        rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-        logged.append({row['step']: (row['loss'], row['gradient_norm']) for row in rows if 'loss' in row})
-    assert logged[0].keys() == {4, 8, 12, 16, *range(20, LAST + 1)}
-    assert logged[0].items() <= logged[1].items()
     ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
