@@ -2,12 +2,12 @@
 
     python -m benchmarks.input_pipeline
 
-Needs no data set: it draws JPEGs of 256 x 128 pixels, about as large as those of MARS. Each pipeline makes the same
-batches of 8 x 4 clips of 4 frames with one decoding thread; the time is CPU time of the process, all threads together,
-so that it says what a core does. Runs take turns. jaxreid hands uint8 to the device, which flips, erases and normalises
-in the training step; the DataLoader does so on the host, as public code for video re-identification does, and about
-half of its time is the collating of floats. Without PyTorch that row is left out. A second table is the memory that the
-index of all of MARS' frames takes.
+Needs no data set: it draws JPEGs of 256 x 128 pixels, about as large as those of MARS. Each pipeline makes batches of
+8 x 4 clips of 4 frames of the same tracklets (the frames drawn differ) with one decoding thread; the time is CPU time
+of the process, all threads together, so that it says what a core does. Runs take turns. jaxreid hands uint8 to the
+device, which flips, erases and normalises in the training step; the DataLoader does so on the host, as public code for
+video re-identification does, and about half of its time is the collating of floats. Without PyTorch that row is left
+out. A second table is the memory that the index of all of MARS' frames takes.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def ours(data, batches):
 
 
 def peer(data, batches):
-    """The same clips by a DataLoader: Pillow, horizontal flip, float tensor, normalisation, random erasing."""
+    """Clips of the same tracklets by a DataLoader: Pillow, flip, float tensor, normalisation, random erasing."""
     import torch
 
     dataset = source.read(data)
