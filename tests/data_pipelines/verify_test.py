@@ -4,6 +4,7 @@ import _thread
 import dataclasses
 import json
 import shutil
+import signal
 import time
 
 import cv2
@@ -477,7 +478,11 @@ def test_ctrl_c_stops_at_once_and_writes_nothing(few, tmp_path, capsys, monkeypa
 
     monkeypatch.setattr(frame_decode, 'decode_as_stored', decode)
     out = tmp_path / 'report.json'
-    assert verify.main(['synthetic', str(few), '--json', str(out), '--workers', '2']) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to Ctrl-C
+    try:
+        assert verify.main(['synthetic', str(few), '--json', str(out), '--workers', '2']) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert 'stopped; no report was written' in capsys.readouterr().err
     assert not out.exists()
 
