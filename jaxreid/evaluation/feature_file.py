@@ -27,6 +27,8 @@ _BROKEN = (
     OverflowError, AttributeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
+_LARGEST = 2**31 - 1  # of ids, camera numbers and frames of a tracklet
+
 
 @dataclasses.dataclass(frozen=True)
 class Features:
@@ -173,6 +175,10 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
             f'{path}: {len(bad)} of {len(embedding)} rows of {chosen} hold NaN or infinity, the first in row {bad[0]}. '
             'Extract them again; a model whose training diverged gives these.'
         )
+    for name, least in (('pid', -_LARGEST), ('camera', -_LARGEST), ('frames', 0)):
+        if name in arrays and (out := (arrays[name] < least) | (arrays[name] > _LARGEST)).any():
+            row = int(np.flatnonzero(out)[0])
+            raise ValueError(f'{path}: {name} of row {row} is {arrays[name][row]}, expected {least} to {_LARGEST}.')
     for role in ('query', 'gallery'):
         if not arrays[role].any():
             raise ValueError(f'{path}: none of its {len(embedding)} tracklets is marked {role}.')

@@ -118,7 +118,8 @@ def misaligned(found: feature_file.Features) -> feature_file.Features:
     camera = found.camera.copy()
     rest = found.gallery & ~found.query & (found.pid != protocols.JUNK_ID)
     for rows in (found.query, rest):
-        camera[rows] = np.repeat(found.camera[rows], found.frames[rows])[: rows.sum()]
+        owner = np.searchsorted(np.cumsum(found.frames[rows]), np.arange(rows.sum()), side='right')
+        camera[rows] = found.camera[rows][owner]
     return dataclasses.replace(found, camera=camera)
 
 
@@ -399,6 +400,7 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             name = rule.protocol.name
             try:
                 row, ranked = score(files, rule, made[0], search, **drawn)
+                theirs = [rank(f, rule, d) for f, d in zip(others, made[1], strict=True)]
             except ValueError as e:
                 if len(rules) == 1:
                     raise
@@ -406,7 +408,6 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             else:
                 row['protocol'] |= {'feature': f'{options.neck} neck'} | _origin(files[0])
                 if others:
-                    theirs = [rank(f, rule, d) for f, d in zip(others, made[1], strict=True)]
                     row['against'] = difference(ranked, theirs, rule.protocol, **drawn)
             results[name] = row
     print(f'\n{distances_used(results)}\n{table(results)}')

@@ -191,3 +191,21 @@ def _npy(array):
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('frames', 2**62), ('frames', -1), ('pid', 2**64 - 1), ('camera', 2**40)]
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_named(tmp_path, name, value):
+    arrays = {
+        'embedding': np.eye(3, dtype=np.float32),
+        'pid': np.array([1, 1, 2]),
+        'camera': np.array([1, 2, 1]),
+        'query': np.array([True, False, False]),
+        'gallery': np.array([True, True, True]),
+        'frames': np.array([5, 6, 7]),
+    }
+    arrays[name] = np.array([1, value, 2], np.uint64 if value > 2**62 else np.int64)
+    np.savez(tmp_path / 'f.npz', **arrays)
+    with pytest.raises(ValueError, match=rf'f.npz: {name} of row 1 is {value}'):
+        feature_file.load(tmp_path / 'f.npz')

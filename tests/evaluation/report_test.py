@@ -1,5 +1,6 @@
 """`python -m jaxreid.evaluation.report` on a small data set: what it writes, and that no name breaks the page."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -149,6 +150,13 @@ def test_names_cannot_leave_their_place(tmp_path):
     assert not any('onerror' in attributes or 'onload' in attributes for _, attributes in reader.tags)
     assert HOSTILE[0] in ' '.join(reader.words)
     assert set(names) == set(json.loads(reader.scripts[0])['name'])
+
+
+def test_a_network_that_gives_the_same_for_all_has_a_report_too(tmp_path):
+    found = features(with_config=False)
+    dataclasses.replace(found, embedding=np.ones_like(found.embedding)).save(tmp_path / 'features.npz')
+    assert report.run([str(tmp_path / 'features.npz')]) == 0
+    assert 'Accepted pairs' not in (tmp_path / 'report.html').read_text()
 
 
 def test_a_file_that_does_not_say_its_data_set_gives_a_report_without_pictures(tmp_path):

@@ -21,6 +21,8 @@ def free_port():
 def gradients(command, out, dtype, bn_groups, *, devices=1, processes=1):
     """The .npz of gradient_worker."""
     address = f'127.0.0.1:{free_port()}'
+    environment = command.environment(devices)
+    environment['XLA_FLAGS'] += ' --xla_backend_optimization_level=0'  # one step: it is compilation that takes long
     running = []
     for i in range(processes):
         cluster = [address, str(processes), str(i)] if processes > 1 else []
@@ -35,7 +37,7 @@ def gradients(command, out, dtype, bn_groups, *, devices=1, processes=1):
         ]
         running.append(
             subprocess.Popen(
-                arguments, env=command.environment(devices), cwd=conftest.ROOT, stdout=subprocess.PIPE,
+                arguments, env=environment, cwd=conftest.ROOT, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True,
             )
         )  # fmt: skip
@@ -62,7 +64,6 @@ def single(command, tmp_path_factory):
 @pytest.mark.parametrize(
     ('dtype', 'groups', 'devices', 'processes', 'tolerance'),
     [
-        ('float32', 1, 8, 1, 1e-4),
         ('float32', 1, 1, 2, 1e-4),
         ('float64', 1, 8, 1, 1e-9),
         ('float64', 4, 2, 2, 1e-9),
