@@ -31,7 +31,7 @@ NOT_OF_THE_NETWORK = {
 }
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(ValueError):
     """A checkpoint cannot be written, found, or fitted to the model."""
 
 

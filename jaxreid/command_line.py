@@ -8,30 +8,20 @@ from collections.abc import Callable
 import jax
 from absl import flags, logging
 
-from jaxreid import cache, checkpoint, config, interrupt, train
+from jaxreid import cache, config, exit_status
 from jaxreid.data import source
 
 
-def exit_status(act: Callable[[], int]) -> int:
-    """Runs a command; expected errors become one message and an exit status, signals 128 + their number."""
-    try:
-        return act()
-    except interrupt.Interrupted as e:
-        return fail(str(e), 128 + e.number)
-    except KeyboardInterrupt:
-        return fail('interrupted; run the same command again', 130)
-    except flags.Error as e:
-        return fail(f'{explain_flag_error(e)}\nTry --help.', 2)
-    except (config.ConfigError, checkpoint.CheckpointError, train.NonFiniteLoss, ValueError, OSError) as e:
-        if os.environ.get('JAXREID_TRACEBACK'):
-            raise
-        return fail(f'{e}', 1)
+def run(act: Callable[[], int]) -> int:
+    """Runs a command with absl flags: as `exit_status.run`, and 2 for flags that cannot be."""
 
+    def explained() -> int:
+        try:
+            return act()
+        except flags.Error as e:
+            return exit_status.fail(f'{explain_flag_error(e)}\nTry --help.', 2)
 
-def fail(message: str, status: int) -> int:
-    """Prints an error for people; `JAXREID_TRACEBACK=1` shows where it came from."""
-    print(f'\njaxreid: {message}', file=sys.stderr)
-    return status
+    return exit_status.run(explained)
 
 
 def explain_flag_error(error: Exception) -> str:

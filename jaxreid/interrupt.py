@@ -9,7 +9,7 @@ import jax
 from jax.experimental import multihost_utils
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has saved what it needs to continue."""
 
     def __init__(self, number: int, message: str):

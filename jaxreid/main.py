@@ -79,7 +79,7 @@ def default_workdir(spec: str) -> pathlib.Path:
 
 def run(argv: list[str]) -> int:
     """Parses, dispatches, and turns expected errors into one message and an exit status."""
-    return command_line.exit_status(lambda: dispatch(argv))
+    return command_line.run(lambda: dispatch(argv))
 
 
 def dispatch(argv: list[str]) -> int:

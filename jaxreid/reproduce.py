@@ -23,7 +23,18 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxreid import atomic_file, command_line, config, dry_run, interrupt, metrics_log, published, report_table, train
+from jaxreid import (
+    atomic_file,
+    command_line,
+    config,
+    dry_run,
+    exit_status,
+    interrupt,
+    metrics_log,
+    published,
+    report_table,
+    train,
+)
 from jaxreid.evaluation import evaluate, from_checkpoint
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / 'configs'
@@ -287,7 +298,7 @@ def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
         try:
             results[run.folder] = execute(run)
         except train.NonFiniteLoss as e:  # of this row only: the others can still be had
-            command_line.fail(f'{head}: {e}', 1)
+            exit_status.fail(f'{head}: {e}', 1)
             results[run.folder] = str(e)
             failed = True
         jax.clear_caches()  # programs of a row are of no use to the next, and a table has many
@@ -333,7 +344,7 @@ def run(argv: list[str]) -> int:
 
 def main() -> None:
     """Entry point of `python -m jaxreid.reproduce`."""
-    sys.exit(command_line.exit_status(lambda: run(sys.argv[1:])))
+    sys.exit(command_line.run(lambda: run(sys.argv[1:])))
 
 
 if __name__ == '__main__':

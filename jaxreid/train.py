@@ -20,7 +20,7 @@ from jaxreid.models import build, star
 from jaxreid.weights import imagenet
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(ValueError):
     """A term of the objective, or the gradient, is no longer a number."""
 
 

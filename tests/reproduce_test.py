@@ -108,7 +108,7 @@ def test_a_row_whose_files_are_lost_or_damaged_is_run_again(tmp_path, name):
 )
 def test_what_cannot_be_is_refused_in_one_message(tmp_path, monkeypatch, capsys, arguments, status, message):
     monkeypatch.chdir(tmp_path)
-    assert command_line.exit_status(lambda: reproduce.run(arguments)) == status
+    assert command_line.run(lambda: reproduce.run(arguments)) == status
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'runs').exists()
 

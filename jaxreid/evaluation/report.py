@@ -484,7 +484,7 @@ def run(argv: Sequence[str]) -> int:
         print(f'figures      {out.with_name(out.stem + "_files")}')
         return 0
 
-    return command_line.exit_status(act)
+    return command_line.run(act)
 
 
 def main() -> None:

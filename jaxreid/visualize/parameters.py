@@ -135,7 +135,7 @@ def run(argv: Sequence[str]) -> int:
         print(f'written to {write(options)}')
         return 0
 
-    return command_line.exit_status(act)
+    return command_line.run(act)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import safetensors.numpy
 from absl import logging
 from flax import traverse_util
 
-from jaxreid import atomic_file, checkpoint, config, step
+from jaxreid import atomic_file, checkpoint, config, exit_status, step
 from jaxreid.models import build
 from jaxreid.weights import torch_names
 
@@ -77,13 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('output', type=pathlib.Path, metavar='OUT.safetensors')
     arguments = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
-    try:
+
+    def act() -> None:
         tensors = convert(arguments.checkpoint, arguments.output)
-    except (checkpoint.CheckpointError, ValueError, OSError) as error:
-        print(f'\njaxreid: {error}', file=sys.stderr)
-        return 1
-    print(f'{arguments.checkpoint} -> {arguments.output}: {len(tensors)} entries')
-    return 0
+        print(f'{arguments.checkpoint} -> {arguments.output}: {len(tensors)} entries')
+
+    return exit_status.run(act)
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ from absl import logging
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxreid import checkpoint, config, cost
+from jaxreid import checkpoint, config, cost, exit_status
 from jaxreid.layers import batch_norm
 from jaxreid.models import build
 from jaxreid.weights import state_file, torch_names
@@ -242,14 +242,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('output', type=pathlib.Path, metavar='OUT', help='folder of the new checkpoint')
     arguments = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
-    try:
+
+    def act() -> None:
         e = convert(arguments.input, arguments.output, arguments.source, arguments.num_ids)
-    except (state_file.WeightsError, checkpoint.CheckpointError) as error:
-        print(f'\njaxreid: {error}', file=sys.stderr)
-        return 1
-    print(f'{arguments.input} -> {arguments.output}: {e.system}, {e.backbone.block}, {e.data.num_ids} identities')
-    print(f'evaluate it: --mode eval --checkpoint {arguments.output} and the --config named in docs/weights.md')
-    return 0
+        print(f'{arguments.input} -> {arguments.output}: {e.system}, {e.backbone.block}, {e.data.num_ids} identities')
+        print(f'evaluate it: --mode eval --checkpoint {arguments.output} and the --config named in docs/weights.md')
+
+    return exit_status.run(act)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,29 @@
+"""How every command ends: a user's error becomes one message and a status, never a traceback. Imports nothing heavy."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+
+def run(act: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit status: its own (None counts as 0), 1 after an error that a user can mend.
+
+    128 plus the signal's number after Ctrl-C (or the `number` that `interrupt.Interrupted` carries). Everything that
+    jaxreid raises at its borders is a ValueError, an OSError or an ImportError of an extra that is not installed.
+    `JAXREID_TRACEBACK=1` shows where an error came from.
+    """
+    try:
+        return act() or 0
+    except KeyboardInterrupt as e:
+        return fail(str(e) or 'interrupted; run the same command again', 128 + getattr(e, 'number', signal.SIGINT))
+    except (ValueError, OSError, ImportError) as e:
+        if os.environ.get('JAXREID_TRACEBACK'):
+            raise
+        return fail(str(e), 1)
+
+
+def fail(message: str, status: int) -> int:
+    """Prints an error for people and returns the status."""
+    print(f'\njaxreid: {message}', file=sys.stderr)
+    return status
