@@ -10,9 +10,11 @@ A CSV file with a header, or JSON lines (one object per line), with the columns
     folder     or: all images of this folder
     glob       or: those images of a folder whose names fit a pattern with * ? [], as in shop/cam1/0007_*.jpg
 
-of the last three exactly one per row. Other columns are left alone. Paths start at the manifest's folder, or at one
-that is named, and stay below it. Images of a folder or pattern are in the order of their names, in which runs of digits
-count as numbers: frame9.jpg comes before frame10.jpg. A still image is a tracklet of one frame.
+    time       if there is one: when the tracklet begins, as text; `jaxreid.search` reads ISO 8601 or seconds
+
+of frames, folder and glob exactly one per row. Other columns are left alone. Paths start at the manifest's folder, or
+at one that is named, and stay below it. Images of a folder or pattern are in the order of their names, in which runs of
+digits count as numbers: frame9.jpg comes before frame10.jpg. A still image is a tracklet of one frame.
 
 Where every pid is a number it is kept: above 0, or in the gallery also 0 (a distractor) and -1 (junk, never ranked).
 Otherwise the names, as they are written, are numbered from 1 in sorted order, and 0 and -1 keep their meaning. So with
@@ -57,6 +59,7 @@ class _Row(NamedTuple):
     camera: Any  # likewise
     role: str
     frames: tuple[str, ...]
+    time: str
 
 
 def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet_lib.Dataset:
@@ -251,7 +254,9 @@ def _row(line: int, cells: dict[str, Any], files: _Files) -> _Row:
     if len(given) != 1:
         found = ' and '.join(given) if given else 'none of them'
         raise ValueError(f'expected exactly one of {", ".join(FILES)}; {found} is filled')
-    return _Row(line, name, pid, camera, role, _frames(cells[given[0]], given[0], files))
+    time = cells.get('time')  # of a column that need not be ours: nothing in it is an error
+    time = str(time).strip() if isinstance(time, (str, int, float)) else ''
+    return _Row(line, name, pid, camera, role, _frames(cells[given[0]], given[0], files), time)
 
 
 def _text(cells: dict[str, Any], column: str) -> str:
@@ -347,7 +352,7 @@ def _numbered(values: Iterable[str], *, kept: Sequence[str]) -> tuple[dict[str, 
 
 
 def _tracklet(row: _Row) -> tracklet_lib.Tracklet:
-    return tracklet_lib.Tracklet(name=row.tracklet, pid=row.pid, camera=row.camera, frames=row.frames)
+    return tracklet_lib.Tracklet(name=row.tracklet, pid=row.pid, camera=row.camera, frames=row.frames, time=row.time)
 
 
 def _stop(path: str, problems: Sequence[str], kind: type[Exception]) -> None:

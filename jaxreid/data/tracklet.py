@@ -18,6 +18,7 @@ class Tracklet:
     camera: int  # the dataset's camera number
     frames: tuple[str, ...]  # image files relative to the dataset's root, '/' between folders
     next_frame: str = ''  # a piece of a longer tracklet: the file that follows there; optical flow looks at it
+    time: str = ''  # when it begins, as its manifest says: a date and time of ISO 8601, or seconds; '' unknown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

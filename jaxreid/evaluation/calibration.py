@@ -4,12 +4,16 @@ Pairs are those that a protocol ranks: a query with an item of its identity (gen
 Similarity is the cosine, or minus the Euclidean distance.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxreid.evaluation import ranking
+
 BINS = 1 << 14  # thresholds are places on this grid; the rates given for them are counts, not estimates
+CURVE = 200  # places of the curve of rates that is kept
 RATES = (0.1, 0.01, 0.001, 0.0001)  # false-accept rates that thresholds are given for
 
 
@@ -28,8 +32,9 @@ def bounds(embedding: np.ndarray, distance: str) -> tuple[float, float]:
     """A range, `low` and `high`, that holds every similarity of the features [N, D] strictly inside."""
     if distance == 'cosine':
         return -1.001, 1.001
+    embedding, _, exponent = ranking.in_range(embedding, embedding[:0], distance=distance)
     lengths = np.linalg.norm(embedding - embedding.mean(0, keepdims=True), axis=1)
-    widest = 2 * float(lengths.max()) + 1e-6
+    widest = math.ldexp(2 * float(lengths.max()) or 1e-6, exponent)
     return -1.001 * widest, 0.001 * widest
 
 
@@ -108,7 +113,8 @@ def calibrate(found: Similarities, *, wanted: Sequence[float] = RATES) -> dict[s
 
     Returns:
       JSON-able. `verification`: number of pairs, equal error rate with its threshold, and for each wanted rate the
-      lowest threshold on the grid that does not exceed it, with the rates measured there. `search`: false alarm: a
+      lowest threshold on the grid that does not exceed it, with the rates measured there; `curve`: the same for up to
+      CURVE rates evenly spread from 1 to a single pair, and 0, thresholds ascending. `search`: false alarm: a
       query whose matches are taken out of the gallery is answered by someone; detected: a query is answered, by a
       match. `measurable` says whether there are enough pairs or queries for one error at the rate. Rates are shares;
       None where there are no pairs.
@@ -131,8 +137,15 @@ def calibrate(found: Similarities, *, wanted: Sequence[float] = RATES) -> dict[s
                     'measurable': bool(limit * pairs['impostor_pairs'] >= 1),
                 }
             )
+        wanted_rates = np.append(np.geomspace(1, 1 / pairs['impostor_pairs'], CURVE), 0)
+        places = np.unique(np.searchsorted(-false, -wanted_rates))
+        verification['curve'] = {
+            'threshold': grid[places].tolist(),
+            'false_accept_rate': false[places].tolist(),
+            'true_accept_rate': true[places].tolist(),
+        }
     else:
-        verification |= {'equal_error_rate': None, 'equal_error_threshold': None, 'thresholds': []}
+        verification |= {'equal_error_rate': None, 'equal_error_threshold': None, 'thresholds': [], 'curve': None}
     return {'verification': verification, 'search': _search(found, wanted)}
 
 

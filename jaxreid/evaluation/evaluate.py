@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxreid import atomic_file, config, sharding, step
 from jaxreid.data import eval_pipeline, source, tracklet
-from jaxreid.evaluation import feature_file, features, protocols, rerank
+from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
 
 
 def extract(
@@ -92,6 +92,7 @@ def extract(
         ),
         'corrupt_frames_replaced': batches.skipped,
         'step': at_step,
+        'network': fingerprint.of(variables),
         'used_items': {k: used_items(v.sum(0)) for k, v in sums.items() if k.endswith('_items')},
         'config': config.to_dict(experiment),
     }

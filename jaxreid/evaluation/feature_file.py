@@ -40,6 +40,7 @@ class Features:
     query, gallery: [N] bool; a tracklet may be both.
     name: [N] str. frames: [N] int, frames of the tracklet; 0: unknown.
     meta: dataset, split, clip protocol, flip, config, checkpoint step; {} where unknown.
+    time: [N] str, when each begins, as a manifest said, '' unknown; None where nothing is known.
     """
 
     embedding: np.ndarray
@@ -51,6 +52,7 @@ class Features:
     name: np.ndarray
     frames: np.ndarray
     meta: dict[str, Any]
+    time: np.ndarray | None = None
 
     def save(self, path: pathlib.Path) -> None:
         """Writes an .npz that `numpy.load` opens without pickle."""
@@ -59,13 +61,15 @@ class Features:
             np.savez(file, **{k: v for k, v in arrays.items() if v is not None}, meta=np.array(json.dumps(self.meta)))
 
 
-def load(path: str | os.PathLike, *, neck: str = 'after') -> Features:
+def load(path: str | os.PathLike, *, neck: str = 'after', roles: bool = True) -> Features:
     """Reads a feature file.
 
     Args:
       path: an .npz with `embedding` [N, D] float, `pid` and `camera` [N] int, `query` and `gallery` [N] bool; where
-        present also `embedding_before_neck` [N, D] float, `name` [N] str, `frames` [N] int, `meta` (JSON text).
+        present also `embedding_before_neck` [N, D] float, `name` [N] str, `frames` [N] int, `meta` (JSON text), `time`
+        [N] str.
       neck: 'before' puts `embedding_before_neck` in the place of `embedding`.
+      roles: whether there must be a query and something in the gallery, as for a score.
 
     Returns:
       The features, embeddings at least float32. Of the two embeddings only the one asked for is read.
@@ -93,10 +97,10 @@ def load(path: str | os.PathLike, *, neck: str = 'after') -> Features:
     _check_headers(path, headers, chosen)
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {k: file[k] for k in (chosen, *_NEEDED, 'name', 'frames', 'meta') if k in headers}
+            arrays = {k: file[k] for k in (chosen, *_NEEDED, 'name', 'frames', 'meta', 'time') if k in headers}
     except _BROKEN as e:
         raise ValueError(f'{path} is damaged ({_said(e)}); write it again.') from e
-    return _checked(path, arrays, chosen)
+    return _checked(path, arrays, chosen, roles)
 
 
 def _headers(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -123,7 +127,8 @@ def _headers(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 
 def _check_headers(path: pathlib.Path, headers: dict[str, tuple[tuple[int, ...], np.dtype]], chosen: str) -> None:
     """Dtypes, ranks and sizes, before anything is read."""
-    wanted = {chosen: 'f', 'pid': 'iu', 'camera': 'iu', 'query': 'b', 'gallery': 'b', 'name': 'US', 'frames': 'iu'}
+    wanted = {chosen: 'f', 'pid': 'iu', 'camera': 'iu', 'query': 'b', 'gallery': 'b', 'name': 'US', 'frames': 'iu',
+              'time': 'US'}  # fmt: skip
     words = {
         'f': 'float [N, D]', 'iu': 'integers [N]', 'b': 'bool [N], one mark per tracklet', 'US': 'strings [N]',
     }  # fmt: skip
@@ -166,7 +171,7 @@ def _memory() -> int:
         return 64 * 2**30
 
 
-def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> Features:
+def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str, roles: bool) -> Features:
     embedding = arrays[chosen]
     embedding = embedding.astype(np.promote_types(embedding.dtype, np.float32), copy=False)
     bad = [row for rows in range(0, len(embedding), 4096) for row in _not_finite(embedding, rows)]
@@ -179,7 +184,7 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
         if name in arrays and (out := (arrays[name] < least) | (arrays[name] > _LARGEST)).any():
             row = int(np.flatnonzero(out)[0])
             raise ValueError(f'{path}: {name} of row {row} is {arrays[name][row]}, expected {least} to {_LARGEST}.')
-    for role in ('query', 'gallery'):
+    for role in ('query', 'gallery') if roles else ():
         if not arrays[role].any():
             raise ValueError(f'{path}: none of its {len(embedding)} tracklets is marked {role}.')
     n = len(embedding)
@@ -193,6 +198,7 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str) -> 
         name=_names(arrays.get('name'), n),
         frames=arrays['frames'].astype(np.int64) if 'frames' in arrays else np.zeros(n, np.int64),
         meta=_meta(path, arrays.get('meta')),
+        time=_names(arrays['time'], n) if 'time' in arrays else None,
     )
 
 

@@ -104,6 +104,10 @@ def describe(
 ) -> feature_file.Features:
     """Puts ids and roles of a data set's test split beside its features."""
     test = dataset.test
+
+    def names(given):
+        return {str(number): name for number, name in given.items()}  # as JSON would have it
+
     return feature_file.Features(
         embedding=embedding,
         embedding_before_neck=before,
@@ -113,5 +117,6 @@ def describe(
         gallery=np.asarray(dataset.gallery, bool),
         name=np.array([t.name for t in test], np.str_),
         frames=np.array([len(t.frames) for t in test], np.int64),
-        meta=meta,
+        meta=meta | {'pid_names': names(dataset.pid_names), 'camera_names': names(dataset.camera_names)},
+        time=np.array([t.time for t in test], np.str_) if any(t.time for t in test) else None,
     )

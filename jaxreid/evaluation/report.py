@@ -371,6 +371,8 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         'protocol': analysis.score['protocol'],
         'similarity': 'cosine' if distance == 'cosine' else 'minus the Euclidean distance',
         'accept': 'where the similarity is at least the threshold',
+        'distance': distance,
+        'network': found.meta.get('network'),
     }
     for name, chart in made.items():
         _write(files / f'{name}.svg', svg.document(chart).encode())
