@@ -1,4 +1,5 @@
-"""k-reciprocal re-ranking at the size of MARS, and beside the dense form of the published algorithm on fewer items.
+"""k-reciprocal re-ranking at the size of MARS, beside the dense form of the published algorithm on fewer items, and for
+a gallery of 100,000, as query expansion.
 
     python -m benchmarks.rerank
 
@@ -6,12 +7,13 @@ Needs no data set.
 """
 
 import argparse
+import functools
 import resource
 
 import numpy as np
 
 from benchmarks import mars_size, ranking
-from jaxreid.evaluation import rerank
+from jaxreid.evaluation import expansion, rerank
 
 
 def dense(query, gallery, *, k1=20, k2=6, weight=0.3):
@@ -50,14 +52,22 @@ def dense(query, gallery, *, k1=20, k2=6, weight=0.3):
     return result
 
 
-def measured(queries, gallery, d, conn):
+def measured(what, queries, gallery, d, conn):
     """One row, in a process of its own for its peak memory."""
     embedding, _, _, query, _ = mars_size.draw(queries=queries, gallery=gallery, d=d)
-    args = embedding[query], embedding
-    _, wall, cpu = ranking.timed(lambda: rerank.rerank(*args, distance='cosine'))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    conn.send({'what': f'jaxreid.evaluation.rerank, {queries + gallery:,} items, {d}-d', 'wall_s': wall, 'cpu_s': cpu,
-               'peak_gib': peak})  # fmt: skip
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    items = embedding[query]
+    match what:
+        case 're-ranking':
+            act = functools.partial(rerank.rerank, items, embedding, distance='cosine')
+        case 'query expansion':
+            act = functools.partial(expansion.expand, items, embedding, count=5, distance='cosine')
+        case 'gallery augmentation':
+            act = functools.partial(expansion.expand, embedding, embedding, count=5, distance='cosine')
+    _, wall, cpu = ranking.timed(act)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    conn.send({'what': f'{what}, {queries:,} x {gallery:,}, {d}-d', 'wall_s': wall, 'cpu_s': cpu,
+               'peak_gib': peak / 2**20, 'features_gib': held / 2**20})  # fmt: skip
 
 
 def beside_dense(queries=300, gallery=1700, d=256):
@@ -80,7 +90,9 @@ def main():
     options = parser.parse_args()
     rows = beside_dense()
     if not options.small:
-        rows.append(ranking.alone(measured, 1980, 11310, 2048))
+        rows.append(ranking.alone(measured, 're-ranking', 1980, 11310, 2048))
+        for what in ('re-ranking', 'query expansion', 'gallery augmentation'):
+            rows.append(ranking.alone(measured, what, 2000, 100_000, 256))
     print(ranking.table(rows))
     print(mars_size.write('rerank', rows))
 

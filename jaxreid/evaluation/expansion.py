@@ -32,12 +32,13 @@ def expand(
     Returns:
       [N, D], at least float32. Of equal distances the lower index counts as nearer.
     """
-    if count < 1 or power < 0:
+    if count < 1 or not 0 <= power < np.inf:
         raise ValueError(
             f'count = {count}, power = {power}; expected at least one neighbour and a power of at least 0.'
         )
     dtype = np.promote_types(np.promote_types(items.dtype, gallery.dtype), np.float32)
     items, gallery = items.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
+    items, gallery, exponent = ranking.in_range(items, gallery, distance=distance)
     size, sizes = ranking.lengths(items)[:, None], ranking.lengths(gallery)
     result = np.empty((len(items), items.shape[1]), dtype)
     for rows, distances in ranking.distance_blocks(items, gallery, distance=distance, block=block):
@@ -47,4 +48,4 @@ def expand(
             if distance == 'cosine':
                 item, others = item / size[i], others / sizes[near, None]
             result[i] = (item + weights @ others) / (1 + weights.sum())
-    return result
+    return np.ldexp(result, exponent, out=result) if exponent else result

@@ -11,7 +11,9 @@ import numpy as np
 
 BLOCK = 256  # queries whose distances are held at once
 _FOLDS = 16  # pieces of a row of distances that are laid on top of each other in `nearest`
-SHORTEST = 1e-6  # features shorter than this are divided by this instead of their length, as in `jaxreid.distances`
+_SHIFTED = 4096  # gallery items of which a shifted copy is held at once
+SHORTEST = 1e-6  # features `in_range` that are shorter are divided by this, not their length, as in `jaxreid.distances`
+_LARGEST = 1e30  # squared lengths below it leave room for sums of products in float32
 
 
 AP_RULES = ('step', 'trapezoid', 'sklearn_pr')
@@ -70,7 +72,10 @@ def rank(
         )
     if not np.isfinite(distances).all():
         row, column = np.argwhere(~np.isfinite(distances))[0]
-        raise ValueError(f'The distance of query {row} to gallery item {column} is {distances[row, column]}.')
+        raise ValueError(
+            f'The distance of query {row} to gallery item {column} is {distances[row, column]}, which cannot be ranked; '
+            'features of absurd sizes and of networks that diverged give such distances.'
+        )
 
     result = Ranked(np.zeros(q), np.zeros(q), np.zeros(q, np.int64), np.zeros(q, bool))
     everywhere = np.zeros(0, np.int64) if ignored is None else np.flatnonzero(ignored)
@@ -220,6 +225,7 @@ def distance_blocks(
     """
     dtype = np.promote_types(np.promote_types(queries.dtype, gallery.dtype), np.float32)
     queries, gallery = queries.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
+    queries, gallery, exponent = in_range(queries, gallery, distance=distance)
     match distance:
         case 'cosine':
             # Products are divided by the lengths, since a large gallery should not be copied to be normalised.
@@ -229,19 +235,69 @@ def distance_blocks(
                 products /= minus
                 yield rows, products
         case 'euclidean':
-            # A common shift changes no distance and keeps |q|² + |g|² - 2qg from cancelling.
+            # A common shift changes no distance and keeps |q|² + |g|² - 2qg from cancelling; nor is that copied whole.
             centre = gallery.mean(axis=0, keepdims=True)
-            queries, gallery = queries - centre, gallery - centre
-            squares = np.einsum('gd,gd->g', gallery, gallery)
+            pieces = [*blocks(len(gallery), block=_SHIFTED)]
+            squares = np.concatenate([_squares(gallery[some] - centre) for some in pieces])
             for rows in blocks(len(queries), block=block):
-                squared = (-2 * queries[rows]) @ gallery.T
+                shifted = queries[rows] - centre
+                squared = np.empty((len(shifted), len(gallery)), dtype)
+                for some in pieces:
+                    squared[:, some] = shifted @ (gallery[some] - centre).T
+                squared *= -2
                 squared += squares
-                squared += np.square(queries[rows]).sum(axis=1)[:, None]
-                yield rows, np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
+                squared += _squares(shifted)[:, None]
+                distances = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
+                with np.errstate(over='ignore'):  # `rank` names a distance that is infinite
+                    yield rows, np.ldexp(distances, exponent, out=distances) if exponent else distances
+
+
+def in_range(queries: np.ndarray, gallery: np.ndarray, *, distance: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Features whose squares neither overflow nor vanish: themselves, or themselves times powers of two.
+
+    Args:
+      queries: [Q, D] float, finite.
+      gallery: [G, D] float, finite.
+      distance: 'cosine', to which a row's length is nothing: each row has a power of its own. 'euclidean': one for all.
+
+    Returns:
+      The two, and k: Euclidean distances between them are 2^k times as long as it seems; 0 for the cosine.
+
+    Raises:
+      ValueError: if `distance` is unknown.
+    """
+    match distance:
+        case 'cosine':
+            return _rows_in_range(queries), _rows_in_range(gallery), 0
+        case 'euclidean':
+            squares = max(float(_squares(x).max(initial=0)) for x in (queries, gallery))
+            if SHORTEST**2 < squares < _LARGEST:
+                return queries, gallery, 0
+            k = int(np.frexp(max(_largest(x).max(initial=0) for x in (queries, gallery)))[1])
+            return np.ldexp(queries, -k), np.ldexp(gallery, -k), k
         case unknown:
             raise ValueError(f"Distance {unknown!r} is unknown, expected 'cosine' or 'euclidean'.")
 
 
+def _rows_in_range(x):
+    squares = _squares(x)
+    powers = np.zeros(len(x), int)
+    outside = np.flatnonzero((squares < SHORTEST**2) | ~(squares < _LARGEST))
+    powers[outside] = np.frexp(_largest(x[outside]))[1]  # of zeros 0
+    return np.ldexp(x, -powers[:, None]) if powers.any() else x
+
+
+def _largest(x):
+    """[N], the largest size of an entry of each row of `x` [N, D]."""
+    return np.maximum(x.max(axis=1), -x.min(axis=1))
+
+
+def _squares(x):
+    """[N], squared lengths of the rows of `x` [N, D]; infinite where they overflow."""
+    with np.errstate(over='ignore', under='ignore'):
+        return np.einsum('nd,nd->n', x, x)
+
+
 def lengths(x: np.ndarray) -> np.ndarray:
-    """[N], of the rows of `x` [N, D], at least SHORTEST."""
-    return np.maximum(np.sqrt(np.einsum('nd,nd->n', x, x)), np.asarray(SHORTEST, x.dtype))
+    """[N], of the rows of `x` [N, D], which are `in_range`; at least SHORTEST."""
+    return np.maximum(np.sqrt(_squares(x)), np.asarray(SHORTEST, x.dtype))

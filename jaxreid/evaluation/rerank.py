@@ -36,7 +36,8 @@ def rerank(
 
     An item may be both query and gallery; it is then two items, each other's nearest. Of equal distances the lower
     index counts as nearer, queries before gallery. Lists longer than N end at N. Computed in the features' dtype, at
-    least float32; the largest arrays are the result, three of block * N, and sparse ones of about N * k1 * k2 entries.
+    least float32; the largest arrays are a copy of the features, the result, one of block * N, and sparse ones of about
+    N * k1 * k2 entries.
 
     Args:
       query: [Q, D] float.
@@ -56,7 +57,7 @@ def rerank(
     """
     _check(query, gallery, k1, k2, weight)
     dtype = np.promote_types(np.promote_types(query.dtype, gallery.dtype), np.float32)
-    items = _prepared(np.concatenate([query, gallery]).astype(dtype), distance)
+    items = _prepared(query, gallery, dtype, distance)
     if device:
         from jaxreid.evaluation import rerank_device  # JAX is not imported by those who do not ask for it
 
@@ -76,27 +77,36 @@ def rerank(
     return _mixed(codes, original, weight)
 
 
-def _prepared(items, distance):
+def _prepared(query, gallery, dtype, distance):
+    """[N, D], the one copy that is made of the features: of length 1 for the cosine, else shifted."""
+    items = np.empty((len(query) + len(gallery), query.shape[1]), dtype)
+    items[: len(query)], items[len(query) :] = query, gallery
     match distance:
         case 'cosine':
-            return items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), ranking.SHORTEST).astype(
-                items.dtype
-            )
+            for rows in ranking.blocks(len(items)):
+                some, _, _ = ranking.in_range(items[rows], items[:0], distance=distance)
+                np.divide(some, ranking.lengths(some)[:, None], out=items[rows])
         case 'euclidean':
+            items, _, _ = ranking.in_range(items, items[:0], distance=distance)
             # As in `ranking`, a shift against cancellation; by an item, not the mean, so that whole numbers stay whole
             # and their ties exact.
-            return items - items[:1]
+            items -= items[:1].copy()
         case unknown:
             raise ValueError(f"Distance {unknown!r} is unknown, expected 'cosine' or 'euclidean'.")
+    return items
 
 
 def _distances(items, rows, distance):
     """d of some rows to all items, not yet over its maximum: [rows, N]."""
-    products = items[rows] @ items.T
+    d = items[rows] @ items.T
     if distance == 'cosine':
-        return np.maximum(1 - products, 0)
-    squares = np.square(items).sum(axis=1)
-    return np.maximum(squares[rows, None] + squares - 2 * products, 0)
+        np.subtract(1, d, out=d)
+    else:
+        squares = np.einsum('nd,nd->n', items, items)
+        d *= -2
+        d += squares
+        d += squares[rows, None]
+    return np.maximum(d, 0, out=d)
 
 
 def _neighbours(items, num_queries, count, *, distance, coincide, block):

@@ -46,6 +46,18 @@ def test_features_of_zeros_stay_finite_and_bad_settings_are_refused():
     assert np.isfinite(
         expansion.expand(np.zeros((2, 3)), np.zeros((4, 3)), count=2, power=1.0, distance='cosine')
     ).all()
-    for wrong in ({'count': 0}, {'count': 1, 'power': -1.0}):
+    for wrong in ({'count': 0}, {'count': 1, 'power': -1.0}, {'count': 1, 'power': np.nan}):
         with pytest.raises(ValueError, match='at least'):
             expansion.expand(np.ones((2, 3)), np.ones((4, 3)), distance='cosine', **wrong)
+
+
+@pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
+@pytest.mark.parametrize('exponent', [-90, 90])
+def test_features_of_absurd_sizes_are_expanded_as_those_of_common_sizes(distance, exponent):
+    rng = np.random.default_rng(2)
+    items, gallery = rng.normal(size=(11, 4)).astype(np.float32), rng.normal(size=(30, 4)).astype(np.float32)
+    expected = expansion.expand(items, gallery, count=3, power=2.0, distance=distance)
+    found = expansion.expand(
+        np.ldexp(items, exponent), np.ldexp(gallery, exponent), count=3, power=2.0, distance=distance
+    )
+    np.testing.assert_allclose(found, expected if distance == 'cosine' else np.ldexp(expected, exponent), rtol=1e-6)

@@ -164,6 +164,53 @@ def test_a_feature_of_zeros_has_finite_distances():
         assert all(np.isfinite(b).all() for _, b in blocks)
 
 
+SIZES = {
+    'large': lambda x: x * np.asarray(1e25, x.dtype),
+    'small': lambda x: x * np.asarray(1e-25, x.dtype),
+    'largest': lambda x: x * np.asarray(1e37 if x.dtype == np.float32 else 1e300, x.dtype),
+}
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('size', list(SIZES))
+@pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
+def test_features_of_absurd_sizes_are_ranked_as_those_of_common_sizes(distance, size, dtype):
+    """Their squares overflow, or vanish, and with them every difference between distances."""
+    rng = np.random.default_rng(11)
+    _, *rest = draw(11)
+    features = [rng.normal(size=shape).astype(dtype) for shape in ((23, 5), (61, 5))]
+    expected = ranking.rank_features(*features, *rest, distance=distance, ap='step')
+    found = ranking.rank_features(*map(SIZES[size], features), *rest, distance=distance, ap='step')
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_sizes_of_rows_are_nothing_to_the_cosine_however_they_differ():
+    rng = np.random.default_rng(12)
+    queries, gallery = (rng.normal(size=(n, 5)).astype(np.float32) for n in (7, 9))
+    exponents = rng.integers(-100, 100, (9, 1))
+    ((_, expected),) = ranking.distance_blocks(queries, gallery, distance='cosine')
+    ((_, found),) = ranking.distance_blocks(queries, np.ldexp(gallery, exponents), distance='cosine')
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_euclidean_distances_of_absurd_sizes_are_as_long_as_they_are():
+    rng = np.random.default_rng(13)
+    queries, gallery = (rng.normal(size=(n, 5)).astype(np.float32) for n in (7, 5000))  # several shifted pieces
+    ((_, expected),) = ranking.distance_blocks(queries, gallery, distance='euclidean')
+    for exponent in (-90, 90):
+        ((_, found),) = ranking.distance_blocks(
+            np.ldexp(queries, exponent), np.ldexp(gallery, exponent), distance='euclidean'
+        )
+        np.testing.assert_allclose(found, np.ldexp(expected, exponent), rtol=1e-5)
+
+
+def test_a_distance_that_no_number_holds_is_not_ranked():
+    huge = np.array([[3e38], [-3e38]], np.float32)
+    with pytest.raises(ValueError, match='is inf, which cannot be ranked'):
+        ranking.rank_features(huge, huge, *[np.arange(2)] * 4, distance='euclidean', ap='step')
+
+
 def test_bad_input_is_refused():
     distances, *rest = draw(10)
     with pytest.raises(ValueError, match='there are 22 query ids'):

@@ -1,5 +1,7 @@
 """Re-ranked distances against sets and dictionaries, edge cases, and that the score says so."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,28 @@ def test_blocks_change_nothing_and_lengths_nothing_of_the_cosine(distance):
     if distance == 'cosine':
         longer = rerank.rerank(query * 3, gallery * 0.5, distance=distance, k1=8)
         np.testing.assert_allclose(longer, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
+@pytest.mark.parametrize('size', [1e25, 1e-25])
+def test_features_of_absurd_sizes_are_re_ranked_as_those_of_common_sizes(distance, size):
+    query, gallery = draw(seed=8)
+    expected = rerank.rerank(query, gallery, distance=distance, k1=8)
+    found = rerank.rerank(query * np.float32(size), gallery * np.float32(size), distance=distance, k1=8)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_features_are_copied_once_and_distances_held_by_blocks():
+    """NumPy reports what it allocates: the copy, the result and one block, not squares or quotients of everything."""
+    rng = np.random.default_rng(9)
+    query, gallery = (rng.normal(size=(n, 512)).astype(np.float32) for n in (50, 2950))
+    for distance in ('cosine', 'euclidean'):
+        tracemalloc.start()
+        rerank.rerank(query, gallery, distance=distance, k1=4, k2=1, block=64)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        features = 3000 * 512 * 4
+        assert peak < 1.75 * features + 50 * 2950 * 4 + 2 * 64 * 3000 * 4, peak / features
 
 
 @pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
