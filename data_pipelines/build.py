@@ -100,20 +100,21 @@ def build(
     folder = f'{out.rstrip("/")}/{record_index.place(given)}'
     found, root = _index(given, frames_per_shard, workers)
     with record_writer.alone(folder):
-        data = record_index.to_bytes(found)
-        if not record_files.exists(folder, record_index.FILE):
-            record_writer.publish_bytes(folder, record_index.FILE, data)
-        elif _read_bytes(folder, record_index.FILE) != data:
-            raise ValueError(
-                f'{folder} holds records of other files than {root} has now, or in shards of another size. Remove the '
-                'folder or choose another OUT.'
-            )
-        names = [record_index.FILE]
+        names = {record_index.FILE: record_index.to_bytes(found)}
         if dataset == 'synthetic':
-            names.append(_SYNTHETIC)
-            if not record_files.exists(folder, _SYNTHETIC):
-                record_writer.publish_bytes(folder, _SYNTHETIC, pathlib.Path(root, _SYNTHETIC).read_bytes())
-        _write_set(folder, dataset, found, features(), _Frames(folder, root), names=names, workers=workers, beam=beam)
+            names[_SYNTHETIC] = pathlib.Path(root, _SYNTHETIC).read_bytes()
+        for name, data in names.items():
+            present = _read_bytes(folder, name) if record_files.exists(folder, name) else b''
+            if not data.startswith(present):
+                raise ValueError(
+                    f'{folder} holds records of other files than {root} has now, or in shards of another size. Remove '
+                    'the folder or choose another OUT.'
+                )
+            if present != data:  # none, or half of it was sent
+                record_writer.publish_bytes(folder, name, data)
+        _write_set(
+            folder, dataset, found, features(), _Frames(folder, root), names=list(names), workers=workers, beam=beam
+        )
     return folder
 
 
@@ -149,7 +150,9 @@ def build_flow(
     files = record_files.find(out, below=record_index.place(given))
     found = record_index.from_bytes(files.path(record_index.FILE).read_bytes(), folder=files.folder)
     folder = f'{files.folder}/{record_files.flow_name(height, width, engine=engine)}'
-    job = _Flow(files.folder, source.read(given).root, flow_folder, height, width, engine)
+    lying = source.read(given)
+    source.own_flow(given, lying, flow_folder)
+    job = _Flow(files.folder, lying.root, flow_folder, height, width, engine)
     with record_writer.alone(folder):
         _write_set(
             folder,

@@ -3,13 +3,15 @@
 TFDS' own writer keeps everything in one temporary folder and begins anew when it is stopped; it also orders records by
 a hash of their keys, which tears tracklets apart. Here each shard is written under a temporary name, checked to be on
 the disk and renamed; a second run writes what is missing. Where OUT is a URL the shard is written on this machine and
-then sent, which object stores show only when it is whole.
+then sent. Not every system behind a URL shows a file only when all of it has come, so that shards are looked into there
+too.
 """
 
 import contextlib
 import os
 import pathlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
@@ -36,7 +38,7 @@ def publish(folder: str, name: str, write: Callable[[pathlib.Path], None]) -> No
       OSError: names the file; what was there before is untouched.
     """
     files, path = record_files.file_system(folder)
-    here = None if '://' in folder else os.path.dirname(f'{path}/{name}')
+    here = None if '://' in folder else path  # not where `name` has it below: `alone` clears up here
     try:
         files.makedirs(os.path.dirname(f'{path}/{name}'), exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=here)
@@ -91,10 +93,28 @@ def missing(folder: str, shards: Sequence[record_index.Shard]) -> list[record_in
 
 def _is_whole(folder: str, shard: record_index.Shard) -> bool:
     if '://' in folder:
-        return True  # object stores know no other
-    reader = array_record_module.ArrayRecordReader(os.path.join(folder, shard.name))
+        with tempfile.TemporaryDirectory() as here:
+            end = os.path.join(here, shard.name)
+            _fetch_end(folder, shard, end)
+            return _has_records(end, shard.stop - shard.start)
+    return _has_records(os.path.join(folder, shard.name), shard.stop - shard.start)
+
+
+def _fetch_end(folder: str, shard: record_index.Shard, path: str) -> None:
+    """A file with the end of a remote shard and a hole for the rest: how many records there are stands at the end."""
+    files, remote = record_files.file_system(folder)
+    name = f'{remote}/{shard.name}'
+    size = files.size(name)
+    start = max(0, size - 2**18 - 32 * (shard.stop - shard.start))  # ArrayRecord takes some 12 bytes per record
+    with open(path, 'wb') as file:
+        file.seek(start)
+        file.write(files.cat_file(name, start=start, end=size))
+
+
+def _has_records(path: str, count: int) -> bool:
+    reader = array_record_module.ArrayRecordReader(path)
     try:
-        return reader.ok() and reader.num_records() == shard.stop - shard.start
+        return reader.ok() and reader.num_records() == count
     finally:
         with contextlib.suppress(RuntimeError):
             reader.close()
@@ -109,18 +129,29 @@ def run(job: Job, folder: str, shards: Sequence[record_index.Shard], *, workers:
       shards: all of the set.
       workers: threads.
       label: of the progress bar.
+
+    Raises:
+      BaseException: of a job, or a signal's; the other jobs are told to end, and leave nothing half-written.
     """
     todo = missing(folder, shards)
     total, left = (sum(shard.stop - shard.start for shard in some) for some in (shards, todo))
+    stop = threading.Event()
+
+    def report(records: int) -> None:
+        if stop.is_set():
+            raise futures.CancelledError
+        bar.update(records)
+
     with (
         tqdm.tqdm(total=total, initial=total - left, desc=label, unit='frame', mininterval=0.5) as bar,
         futures.ThreadPoolExecutor(workers) as pool,
     ):
-        jobs = [pool.submit(job, shard, bar.update) for shard in todo]
+        jobs = [pool.submit(job, shard, report) for shard in todo]
         try:
             for done in futures.as_completed(jobs):
                 done.result()
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ def writing(path: pathlib.Path) -> Iterator[BinaryIO]:
     Raises:
       OSError: names the file and what to do; what was at `path` is untouched.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}-{threading.get_ident()}')  # of this writer alone
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open('wb') as file:

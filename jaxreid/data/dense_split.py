@@ -48,3 +48,9 @@ def split(
             piece = whole.frames[start:end]
             pieces.append(dataclasses.replace(whole, name=f'{whole.name}@{start}', frames=piece, next_frame=following))
     return tuple(pieces)
+
+
+def origin(name: str) -> tuple[str, int]:
+    """Name of the tracklet that a piece is of, and the frame that it starts at; what is no piece starts at 0."""
+    whole, at, start = name.rpartition('@')
+    return (whole, int(start)) if at and start.isdecimal() else (name, 0)

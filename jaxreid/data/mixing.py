@@ -7,6 +7,7 @@ them, so that the label map is a function of the data sets and their order alone
 import collections
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ def settings(data: config.Data) -> list[config.Data]:
       ConfigError: an entry that names no data set, or a data set twice.
     """
     made = [_settings(data, entry) for entry in data.also]
-    places = collections.Counter(map(_place, [data, *made]))
+    places = collections.Counter(itertools.chain.from_iterable(map(_places, [data, *made])))
     if twice := [place for place, count in places.items() if count > 1]:
         raise config.ConfigError(
             f'config.data.also names {twice[0][0]} in {twice[0][1]!r}, which is part of the run already: its people '
@@ -37,10 +38,13 @@ def settings(data: config.Data) -> list[config.Data]:
     return made
 
 
-def _place(data: config.Data) -> tuple[str, str]:
+def _places(data: config.Data) -> set[tuple[str, str]]:
+    """Where a data set is known to lie: in its folder, among records, or, where both are named, in either."""
+    roots = {data.root} if data.root or not data.records else set()
+    roots |= {data.records} if data.records else set()
     if data.dataset == 'synthetic':
-        return 'synthetic', f'{data.root}:{data.preset}'
-    return data.dataset, os.path.realpath(os.path.expanduser(data.root))
+        return {('synthetic', f'{root}:{data.preset}') for root in roots}
+    return {(data.dataset, root if '://' in root else os.path.realpath(os.path.expanduser(root))) for root in roots}
 
 
 def _settings(data: config.Data, entry: str) -> config.Data:

@@ -80,12 +80,21 @@ def find(folder: str, *, below: str) -> RecordFiles:
     for place in (folder, f'{folder}/{below}'):
         if exists(place, MANIFEST):
             return open_set(place)
-    for place in (folder, f'{folder}/{below}'):
-        if begun := [name for name in sorted(listing(place)) if name.startswith('index.') or 'array_record' in name]:
+    present = sorted(listing(folder))
+    for place, start in ((folder, ''), (f'{folder}/{below}', f'{below}/')):
+        names = [name.removeprefix(start) for name in present if name.startswith(start)]
+        begun = [name for name in names if name.startswith('index.') or ('array_record' in name and '/' not in name)]
+        if begun:
             raise FileNotFoundError(
                 f'The record set {place} is not finished: {begun[0]} is there, no {MANIFEST}. {_AGAIN}'
             )
-    found = ', '.join(sorted(listing(folder))[:_SHOWN]) or 'nothing'
+    others = [name.rpartition('/')[0] for name in present if name.endswith(f'/{MANIFEST}') and '/flow-' not in name]
+    if others:
+        raise FileNotFoundError(
+            f'{folder} holds finished records of {", ".join(others)}, none of {below}: data.records and data.dataset '
+            'do not belong together. Change one of them, or add this data set with python -m data_pipelines.build.'
+        )
+    found = ', '.join(present[:_SHOWN]) or 'nothing'
     raise FileNotFoundError(
         f'No record set at {folder} or {folder}/{below}: no {MANIFEST}, found {found}. Set data.records to what '
         'python -m data_pipelines.build was given as OUT, or made below it.'

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid import config
-from jaxreid.data import synthetic_plan
+from jaxreid.data import dense_split, synthetic_plan
 from jaxreid.data import tracklet as tracklet_lib
 
 FILE = 'index.jsonl.gz'
@@ -79,20 +79,24 @@ class Index:
         """[N] int64, record of the first frame of each tracklet; pieces of the index's tracklets count as well.
 
         Raises:
-          ValueError: a tracklet begins with a frame that is not in the set.
+          ValueError: a tracklet has frames that do not lie one behind the other in a tracklet of that name in the set.
         """
-        whole = {(t.name, t.frames[0]): record for t, record in zip(self.tracklets, self.first.tolist(), strict=False)}
-        records = [whole.get((t.name, t.frames[0]), -1) for t in tracklets]
-        if -1 in records:  # pieces of tracklets (data.dense_frames) begin inside of one
-            paths = itertools.chain.from_iterable(t.frames for t in self.tracklets)
-            inside = {path: record for record, path in enumerate(paths)}
-            records = [
-                inside.get(t.frames[0], -1) if record == -1 else record
-                for t, record in zip(tracklets, records, strict=True)
-            ]
-        if -1 in records:
-            lost = tracklets[records.index(-1)]
-            raise ValueError(f'{lost.frames[0]} of tracklet {lost.name} is not among the records of {self.dataset}.')
+        named: dict[str, list[tuple[tracklet_lib.Tracklet, int]]] = {}
+        for whole, record in zip(self.tracklets, self.first.tolist(), strict=False):
+            named.setdefault(whole.name, []).append((whole, record))
+        records = []
+        for one in tracklets:
+            for name, start in ((one.name, 0), dense_split.origin(one.name)):
+                found = [
+                    record + start
+                    for whole, record in named.get(name, ())
+                    if whole.frames[start : start + len(one.frames)] == one.frames
+                ]
+                if found:
+                    break
+            else:
+                raise ValueError(f'{one.frames[0]} of tracklet {one.name} is not among the records of {self.dataset}.')
+            records.append(found[0])
         return np.asarray(records, np.int64)
 
 

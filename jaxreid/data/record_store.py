@@ -74,6 +74,20 @@ class Records:
         return self._readers[number]
 
 
+def image_file(files: record_files.RecordFiles, index: record_index.Index, path: str) -> bytes:
+    """The file that was at a path of the data set.
+
+    Raises:
+      FileNotFoundError: it is not in the record set.
+      ValueError: its record is damaged.
+    """
+    for tracklet, first in zip(index.tracklets, index.first.tolist(), strict=False):
+        if path in tracklet.frames:
+            records = Records(files, index.shards(index.dataset))
+            return records.read(first + tracklet.frames.index(path))['image'].bytes_list.value[0]
+    raise FileNotFoundError(f'{path} is not among the records in {files.folder}')
+
+
 class RecordStore(folder_store.FolderStore):
     """As the folder's store, from records; reads only the records of the frames that are asked for."""
 
@@ -117,7 +131,7 @@ class RecordStore(folder_store.FolderStore):
             flow_folder=flow_folder,
         )
         self._first = index.first_records(tracklets)
-        self._sizes = index.sizes
+        self._sizes = index.sizes  # and not the whole index: stores are pickled into processes
         self._images = Records(files, index.shards(index.dataset))
         self._flows = None
         if stored_flow is not None:

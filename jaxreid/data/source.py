@@ -14,6 +14,7 @@ from jaxreid.data import (
     device_store,
     dukev,
     flow_cache,
+    flow_owner,
     folder_store,
     ilids,
     lsvid,
@@ -117,7 +118,12 @@ def describe(data: config.Data) -> str:
 
 
 def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_iterator.Store:
-    """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones."""
+    """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones.
+
+    Raises:
+      ValueError: the flow folder is another data set's, or tracklets are not among the records.
+      OSError: a flow folder or records cannot be read.
+    """
     if split == 'train' and dataset.mixed_in:
         parts = mixing.unmix(dataset)
         stores = [
@@ -137,6 +143,8 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_
         'cache': _flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
         'flow_folder': flow_folder(data, dataset),
     }
+    if data.flow == 'tvl1' and how['flow_folder']:
+        own_flow(data, dataset, how['flow_folder'])
     match data.store:  # 'ram' and 'device' decode from one of the others
         case 'folder' | 'ram' | 'device' if not data.records:
             return folder_store.FolderStore(dataset.root, tracklets, **how)
@@ -145,6 +153,23 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_
             return record_store.RecordStore(files, index, tracklets, stored_flow=_flow_records(data, files), **how)
         case _:
             raise ValueError(f'unknown store {data.store!r}')
+
+
+def own_flow(data: config.Data, dataset: tracklet.Dataset, folder: str) -> None:
+    """Refuses a flow folder that is another data set's; see `flow_owner`."""
+    if data.records:
+        files, index = _records(data.records, record_index.place(data))
+        read = functools.partial(record_store.image_file, files, index)
+    else:
+        read = functools.partial(_file, dataset.root)
+    paths = [path for one in (*dataset.train, *dataset.test) for path in one.frames]
+    alone = dataclasses.replace(data, also=())
+    flow_owner.check(folder, paths, read, dataset=describe(alone), root=dataset.root)
+
+
+def _file(root: str, path: str) -> bytes:
+    with open(os.path.join(root, path), 'rb') as file:
+        return file.read()
 
 
 def training_store(

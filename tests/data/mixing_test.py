@@ -184,8 +184,17 @@ def test_a_data_set_is_not_mixed_with_itself(data, tmp_path):
     link.symlink_to(data.root)
     with pytest.raises(config.ConfigError, match='which is part of the run already'):
         source.read(dataclasses.replace(data, also=(f'manifest={link}',)))
-    with pytest.raises(config.ConfigError, match='which is part of the run already'):
-        mixing.settings(config.Data(dataset='ilids', root='/i', split='0', also=('ilids:3=/i',)))
+    for twice in (
+        {'dataset': 'ilids', 'root': '/i', 'also': ('ilids:3=/i',)},
+        {'dataset': 'mars', 'root': '/m', 'records': '/r', 'also': ('mars=',)},
+        {'dataset': 'mars', 'root': '/m', 'records': '/r', 'also': ('mars=/m',)},
+        {'dataset': 'mars', 'records': 'gs://r', 'also': ('mars=',)},
+        {'dataset': 'mars', 'root': '/m', 'records': '/r', 'also': ('prid:1=', 'prid:2=')},
+        {'dataset': 'synthetic', 'preset': 'tiny', 'records': '/r', 'also': ('synthetic:tiny=',)},
+    ):
+        with pytest.raises(config.ConfigError, match='which is part of the run already'):
+            mixing.settings(config.Data(**twice))
+    mixing.settings(config.Data(dataset='mars', root='/m', records='/r', also=('dukev=', 'mars=/other')))
 
 
 def test_a_run_resumes_with_its_data_sets_elsewhere_but_not_with_others(data, tmp_path):

@@ -27,7 +27,7 @@ from jaxreid.data import (
     tracklet,
     train_pipeline,
 )
-from tests.data import mars_fixture, moving_texture
+from tests.data import listing_fixture, mars_fixture, moving_texture
 
 CORRUPT = 'bbox_train/0001/0001C1T0001F005.jpg'
 
@@ -279,6 +279,12 @@ def test_a_damaged_list_of_files_is_named(copy, text):
         opened(copy)
 
 
+def test_finished_records_of_other_data_sets_are_named_and_not_called_unfinished(place):
+    with pytest.raises(FileNotFoundError, match=r'holds finished records of mars/1.0.0, none of dukev/1.0.0') as error:
+        source.read(dataclasses.replace(records(place), dataset='dukev'))
+    assert 'not finished' not in str(error.value)
+
+
 def test_records_of_another_data_set_or_version_are_refused(place, copy, monkeypatch):
     with pytest.raises(ValueError, match=r'holds records of mars, version 1.0.0, but data.dataset asks for dukev'):
         source.read(dataclasses.replace(records(place), dataset='dukev', records=str(copy)))
@@ -348,6 +354,24 @@ def test_tracklets_of_something_else_are_refused(place):
     how = {'height': 16, 'width': 8, 'resize': 'bicubic', 'on_corrupt': 'error'}
     with pytest.raises(ValueError, match='of tracklet 0009C1T0001 is not among the records of mars'):
         record_store.RecordStore(files, index, [stranger], **how)
+
+
+def test_pieces_of_tracklets_that_share_frames_are_each_found_in_their_own(tmp_path):
+    listing_fixture.draw(tmp_path, [f'a/{number}.jpg' for number in range(12)])
+    walks = {'whole': range(12), 'late': range(4, 12), 'thin': range(0, 12, 2), 'x@4': range(2, 10)}
+    rows = [f'{name},1,1,train,{"|".join(f"a/{number}.jpg" for number in walk)}' for name, walk in walks.items()]
+    (tmp_path / 'own.csv').write_text('\n'.join(['tracklet,pid,camera,role,frames', *rows]))
+    build.build('manifest', str(tmp_path / 'own.csv'), str(tmp_path / 'out'), frames_per_shard=5)
+    for dense in ({}, {'dense_frames': 4}, {'dense_frames': 4, 'dense_stride': 2}, {'dense_frames': 1}):
+        read = {'dataset': 'manifest', 'root': str(tmp_path / 'own.csv'), 'height': 16, 'width': 8} | dense
+        lying = config.Data(**read)
+        packed = config.Data(**read, store='records', records=str(tmp_path / 'out'))
+        train = source.read(lying).train
+        assert source.read(packed).train == train
+        stores = [source.store(data, source.read(data), split='train') for data in (lying, packed)]
+        for row, one in enumerate(train):
+            frames = np.arange(len(one.frames))
+            np.testing.assert_array_equal(*[store.read(row, frames) for store in stores])
 
 
 # Flow, settings, resumption.

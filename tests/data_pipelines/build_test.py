@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -304,6 +305,71 @@ def test_records_are_written_to_a_url_and_resumed_there(mars_root, tmp_path):
     system.rm(lost)
     build.build('mars', mars_root, url, frames_per_shard=20)
     assert {name: system.cat_file(f'{path}/{name}') for name in record_files.listing(folder)} == expected
+
+
+@pytest.mark.parametrize('part', ['mars-train.array_record-00001-of-00004', record_index.FILE])
+def test_what_came_to_a_url_only_in_half_is_sent_again(mars_root, tmp_path, part):
+    url = f'memory://{tmp_path.name}'
+    folder = build.build('mars', mars_root, url, frames_per_shard=20)
+    system, path = record_files.file_system(folder)
+    whole = system.cat_file(f'{path}/{part}')
+    for left in (len(whole) // 2, len(whole) - 1, 0):
+        system.pipe_file(f'{path}/{part}', whole[:left])
+        system.rm(f'{path}/{record_files.MANIFEST}')
+        build.build('mars', mars_root, url, frames_per_shard=20)
+        assert system.cat_file(f'{path}/{part}') == whole
+
+
+def test_whole_shards_at_a_url_are_neither_sent_nor_fetched_again(mars_root, tmp_path, monkeypatch):
+    url = f'memory://{tmp_path.name}'
+    folder = build.build('mars', mars_root, url, frames_per_shard=20)
+    shards = record_index.from_bytes(build._read_bytes(folder, record_index.FILE), folder=folder).shards('mars')
+    assert record_writer.missing(folder, shards) == []
+    many = [shards[0]._replace(stop=shards[0].stop + 1), *shards[1:]]
+    assert record_writer.missing(folder, many) == many[:1]
+
+
+def test_the_end_of_a_large_shard_says_how_many_records_it_has(tmp_path):
+    record_writer.write_records(str(tmp_path), 'large', (bytes(1000) for _ in range(6000)), compressed=False)
+    data = (tmp_path / 'large').read_bytes()
+    system, path = record_files.file_system(f'memory://{tmp_path.name}')
+    system.pipe_file(f'{path}/large', data)
+    shard = record_index.Shard('large', 'train', 0, 6000)
+    record_writer._fetch_end(f'memory://{tmp_path.name}', shard, str(tmp_path / 'end'))
+    assert (tmp_path / 'end').stat().st_blocks * 512 < len(data) / 5 < (tmp_path / 'end').stat().st_size
+    assert record_writer.missing(f'memory://{tmp_path.name}', [shard]) == []
+    system.pipe_file(f'{path}/large', data[: len(data) // 2])
+    assert record_writer.missing(f'memory://{tmp_path.name}', [shard]) == [shard]
+
+
+def test_a_kill_between_any_two_files_leaves_nothing_temporary_behind_a_second_build(tmp_path):
+    root = str(synthetic.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
+    kill = """
+        import os, pathlib, signal, sys
+        from data_pipelines import build
+        fsync, left = os.fsync, [int(sys.argv[1])]
+        def kill(handle):
+            fsync(handle)
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.fsync = kill
+        build.main(sys.argv[2:])
+    """
+    arguments = ['synthetic', root, str(tmp_path / 'out'), '--preset=tiny']
+    for files_before in (2, 5):  # info/synthetic.json, and one of those for TFDS
+        process = subprocess.run(
+            [sys.executable, '-c', textwrap.dedent(kill), str(files_before), *arguments],
+            env=os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'},
+            capture_output=True,
+        )
+        assert process.returncode == -signal.SIGKILL, process.stderr
+        assert [name for name in files(tmp_path / 'out') if '.writing-' in name]
+        build.build('synthetic', root, str(tmp_path / 'out'), preset='tiny')
+        found = files(tmp_path / 'out')
+        assert not [name for name in found if '.writing-' in name]
+        assert any(name.endswith('info/synthetic.json') for name in found)
+        shutil.rmtree(tmp_path / 'out')
 
 
 def test_beam_that_is_not_installed_is_asked_for_by_name(mars_root, tmp_path, monkeypatch):

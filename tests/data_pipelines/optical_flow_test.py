@@ -1,13 +1,14 @@
 """Flow ahead of training: every frame of both splits, once, where the store of a run finds it."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from data_pipelines import optical_flow
+from data_pipelines import build, optical_flow
 from jaxreid import config
-from jaxreid.data import folder_store, source, tv_l1_jax
+from jaxreid.data import flow_owner, folder_store, source, tv_l1_jax
 from jaxreid.data import optical_flow as tv_l1
 from tests.data import mars_fixture
 
@@ -78,6 +79,56 @@ def test_an_unreadable_frame_ends_the_run_at_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='Unreadable frame'):
         optical_flow.compute(data, workers=1)
     assert len(read) < 4
+
+
+def test_a_flow_folder_is_of_one_data_set_wherever_it_lies_and_however_it_is_split(tmp_path):
+    data = settings(tmp_path)
+    optical_flow.compute(data, workers=2)
+    (tmp_path / 'data').rename(tmp_path / 'moved')
+    moved = dataclasses.replace(data, root=str(tmp_path / 'moved'))
+    expected = flows(moved)
+    build.build('mars', moved.root, str(tmp_path / 'out'))
+    packed = dataclasses.replace(moved, root='', store='records', records=str(tmp_path / 'out'))
+    np.testing.assert_array_equal(flows(packed), expected)
+    flows(dataclasses.replace(moved, dense_frames=1))
+
+    other = mars_fixture.write(tmp_path / 'other', train=TRAIN, test=TEST, query=(0,), height=18)
+    strange = dataclasses.replace(data, root=str(other))
+    for act in (
+        lambda: flows(strange),
+        lambda: optical_flow.compute(strange, workers=1),
+        lambda: build_flow_of(strange, tmp_path),
+    ):
+        with pytest.raises(
+            ValueError, match=r'flow holds the flow of mars in .*/data; bbox_.*jpg is another image'
+        ) as e:
+            act()
+        assert f'in mars in {other}. Give every data set a flow folder of its own' in str(e.value)
+    flows(dataclasses.replace(strange, flow_folder=str(tmp_path / 'another')))
+    flows(dataclasses.replace(strange, flow='zeros'))
+
+
+def build_flow_of(data, place):
+    """Into records of its own."""
+    build.build('mars', data.root, str(place / 'others'))
+    build.build_flow('mars', data.root, str(place / 'others'), flow_folder=data.flow_folder, height=16, width=8)
+
+
+def test_what_a_flow_folder_says_about_itself_may_be_damaged_and_its_frames_may_be_gone(tmp_path):
+    data = settings(tmp_path)
+    flows(data)
+    file = tmp_path / 'flow' / flow_owner.FILE
+    whole = file.read_text()
+    for text in ('', '[]', '{"dataset": "mars", "root": "", "frames": {}}', whole[:-9]):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r'dataset.json is damaged .*; remove it if .* holds the flow of mars'):
+            flows(data)
+    frames = {'nowhere.jpg': 'a', 'gone.jpg': 'b'}
+    file.write_text(json.dumps(json.loads(whole) | {'frames': frames}))
+    with pytest.raises(ValueError, match=r'; nowhere.jpg is another image, or none, in mars'):
+        flows(data)
+    file.write_text(json.dumps(json.loads(whole) | {'frames': frames | json.loads(whole)['frames']}))
+    flows(data)
 
 
 @pytest.mark.parametrize(
