@@ -228,6 +228,7 @@ class Loss:
     margin: float = 0.3
     distance: str = 'cosine'  # cosine | euclidean
     triplet_on: str = 'after_neck'  # after_neck | before_neck
+    mining: str = 'gather'  # gather | ring: of all devices' rows at once, or block by block (meshes of hundreds)
 
 
 @dataclasses.dataclass
@@ -353,6 +354,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'loss.triplet': ('margin', 'soft', 'off'),
     'loss.distance': ('cosine', 'euclidean'),
     'loss.triplet_on': ('after_neck', 'before_neck'),
+    'loss.mining': ('gather', 'ring'),
     'optim.schedule': ('step', 'cosine', 'constant'),
     'train.compute_dtype': ('auto', 'float32', 'bfloat16', 'float64'),
     'test.clips': TEST_CLIPS,
@@ -702,20 +704,25 @@ def from_dict(values: dict[str, typing.Any]) -> Experiment:
     """The settings that `to_dict` wrote; what was added since then has its default.
 
     Raises:
-      ConfigError: a setting that is not known any more.
+      ConfigError: a setting that is not known any more, or of another type: written by something else.
     """
     experiment = Experiment()
+    if not isinstance(values, dict):
+        raise ConfigError(f'settings are {type(values).__name__}, expected an object: they are not of jaxreid')
 
     def fill(node, values, prefix):
         known = {field.name for field in dataclasses.fields(node)}
         for name, value in values.items():
             if name not in known:
                 raise unknown_field(prefix + name)
-            if isinstance(value, dict):
+            if isinstance(value, dict) and dataclasses.is_dataclass(getattr(node, name)):
                 fill(getattr(node, name), value, f'{prefix}{name}.')
             else:
                 value = str(value) if prefix + name == 'data.split' else value  # once a number
                 setattr(node, name, tuple(value) if isinstance(value, list) else value)
 
     fill(experiment, values, '')
+    problems = _type_problems(experiment)
+    if problems:
+        raise ConfigError('\n'.join(problems))
     return experiment

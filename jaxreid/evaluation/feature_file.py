@@ -13,6 +13,7 @@ import sys
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,8 @@ def _headers(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                     case version:
                         raise ValueError(f'{member.filename} is in version {version} of the .npy format')
                 name = member.filename.removesuffix('.npy')
+                if name in headers:
+                    raise ValueError(f'it holds {name} twice, and which one is meant cannot be known')
                 size = dtype.itemsize * math.prod(shape)
                 held = member.file_size - file.tell()
                 if not dtype.hasobject and size != held:
@@ -224,11 +227,29 @@ def _meta(path: pathlib.Path, text: np.ndarray | None) -> dict[str, Any]:
         return {}
     try:
         meta = json.loads(text.item())
+        # Halves of characters cannot be printed.
+        meta = json.loads(json.dumps(meta, ensure_ascii=False).encode('utf-8', 'replace'))
     except (ValueError, RecursionError) as e:
         raise ValueError(f'{path}: meta is no JSON text ({_said(e)}); leave it out or write json.dumps(...).') from e
     if not isinstance(meta, dict):
         raise ValueError(f'{path}: meta is {type(meta).__name__}; expected a JSON object.')
     return meta
+
+
+def setting(meta: dict[str, Any], section: str, name: str, known: Sequence[Any], default: Any) -> Any:
+    """A setting of the run that made the features, for example `test.distance`.
+
+    Args:
+      meta: of `Features`; anybody's, so that nothing in it need be what our own files hold there.
+      section, name: of the setting.
+      known: what it may be. Of a list of values the first that is known counts.
+      default: where `meta` says nothing known.
+    """
+    try:
+        said = meta['config'][section][name]
+    except (KeyError, TypeError):
+        return default
+    return next((value for value in (said if isinstance(said, list) else [said]) if value in known), default)
 
 
 def _said(error: BaseException) -> str:

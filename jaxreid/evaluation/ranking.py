@@ -17,6 +17,7 @@ _LARGEST = 1e30  # squared lengths below it leave room for sums of products in f
 
 
 AP_RULES = ('step', 'trapezoid', 'sklearn_pr')
+DISTANCES = ('cosine', 'euclidean')
 
 
 class Ranked(NamedTuple):
@@ -73,8 +74,8 @@ def rank(
     if not np.isfinite(distances).all():
         row, column = np.argwhere(~np.isfinite(distances))[0]
         raise ValueError(
-            f'The distance of query {row} to gallery item {column} is {distances[row, column]}, which cannot be ranked; '
-            'features of absurd sizes and of networks that diverged give such distances.'
+            f'The distance of query {row} to gallery item {column} is {distances[row, column]}, which cannot be '
+            'ranked; features of absurd sizes and of networks that diverged give such distances.'
         )
 
     result = Ranked(np.zeros(q), np.zeros(q), np.zeros(q, np.int64), np.zeros(q, bool))

@@ -13,6 +13,7 @@ import argparse
 import base64
 import dataclasses
 import datetime
+import functools
 import json
 import pathlib
 import sys
@@ -293,9 +294,10 @@ def open_footage(found: feature_file.Features, root: str, *, flow: str = 'off') 
     Raises:
       ValueError: the file does not say which data set, or names tracklets that it does not hold.
     """
-    if 'config' not in found.meta:
+    settings = found.meta.get('config')
+    if not isinstance(settings, dict) or 'data' not in settings:
         raise ValueError('the feature file does not say how it was made, so its frames cannot be found')
-    experiment = config.from_dict(found.meta['config'])
+    experiment = config.from_dict(settings)
     experiment.data.root = root or experiment.data.root
     experiment.data.flow = flow
     experiment.data.on_corrupt_eval = 'skip_frame'
@@ -317,14 +319,14 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     """Makes the report that the command line asks for; returns where it is."""
     features, workdir = _inputs(pathlib.Path(options.path))
     found = feature_file.load(features)
-    settings = found.meta.get('config', {}).get('test', {})
-    compute_dtype = found.meta.get('config', {}).get('train', {}).get('compute_dtype', 'auto')
-    protocol = protocols.named(options.protocol or (settings.get('protocols') or ['mars-paper'])[0])
-    distance = options.distance or settings.get('distance', 'cosine')
+    said = functools.partial(feature_file.setting, found.meta)
+    compute_dtype = said('train', 'compute_dtype', ('float32', 'bfloat16', 'float64'), 'auto')
+    protocol = protocols.named(options.protocol or said('test', 'protocols', config.PROTOCOLS, 'mars-paper'))
+    distance = options.distance or said('test', 'distance', ranking.DISTANCES, 'cosine')
     out = pathlib.Path(options.out or features.parent / 'report.html')
     files = out.with_name(out.stem + '_files')
     analysis = analyse(found, protocol, distance=distance, top=options.top)
-    notes = [f'Look at the features first: {warning}' for warning in sanity.warnings(found, distance=distance)]
+    notes = [f'Look at the features first: {warning}' for warning in sanity.warnings(found, distances=[distance])]
 
     networks = _networks(options, workdir, compute_dtype, notes) if options.pictures else []
     footage, album = None, None
@@ -334,7 +336,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         except (ValueError, OSError) as e:
             if options.root or networks:
                 raise
-            notes.append(f'Without pictures: {e}.')
+            notes.append(f'Without pictures: {str(e).rstrip(".")}.')
     made = charts(analysis, distance=distance)
     drawn: list[panels.Panel] = []
     if footage is not None and networks:
@@ -457,7 +459,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--compare', action='append', help='another checkpoint beside it (STMN); may be repeated')
     parser.add_argument('--root', default='', help='folder of the data set, where it has moved')
     parser.add_argument('--protocol', choices=config.PROTOCOLS, help='default: the first of the run')
-    parser.add_argument('--distance', choices=('cosine', 'euclidean'), help='default: that of the run')
+    parser.add_argument('--distance', choices=ranking.DISTANCES, help='default: that of the run')
     parser.add_argument('--top', type=_positive, default=10, help='ranked items in a list (10)')
     parser.add_argument('--tracklets', type=_positive, default=6, help='tracklets that the network is shown (6)')
     parser.add_argument('--budget-mb', type=float, default=12.0, help='MiB of pictures in the page (12)')

@@ -171,7 +171,7 @@ def _tiles(analysis):
 def facts(protocol: Mapping[str, Any], found: feature_file.Features, distance: str) -> list[tuple[str, str]]:
     """What the numbers depend on, in words; 'unknown' for what the feature file does not say."""
     meta = found.meta
-    clips = meta.get('clips', 'unknown')
+    clips, seen = meta.get('clips', 'unknown'), meta.get('frames_seen')
     per_clip = f' of {meta["frames_per_clip"]} frames' if 'frames_per_clip' in meta else ''
     unanswered = protocol['unanswered_queries']
     return [
@@ -186,7 +186,7 @@ def facts(protocol: Mapping[str, Any], found: feature_file.Features, distance: s
         ('Distance', f'{distance}, after the neck'),
         ('Re-ranking', 'none'),
         ('Clips', f'{clips}{per_clip}' + (', with mirror images' if meta.get('flip') else '')),
-        ('Frames seen', f'{meta["frames_seen"]:,}' if meta.get('frames_seen') is not None else 'unknown'),
+        ('Frames seen', f'{seen:,}' if isinstance(seen, int) else 'unknown'),
         ('Training step', str(meta.get('step', 'unknown'))),
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 in a metric."""
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 
@@ -9,27 +10,30 @@ from jaxreid.evaluation import feature_file, protocols
 
 _CAMERA_IN_NAME = re.compile(r'C(\d+)_?[TF]\d')  # MARS: 0001C1T0001; DukeMTMC-VideoReID: 0001C6F0099
 _MANY_CAMERAS = 100  # no data set has so many; frame numbers do
+_FEW_ROWS = 10  # too few to say anything of their cameras
 
 
-def warnings(found: feature_file.Features, *, distance: str) -> list[str]:
-    """One sentence or two per sign that was found; none for features as they should be."""
-    checks = _values(found, distance), _cameras(found), _roles(found), _copies(found)
+def warnings(found: feature_file.Features, *, distances: Collection[str]) -> list[str]:
+    """One sentence or two per sign that was found; none for features that are as the `distances` want them."""
+    checks = _values(found, distances), _cameras(found), _roles(found), _copies(found)
     return [warning for some in checks for warning in some]
 
 
-def _values(found, distance):
+def _values(found, distances):
     finite = np.isfinite(found.embedding).all(axis=1)
     if not finite.all():
         yield f'{(~finite).sum()} rows hold NaN or infinity; no distance to them means anything.'
         return
-    norms = np.sqrt(np.einsum('nd,nd->n', found.embedding, found.embedding))
-    if not norms.all():
-        yield f'{(norms == 0).sum()} features are all zeros (first: {found.name[norms.argmin()]}).'
-    norms = norms[norms > 0]
-    if distance == 'euclidean' and len(norms) and norms.max() > 10 * norms.min():
+    zeros = ~found.embedding.any(axis=1)
+    if zeros.any():
+        yield f'{zeros.sum()} features are all zeros (first: {found.name[zeros.argmax()]}).'
+    # Of numbers whose squares neither overflow nor vanish.
+    norms = np.sqrt(np.einsum('nd,nd->n', found.embedding, found.embedding, dtype=np.longdouble))[~zeros]
+    if 'euclidean' in distances and len(norms) and norms.max() > 10 * norms.min():
         yield (
             f'lengths of features vary from {norms.min():.3g} to {norms.max():.3g}: Euclidean distances then mostly '
-            'compare lengths. Were they meant for --distance cosine?'
+            'compare lengths, and those between short ones may be lost in rounding. Were they meant for --distance '
+            'cosine?'
         )
 
 
@@ -46,8 +50,15 @@ def _cameras(found):
             f'every gallery row is of camera {camera[found.gallery][0]}, queries are of several. Cameras listed once '
             'per frame and cut to the number of tracklets look like this; same-camera matches then count as hits.'
         )
-    if len(seen) > _MANY_CAMERAS:
-        yield f'there are {len(seen)} different camera ids; are these frame or tracklet numbers?'
+    if len(seen) > max(_FEW_ROWS, min(_MANY_CAMERAS, len(camera) // 2)):
+        yield (
+            f'there are {len(seen)} different camera ids for {len(camera)} rows; are these frame or tracklet numbers?'
+        )
+    elif any(_in_long_runs(found, rows) for rows in (found.query, found.gallery & ~found.query)):
+        yield (
+            'the camera stays the same over several people in turn, again and again. Cameras listed once per frame and '
+            'cut to the number of tracklets look like this; same-camera matches then count as hits.'
+        )
     said = np.array([int(m[1]) if (m := _CAMERA_IN_NAME.search(str(name))) else -1 for name in found.name])
     wrong = (said != camera) & (said >= 0)
     if wrong.mean() > 0.01:
@@ -62,6 +73,22 @@ def _cameras(found):
                  - np.searchsorted(pairs[:, 0], asked, 'left') == 1)]  # fmt: skip
     if len(seen) > 1 and 2 * len(once) > len(asked):
         yield f'{len(once)} of the {len(asked)} ids asked for are seen by one camera only; do cameras fit the rows?'
+
+
+def _in_long_runs(found, rows):
+    """Whether most runs of one camera hold three people or more, and cameras come back: people do not queue like that.
+
+    In lists by identity a run ends with the person or before, in lists by camera each camera has one run, and in lists
+    without order runs are short.
+    """
+    pid, camera = found.pid[rows], found.camera[rows]
+    if len(camera) < _FEW_ROWS:
+        return False
+    starts = np.flatnonzero(np.concatenate([[True], camera[1:] != camera[:-1]]))
+    if len(starts) < 2 * len(np.unique(camera)):
+        return False
+    people = [len(np.unique(run)) for run in np.split(pid, starts[1:])]
+    return np.mean(np.array(people) >= 3) > 0.5
 
 
 def _roles(found):

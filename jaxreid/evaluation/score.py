@@ -6,7 +6,6 @@ Needs NumPy alone (SciPy for --rerank, JAX for --device). docs/protocols.md says
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid import atomic_file, config
+from jaxreid import atomic_file, config, exit_status
 from jaxreid.evaluation import bootstrap, expansion, feature_file, protocols, ranking, sanity
 
 _HELD = 2**30  # bytes of distances that are computed once for all rules
@@ -43,6 +42,17 @@ class Search:
             're_ranking': k_reciprocal if self.rerank else 'none',
             'expansion': f'{means} neighbours, power {self.power:g}' if means else 'none',
         }
+
+    def label(self, name: str, neck: str) -> str:
+        """The name of a rule, and what else its score depends on that is not as usual."""
+        said = self.describe()
+        parts = (
+            '' if self.distance == 'cosine' or 'distance=' in name else f'{self.distance} distance',
+            '' if neck == 'after' else f'features {neck} the neck',
+            '' if said['re_ranking'] == 'none' else f're-ranked, {said["re_ranking"]}',
+            '' if said['expansion'] == 'none' else f'expanded, {said["expansion"]}',
+        )
+        return '; '.join(filter(None, (name, *parts)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +133,8 @@ def misaligned(found: feature_file.Features) -> feature_file.Features:
     return dataclasses.replace(found, camera=camera)
 
 
-def every_rule(found: feature_file.Features, distance: str) -> list[Rule]:
-    """The named protocols, then rules that differ from one of them in one point."""
+def every_rule(files: Sequence[feature_file.Features], distance: str) -> list[Rule]:
+    """The named protocols, then rules that differ from one of them in one point, as far as `files` allow."""
     rows = [Rule(protocols.named(name), distance) for name in config.PROTOCOLS]
 
     def vary(name: str, **changed: Any) -> Rule:
@@ -132,7 +142,7 @@ def every_rule(found: feature_file.Features, distance: str) -> list[Rule]:
 
     other = 'euclidean' if distance == 'cosine' else 'cosine'
     by_other = dataclasses.replace(protocols.named('mars-paper'), name=f'mars-paper with distance={other}')
-    longest = int(found.gallery.sum())
+    longest = int(files[0].gallery.sum())
     rows += [
         vary('mars-paper', ap='sklearn_pr'),
         vary('torchreid', unanswerable='zero'),
@@ -145,7 +155,7 @@ def every_rule(found: feature_file.Features, distance: str) -> list[Rule]:
         *(vary('mars-paper', rank_cut=cut) for cut in (50, 1000) if cut < longest),
         Rule(by_other, other),
     ]
-    if found.frames.min() > 0 and not (found.query & ~found.gallery).any():
+    if all(found.frames.min() > 0 and not (found.query & ~found.gallery).any() for found in files):
         name = 'torchreid, cameras listed per frame (a published mistake)'
         rows.append(Rule(dataclasses.replace(protocols.named('torchreid'), name=name), distance, True))
     return rows
@@ -269,6 +279,7 @@ def _by_name(values: Sequence[Any]) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Scores as text, one rule a line."""
+    rows = {row.get('protocol', {}).get('label', name): row for name, row in rows.items()}
     width = max(len(name) for name in rows) + 2
     several = any('spread' in row for row in rows.values())
     lines = [
@@ -298,6 +309,7 @@ def _ends(ends: Sequence[float] | None) -> str:
 
 def difference_table(rows: dict[str, dict[str, Any]]) -> str:
     """Differences as text, one rule a line."""
+    rows = {row.get('protocol', {}).get('label', name): row for name, row in rows.items()}
     width = max(len(name) for name in rows) + 2
     lines = [f'{"":<{width}}{"mAP":>8}{"95 %":>16}{"p":>8}{"R-1":>9}{"95 %":>16}{"p":>8}']
     for name, row in rows.items():
@@ -323,8 +335,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f'one of {", ".join(config.PROTOCOLS)}, or all; may be repeated; default: as the file says, or mars-paper',
     )
     add('--neck', choices=feature_file.NECKS, default='after', help='features after or before the neck')
-    add('--distance', choices=('cosine', 'euclidean'), help='default: what the file says, else cosine')
-    rules = parser.add_argument_group('rules that are changed on top of the protocol')
+    add('--distance', choices=ranking.DISTANCES, help='default: what the file says, else cosine')
+    rules = parser.add_argument_group('rules that are changed on top of a named protocol')
     rules.add_argument('--ap', choices=ranking.AP_RULES)
     rules.add_argument('--gallery', choices=('with_queries', 'without_queries'))
     rules.add_argument('--distractors', choices=('keep', 'drop'))
@@ -353,11 +365,13 @@ def _cut(text: str) -> int | str:
     return 'none' if text == 'none' else int(text)
 
 
-def rules_of(options: argparse.Namespace, found: feature_file.Features, distance: str) -> list[Rule]:
-    """The rows that were asked for."""
-    said = _said(found, 'protocols', ['mars-paper'])
-    known = [name for name in said if name in config.PROTOCOLS] if isinstance(said, list) else []
-    names = options.protocol or known[:1] or ['mars-paper']
+def rules_of(options: argparse.Namespace, files: Sequence[feature_file.Features], distance: str) -> list[Rule]:
+    """The rows that were asked for.
+
+    Raises:
+      ValueError: rules that cannot be together, or changes to `all`.
+    """
+    said = feature_file.setting(files[0].meta, 'test', 'protocols', config.PROTOCOLS, 'mars-paper')
     changed = {
         k: getattr(options, k)
         for k in ('ap', 'gallery', 'distractors', 'junk', 'unanswerable', 'same_camera', 'cmc')
@@ -365,9 +379,17 @@ def rules_of(options: argparse.Namespace, found: feature_file.Features, distance
     }
     if options.rank_cut is not None:
         changed['rank_cut'] = None if options.rank_cut == 'none' else options.rank_cut
+    names = options.protocol or [said]
+    if 'all' in names and changed:
+        flags = ', '.join(f'--{k.replace("_", "-")}' for k in changed)
+        raise ValueError(
+            f'--protocol all lists the rules as they are published and changes one of them at a time; {flags} would '
+            f'change every row. Name the protocols to be changed: --protocol mars-paper --protocol torchreid '
+            f'{flags} ...'
+        )
     rows: dict[str, Rule] = {}
     for name in names:
-        for rule in every_rule(found, distance) if name == 'all' else [Rule(protocols.named(name), distance)]:
+        for rule in every_rule(files, distance) if name == 'all' else [Rule(protocols.named(name), distance)]:
             protocol = changed_protocol(dataclasses.replace(rule.protocol, cmc_seed=options.seed), changed)
             rows[protocol.name] = dataclasses.replace(rule, protocol=protocol)
     return list(rows.values())
@@ -379,19 +401,21 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         raise ValueError(
             f'--against names {len(options.against)} files for {len(options.features)} feature files; name one each.'
         )
-    if options.resamples < 0 or options.expand_queries < 0 or options.augment_gallery < 0:
-        raise ValueError('--resamples, --expand-queries and --augment-gallery cannot be negative.')
+    for flag in ('resamples', 'expand_queries', 'augment_gallery', 'seed'):
+        if getattr(options, flag) < 0:
+            raise ValueError(f'--{flag.replace("_", "-")} is {getattr(options, flag)}; it cannot be negative.')
     files = [feature_file.load(path, neck=options.neck) for path in options.features]
     others = [aligned(f, feature_file.load(p, neck=options.neck)) for f, p in zip(files, options.against)]
-    distance = options.distance or _said(files[0], 'distance', 'cosine')
+    distance = options.distance or feature_file.setting(files[0].meta, 'test', 'distance', ranking.DISTANCES, 'cosine')
+    rules = rules_of(options, [*files, *others], distance)
+    distances = list(dict.fromkeys(rule.distance for rule in rules))
     for path, found in zip([*options.features, *options.against], files + others, strict=True):
         print(f'{path}: {facts(found)}')
-        for warning in sanity.warnings(found, distance=distance):
+        for warning in sanity.warnings(found, distances=distances):
             print(f'  warning: {warning}')
 
-    rules = rules_of(options, files[0], distance)
     results: dict[str, dict[str, Any]] = {}
-    for distance in dict.fromkeys(rule.distance for rule in rules):  # one matrix of distances at a time
+    for distance in distances:  # one matrix of distances at a time
         search = Search(distance, options.rerank, options.k1, options.k2, options.weight, options.device,
                         options.expand_queries, options.augment_gallery, options.power)  # fmt: skip
         made = [[Distances(f, search) for f in some] for some in (files, others)]
@@ -406,7 +430,8 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
                     raise
                 row = {'refused': str(e)}
             else:
-                row['protocol'] |= {'feature': f'{options.neck} neck'} | _origin(files[0])
+                label = search.label(name, options.neck)
+                row['protocol'] |= {'label': label, 'feature': f'{options.neck} neck'} | _origin(files[0])
                 if others:
                     row['against'] = difference(ranked, theirs, rule.protocol, **drawn)
             results[name] = row
@@ -429,14 +454,6 @@ def facts(found: feature_file.Features) -> str:
     )
 
 
-def _said(found: feature_file.Features, setting: str, default: Any) -> Any:
-    """A setting of the test that made the features, where the file is ours."""
-    try:
-        return found.meta['config']['test'][setting]
-    except (KeyError, TypeError):
-        return default
-
-
 def _origin(found: feature_file.Features) -> dict[str, Any]:
     return {k: found.meta.get(k, 'unknown') for k in ('dataset', 'clips', 'flip', 'step', 'frames_seen')}
 
@@ -450,19 +467,17 @@ def distances_used(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Parses, scores, writes; returns the exit status."""
     options = read_arguments(argv)
-    try:
+
+    def act() -> None:
         results = run(options)
         if options.json:
             kept = {name: row for name, row in results.items() if 'refused' not in row}
             with atomic_file.writing(options.json) as file:
                 file.write(json.dumps(kept, indent=1).encode() + b'\n')
-    except (ValueError, OSError) as e:
-        if os.environ.get('JAXREID_TRACEBACK'):
-            raise
-        print(f'jaxreid: {e}', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status.run(act)
 
 
 if __name__ == '__main__':

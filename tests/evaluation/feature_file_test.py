@@ -209,3 +209,14 @@ def test_numbers_that_cannot_be_are_named(tmp_path, name, value):
     np.savez(tmp_path / 'f.npz', **arrays)
     with pytest.raises(ValueError, match=rf'f.npz: {name} of row 1 is {value}'):
         feature_file.load(tmp_path / 'f.npz')
+
+
+def test_a_name_that_stands_for_two_arrays_is_refused(tmp_path):
+    """NumPy would take the one without an ending, and its header need not be that of the other."""
+    path = write(tmp_path / 'a.npz')
+    other = io.BytesIO()
+    np.save(other, np.ones((3, 4), np.float32))
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr('embedding', other.getvalue())
+    with pytest.raises(ValueError, match=r'no readable .npz file \(it holds embedding twice'):
+        feature_file.load(path)

@@ -11,6 +11,7 @@ import pytest
 from jaxreid import config
 from jaxreid.evaluation import feature_file, protocols, report
 from tests.data import mars_fixture
+from tests.evaluation import score_test
 from tests.oracles import rankings as oracle
 
 HOSTILE = ['</script><script>alert(1)</script>', '"><img src=x onerror=alert(2)>', "' onload='x", '<!--', '&amp;\u2028']
@@ -166,6 +167,14 @@ def test_a_file_that_does_not_say_its_data_set_gives_a_report_without_pictures(t
     assert 'Without pictures' in text
     assert 'mars-official' in text
     assert not json.loads(Reader(text).scripts[0])['film']
+
+
+@pytest.mark.parametrize('meta', [*score_test.FOREIGN, {'config': {'data': {'root': 3}}}, {'config': {'data': 5}}],
+                         ids=json.dumps)  # fmt: skip
+def test_what_others_write_into_meta_is_no_obstacle(tmp_path, meta):
+    features(with_config=False, meta=meta).save(tmp_path / 'features.npz')
+    assert report.run([str(tmp_path / 'features.npz')]) == 0
+    assert 'Without pictures' in (tmp_path / 'report.html').read_text()
 
 
 def test_the_budget_bounds_the_page(made, tmp_path):

@@ -93,6 +93,46 @@ def test_our_own_files_say_how_they_are_to_be_scored(tmp_path):
     assert list(read(tmp_path / 'out.json')) == ['mars-paper']
 
 
+FOREIGN = [
+    {'config': ['a']}, {'config': None}, {'config': 3.5}, {'config': {}}, {'config': {'test': 7}},
+    {'config': {'test': []}},
+    {'config': {'test': {'distance': ['x'], 'protocols': 'all'}}},
+    {'config': {'test': {'distance': 'manhattan', 'protocols': [['mars-paper'], None, 1]}}},
+    {'config': {'unknown': {'field': 1}}, 'dataset': {'a': [1]}, 'clips': None, 'flip': 'no', 'step': [2]},
+    {'dataset': '\ud800', 'frames_seen': 'many', 'frames_per_clip': {}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('meta', FOREIGN, ids=json.dumps)
+def test_what_others_write_into_meta_is_no_obstacle(tmp_path, meta):
+    run(write(tmp_path / 'a.npz', meta=np.array(json.dumps(meta))), '--json', tmp_path / 'out.json')
+    (row,) = [read(tmp_path / 'out.json')['mars-paper']]
+    assert row['protocol']['distance'] == 'cosine'
+
+
+def test_results_that_differ_in_more_than_the_rules_say_so(tmp_path, capsys):
+    before = 2 * np.random.default_rng(4).normal(size=(150, 3)).astype(np.float32)
+    path = write(tmp_path / 'a.npz', embedding_before_neck=before)
+    labels = {}
+    for flags in (
+        [], ['--distance', 'euclidean'], ['--neck', 'before'], ['--rerank', '--k1', '8'], ['--expand-queries', '2'],
+        ['--distance', 'euclidean', '--rerank', '--augment-gallery', '3', '--power', '2', '--neck', 'before'],
+    ):  # fmt: skip
+        run(path, *flags, '--json', tmp_path / 'out.json')
+        row = read(tmp_path / 'out.json')['mars-paper']
+        labels[' '.join(flags)] = row['protocol']['label']
+        assert f'\n{row["protocol"]["label"]} ' in capsys.readouterr().out
+    assert list(labels.values()) == [
+        'mars-paper',
+        'mars-paper; euclidean distance',
+        'mars-paper; features before the neck',
+        'mars-paper; re-ranked, k-reciprocal, k1 8, k2 6, lambda 0.3',
+        'mars-paper; expanded, queries with 2 neighbours, power 0',
+        'mars-paper; euclidean distance; features before the neck; re-ranked, k-reciprocal, k1 20, k2 6, lambda 0.3; '
+        'expanded, gallery with 3 neighbours, power 2',
+    ]
+
+
 def test_splits_are_averaged_with_their_spread(tmp_path, capsys):
     for i in range(3):
         np.savez(tmp_path / f'{i}.npz', **arrays(i))
@@ -197,6 +237,9 @@ def test_all_prints_every_rule_and_why_some_do_not_apply(tmp_path, capsys):
         (['--against', 'x.npz', 'y.npz'], '--against names 2 files for 1'),
         (['--rank-cut', '0'], 'rank_cut=0'),
         (['--rank-cut', '5', '--cmc', 'single_shot'], 'cuts the list and draws from it'),
+        (['--protocol', 'all', '--cmc', 'single_shot'], '--cmc would change every row'),
+        (['--protocol', 'all', '--rank-cut', 'none', '--ap', 'step'], '--ap, --rank-cut would change every row'),
+        (['--seed', '-1'], '--seed is -1; it cannot be negative'),
         (['--expand-queries', '-1'], 'cannot be negative'),
         (['--neck', 'before'], 'lacks embedding_before_neck'),
     ],
@@ -205,6 +248,23 @@ def test_what_cannot_be_scored_is_one_message_and_an_exit_status(tmp_path, capsy
     assert score.main([str(write(tmp_path / 'a.npz')), *flags, '--json', str(tmp_path / 'out.json')]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out.json').exists()
+
+
+def test_all_compares_files_of_which_one_does_not_know_its_frames(tmp_path, capsys):
+    names = np.array([f't{i}' for i in range(150)])
+    path = write(tmp_path / 'a.npz', frames=np.full(150, 9), name=names)
+    run(path, '--against', write(tmp_path / 'b.npz', name=names), '--protocol', 'all')
+    assert 'cameras listed per frame' not in capsys.readouterr().out
+    run(path, '--against', path, '--protocol', 'all')
+    assert 'cameras listed per frame' in capsys.readouterr().out
+
+
+def test_lengths_are_looked_at_where_any_row_of_all_uses_them(tmp_path, capsys):
+    path = write(tmp_path / 'a.npz', embedding=arrays()['embedding'] * np.geomspace(1, 90, 150)[:, None])
+    run(path)
+    assert 'lengths of features vary' not in capsys.readouterr().out
+    run(path, '--protocol', 'all')
+    assert 'lengths of features vary' in capsys.readouterr().out
 
 
 def test_warnings_are_printed_beside_the_file(tmp_path, capsys):
@@ -229,7 +289,7 @@ def test_the_rules_differ_on_mars_as_they_do_in_public_code(shared):
     found = feature_file.Features(**made)
     search = score.Search('cosine')
     distances = score.Distances(found, search)
-    rules = {r.protocol.name: r for r in score.every_rule(found, 'cosine') if r.distance == 'cosine'}
+    rules = {r.protocol.name: r for r in score.every_rule([found], 'cosine') if r.distance == 'cosine'}
     mAP, rank1, queries = {}, {}, {}
     for name, rule in rules.items():
         if name in ('dukev', 'ilids', 'prid', 'lsvid') or 'rank_cut' in name:

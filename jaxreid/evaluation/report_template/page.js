@@ -61,7 +61,7 @@
     const about = `${data.name[row]}, identity ${data.pid[row]}, camera ${data.camera[row]}`;
     const head = element('div', {className: 'head'},
       element('b', {textContent: data.name[row]}),
-      element('span', {textContent: `id ${data.pid[row]} · camera ${data.camera[row]} · ${data.frames[row]} frames`}),
+      element('span', {textContent: `id ${data.pid[row]} · camera ${data.camera[row]} · ${data.frames[row] ? `${data.frames[row]} frames` : 'frames unknown'}`}),
       element('span', {textContent: precision(q)}),
       element('span', {textContent: data.hit[q] ? `first match at ${data.hit[q]}` : ''}));
     const line = element('div', {className: 'line'});
@@ -95,7 +95,7 @@
     const cells = COLUMNS.map(([key, , text]) => {
       let value = columns[key](q);
       if (key === 'ap') value = data.ap[q] < 0 ? '–' : (100 * value).toFixed(1);
-      if (key === 'hit') value = value || '–';
+      if (key === 'hit' || key === 'frames') value = value || '–';  // 0 frames: unknown
       return element('td', {textContent: value, className: text ? 'text' : ''});
     });
     return element('tr', {}, ...cells);
