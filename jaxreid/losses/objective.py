@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid import config, distances
-from jaxreid.losses import cross_entropy, frame_consistency, memory_spread, pyramid_ranking, triplet
+from jaxreid.losses import cross_entropy, frame_consistency, memory_spread, pyramid_ranking, ring_mining, triplet
 
 
 class Stream(Protocol):
@@ -173,14 +173,21 @@ def _triplet(stream: Stream, labels: jax.Array, cfg: config.Loss, axis_name: str
         case unknown:
             raise ValueError(f"loss.distance is {unknown!r}, expected 'cosine' or 'euclidean'.")
 
-    all_features, all_labels, self_index = features, labels, jnp.arange(labels.shape[0])
-    if axis_name is not None:
-        all_features = jax.lax.all_gather(features, axis_name, tiled=True)  # [N, D]
-        all_labels = jax.lax.all_gather(labels, axis_name, tiled=True)  # [N]
-        self_index = self_index + jax.lax.axis_index(axis_name) * labels.shape[0]
-    loss, valid = triplet.batch_hard(
-        distance(features, all_features), labels, all_labels, self_index, margin=margin, no_positive=to_itself
-    )
+    if cfg.mining not in ('gather', 'ring'):
+        raise ValueError(f"loss.mining is {cfg.mining!r}, expected 'gather' or 'ring'.")
+    if axis_name is not None and cfg.mining == 'ring':
+        *mined, has_positive, valid = ring_mining.hardest(features, labels, distance, axis_name)
+        farthest, nearest = (jax.vmap(lambda a, b: distance(a[None], b[None])[0, 0])(features, m) for m in mined)
+        loss = triplet.of_hardest(farthest, nearest, has_positive, valid, margin=margin, no_positive=to_itself)
+    else:
+        all_features, all_labels, self_index = features, labels, jnp.arange(labels.shape[0])
+        if axis_name is not None:
+            all_features = jax.lax.all_gather(features, axis_name, tiled=True)  # [N, D]
+            all_labels = jax.lax.all_gather(labels, axis_name, tiled=True)  # [N]
+            self_index = self_index + jax.lax.axis_index(axis_name) * labels.shape[0]
+        loss, valid = triplet.batch_hard(
+            distance(features, all_features), labels, all_labels, self_index, margin=margin, no_positive=to_itself
+        )
     anchors = jnp.maximum(_sum(valid.astype(loss.dtype), axis_name), 1)
     active = (loss > inactive) & valid
     return _sum(loss, axis_name) / anchors, _sum(active.astype(loss.dtype), axis_name) / anchors

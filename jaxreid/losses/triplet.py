@@ -35,10 +35,25 @@ def batch_hard(
     mined = distances if mine_by is None else mine_by
     farthest = _pick(jnp.where(positive, mined, -jnp.inf).argmax(axis=1), distances)
     nearest = _pick(jnp.where(same, jnp.inf, mined).argmin(axis=1), distances)
-    has_negative = jnp.any(~same, axis=1)
-    gap = jnp.where(jnp.any(positive, axis=1), farthest, no_positive) - nearest
+    has_positive, has_negative = jnp.any(positive, axis=1), jnp.any(~same, axis=1)
+    return of_hardest(
+        farthest, nearest, has_positive, has_negative, margin=margin, no_positive=no_positive
+    ), has_negative
+
+
+def of_hardest(
+    farthest: jax.Array,
+    nearest: jax.Array,
+    has_positive: jax.Array,
+    has_negative: jax.Array,
+    *,
+    margin: float | None,
+    no_positive: float,
+) -> jax.Array:
+    """[A] losses of anchors from the distances d⁺ and d⁻ [A] of what was mined; the rest as in `batch_hard`."""
+    gap = jnp.where(has_positive, farthest, no_positive) - nearest
     loss = jax.nn.softplus(gap) if margin is None else jax.nn.relu(margin + gap)
-    return jnp.where(has_negative, loss, 0), has_negative
+    return jnp.where(has_negative, loss, 0)
 
 
 def _pick(columns: jax.Array, distances: jax.Array) -> jax.Array:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ CONFIGS = [
     config.Loss(triplet='margin', distance='euclidean', triplet_on='before_neck', margin=2.0),
     config.Loss(triplet='off', smoothing=0.2),
 ]
+NAMES = ['cosine', 'soft', 'euclidean', 'off']
+RINGS = [dataclasses.replace(cfg, mining='ring') for cfg in CONFIGS[:3]]
 
 
 @pytest.mark.parametrize('cfg', CONFIGS[:3], ids=['cosine', 'soft', 'euclidean'])
@@ -74,7 +77,7 @@ def test_the_loss_is_the_sum_of_its_terms_from_loops(cfg):
     assert 0 < active < 1
 
 
-@pytest.mark.parametrize('cfg', CONFIGS, ids=['cosine', 'soft', 'euclidean', 'off'])
+@pytest.mark.parametrize('cfg', CONFIGS + RINGS, ids=NAMES + [f'ring-{name}' for name in NAMES[:3]])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(np.float32, 1e-5), (np.float64, 1e-9)])
 def test_one_two_and_eight_devices_give_value_and_gradient_of_the_whole_batch(cfg, dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
@@ -128,6 +131,30 @@ def test_anchors_without_a_negative_on_some_devices_do_not_shift_the_mean():
     )
 
 
+def test_the_ring_takes_the_first_of_equally_far_samples_and_handles_lone_identities_as_the_gathered_batch_does():
+    rng = np.random.default_rng(9)
+    rows = jnp.asarray(rng.integers(0, 2, (B, D)), jnp.float32)  # many distances are equal
+    labels = jnp.asarray([7, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 8, 9], jnp.int32)  # four have no positive
+    output = Output(rows, rows, jnp.zeros((B, 10)))
+    for gathered, ring in zip(CONFIGS[:3], RINGS, strict=True):
+        values = [
+            jax.jit(jax.value_and_grad(lambda o, c=c: sharded(c, 8)(o, labels)[0]))(output) for c in (gathered, ring)
+        ]
+        (loss, gradient), (expected, expected_gradient) = values
+        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+        np.testing.assert_allclose(gradient[0] + gradient[1], expected_gradient[0] + expected_gradient[1], atol=1e-6)
+
+
+def test_the_ring_never_gathers_the_features_of_all_devices():
+    output, labels = jax.tree.map(jnp.asarray, draw()), jnp.asarray(LABELS)
+    texts = [
+        jax.jit(jax.grad(lambda o, c=c: sharded(c, 8)(o, labels)[0])).lower(output).as_text()
+        for c in (CONFIGS[0], RINGS[0])
+    ]
+    assert ['all_gather' in text for text in texts] == [True, False]
+    assert ['collective_permute' in text for text in texts] == [False, True]
+
+
 def test_a_batch_of_one_identity_has_no_triplet_loss_and_finite_gradients():
     output, labels = jax.tree.map(jnp.asarray, draw(5)), jnp.zeros(B, jnp.int32)
     (_, metrics), gradient = jax.jit(jax.value_and_grad(plain(CONFIGS[0]), has_aux=True))(output, labels)
@@ -151,7 +178,7 @@ def test_half_precision_outputs_give_a_float32_loss():
     assert all(value.dtype == jnp.float32 and value.shape == () for value in metrics.values())
 
 
-@pytest.mark.parametrize('field', ['triplet', 'distance', 'triplet_on'])
+@pytest.mark.parametrize('field', ['triplet', 'distance', 'triplet_on', 'mining'])
 def test_an_unknown_name_is_refused_with_the_field(field):
     with pytest.raises(ValueError, match=f'loss.{field} is .hard.'):
         plain(config.Loss(**{field: 'hard'}))(jax.tree.map(jnp.asarray, draw()), jnp.asarray(LABELS))
