@@ -134,7 +134,7 @@ def key_frames(found: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) ->
 
     Args:
       found: from `memory_maps.frames_of_keys`.
-      shown: [M][n] clips of one frame, in the order of `found`; with 'spatial_match' [1, h, w, M] where the places are
+      shown: M lists of n clips of one frame, in the order of `found`; with 'spatial_match' [1, h, w, M] where the places are
         positions.
     """
     rows = []
@@ -160,7 +160,7 @@ def key_sequences(found: memory_maps.KeySequences, values: np.ndarray, shown: Se
     Args:
       found: from `memory_maps.sequences_of_keys`.
       values: [N, L], of the temporal memory.
-      shown: [N][n] clips, in the order of `found`.
+      shown: N lists of n clips, in the order of `found`.
     """
     rows = []
     for n, (clips, weights) in enumerate(zip(shown, memory_maps.attention_of_values(values), strict=True)):
