@@ -1,0 +1,127 @@
+"""Who is this, where else were they seen, how sure? The most similar tracklets of a gallery for every query.
+
+  python -m jaxreid.search GALLERY QUERY --top 5 --html answers.html
+  python -m jaxreid.search shop.npz visitors.csv --checkpoint runs/strf_mars --calibration report.calibration.json
+  python -m jaxreid.search add GALLERY NEW [NEW ...]                         a gallery that grows (docs/search.md)
+
+GALLERY, QUERY and NEW are feature files (.npz, --mode extract), manifests (.csv, .jsonl) or folders of tracklets (one
+folder of images each; both need --checkpoint), or galleries made with `add`. Of a manifest or feature file the
+tracklets marked gallery, or query, are taken, and all where none is. Call a folder named `add` ./add.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from jaxreid import atomic_file, command_line, exit_status
+from jaxreid.search import certainty, gallery, nearest, opening, page, results, tracklets
+
+_SHOWN = 20  # queries in the terminal
+
+
+def search(options: argparse.Namespace) -> None:
+    """Answers on the terminal, and in the files asked for."""
+    calibration = certainty.read(options.calibration) if options.calibration else None
+    threshold = certainty.threshold(options.threshold, calibration) if options.threshold else None
+    network = opening.network_loader(options.checkpoint)
+    held = opening.open_any(options.gallery, 'gallery', network)
+    asked = opening.open_any(options.query, 'query', network)
+    tracklets.check_comparable(held, asked)
+    known = held.made | asked.made
+    distance = options.distance or known.get('distance', 'cosine')
+    if calibration is not None:
+        certainty.check_belongs(calibration, known | {'distance': distance})
+    for one in (held, asked):
+        if 'network' not in one.made:
+            print(
+                f'{one.where} does not say which network made its features; make sure that it is the same',
+                file=sys.stderr,
+            )
+    filters = results.Filters(
+        camera=options.camera or (),
+        not_camera=options.not_camera or (),
+        same_camera=options.same_camera,
+        after=options.after,
+        before=options.before,
+    )
+    found = results.search(
+        held,
+        asked,
+        top=options.top or min(10, len(held)),
+        distance=distance,
+        filters=filters,
+        calibration=calibration,
+        threshold=threshold,
+    )
+    print(results.table(held, asked, found, shown=_SHOWN))
+    if options.json:
+        text = json.dumps(results.to_json(held, asked, found), indent=1)
+        _write(options.json, text)
+    if options.html:
+        when = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
+        _write(options.html, page.render(held, asked, found, budget_mb=options.budget_mb, when=when))
+
+
+def _write(path, text):
+    with atomic_file.writing(pathlib.Path(path)) as file:
+        file.write(text.encode())
+    print(f'written    {path}')
+
+
+def add(options: argparse.Namespace) -> None:
+    """Appends to a gallery."""
+    network = opening.network_loader(options.checkpoint)
+    for path in options.new:
+        added = opening.open_any(path, 'gallery', network)
+        count = gallery.append(pathlib.Path(options.gallery).expanduser(), added)
+        print(f'{options.gallery}: {len(added):,} tracklets of {path} added, {count:,} in all')
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    adding = argv[:1] == ['add']
+    parser = argparse.ArgumentParser(
+        prog='python -m jaxreid.search' + (' add' if adding else ''),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('gallery', metavar='GALLERY', help='folder of the gallery' if adding else 'where to search')
+    parser.add_argument('--checkpoint', default='', help='workdir or checkpoint of the network, for images')
+    if adding:
+        parser.add_argument('new', metavar='NEW', nargs='+', help='what to add')
+        return parser.parse_args(argv[1:])
+    parser.add_argument('query', metavar='QUERY', help='what to search for')
+    parser.add_argument('--top', type=int, default=0, help='answers per query (10)')
+    parser.add_argument('--threshold', default='', help='least similarity, or with --calibration a rate such as 0.1%%')
+    parser.add_argument('--calibration', default='', help='report.calibration.json of the same network')
+    parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')
+    parser.add_argument('--camera', action='append', help='answers from this camera only; may be repeated')
+    parser.add_argument('--not-camera', action='append', help='no answers from this camera; may be repeated')
+    parser.add_argument(
+        '--same-camera', choices=('keep', 'drop', 'only'), default='keep', help="answers from the query's own (keep)"
+    )
+    parser.add_argument('--after', default='', help='answers that begin then or later: 2026-11-21T14:05, or seconds')
+    parser.add_argument('--before', default='', help='answers that begin before')
+    parser.add_argument('--html', default='', help='writes a page with film strips')
+    parser.add_argument('--json', default='', help='writes everything as JSON')
+    parser.add_argument('--budget-mb', type=float, default=12.0, help='MiB of pictures in the page (12)')
+    return parser.parse_args(argv)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, acts; expected errors become one message and an exit status."""
+    options = parse(argv)
+
+    def act() -> int:
+        command_line.set_up('float32')
+        add(options) if 'new' in options else search(options)
+        return 0
+
+    return exit_status.run(act)
+
+
+if __name__ == '__main__':
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""What a similarity means: how often other people look as alike, from a calibration file of the evaluation report."""
+
+import json
+import math
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Calibration(NamedTuple):
+    """Rates measured on pairs of a test set; they hold for the same network and footage like that."""
+
+    where: str
+    distance: str
+    network: str  # fingerprint; '' unknown
+    impostor_pairs: int  # pairs of different people that were counted
+    threshold: np.ndarray  # [K] ascending similarities
+    false_accept_rate: np.ndarray  # [K] share of pairs of different people that reach each
+    true_accept_rate: np.ndarray  # [K] share of pairs of the same person that do
+
+
+def read(path: str) -> Calibration:
+    """Reads the *.calibration.json that `python -m jaxreid.evaluation.report` writes.
+
+    Raises:
+      ValueError: it is something else; names it.
+      OSError: it cannot be read.
+    """
+    try:
+        found = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+        verification = found['verification']
+        if not verification['curve']:
+            raise ValueError('its test set had no pairs of the same or of different people')
+        columns = [np.array(verification['curve'][k], float) for k in Calibration._fields[4:]]
+        if not (np.isfinite(columns).all() and len(columns[0]) and (np.diff(columns[0]) > 0).all()):
+            raise ValueError('its curve is not one')
+        return Calibration(
+            path, str(found['distance']), str(found['network'] or ''), int(verification['impostor_pairs']), *columns
+        )
+    except (ValueError, KeyError, TypeError) as e:
+        said = f'it lacks {e}' if isinstance(e, KeyError) else str(e)
+        raise ValueError(
+            f'{path} is no calibration file ({said}); python -m jaxreid.evaluation.report writes one, '
+            'report.calibration.json'
+        ) from e
+
+
+def check_belongs(found: Calibration, made: dict) -> None:
+    """Refuses a calibration of another network or distance than the features'.
+
+    Raises:
+      ValueError: says which.
+    """
+    if made.get('distance', found.distance) != found.distance:
+        raise ValueError(f'{found.where} is for the {found.distance} distance, the search uses {made["distance"]}')
+    if found.network and made.get('network', found.network) != found.network:
+        raise ValueError(
+            f'{found.where} is for the network {found.network}, the features are from {made["network"]}; make the '
+            'report of the network that extracted them'
+        )
+
+
+def false_accept_rate(found: Calibration, similarity: float) -> float:
+    """Share of pairs of different people that are at least about as similar; no less than was measured."""
+    place = int(np.searchsorted(found.threshold, similarity, side='right')) - 1
+    return 1.0 if place < 0 else float(found.false_accept_rate[place])
+
+
+def threshold(text: str, found: Calibration | None) -> float:
+    """The similarity that `--threshold` asks for: a number, or a false-accept rate such as 0.1%.
+
+    Raises:
+      ValueError: neither, a rate without a calibration, or one too small for the pairs that it counted.
+    """
+    try:
+        value = float(text.removesuffix('%'))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f'--threshold {text!r} is neither a similarity such as 0.7 nor a rate such as 0.1%')
+    if not text.endswith('%'):
+        return value
+    if found is None:
+        raise ValueError(f'--threshold {text} is a false-accept rate, which needs --calibration FILE')
+    rate = value / 100
+    if not 1 / found.impostor_pairs <= rate <= 1:
+        raise ValueError(
+            f'--threshold {text} cannot be measured: {found.where} counted {found.impostor_pairs:,} pairs of different '
+            f'people, enough for {_percent(1 / found.impostor_pairs)} to 100%'
+        )
+    return float(found.threshold[np.argmax(found.false_accept_rate <= rate)])
+
+
+def words(found: Calibration, rate: float) -> str:
+    """A rate for people."""
+    return _percent(rate) if rate else f'< {_percent(1 / found.impostor_pairs)}'
+
+
+def _percent(share: float) -> str:
+    return f'{100 * share:.2g}%' if share < 0.995 else '100%'

@@ -1,0 +1,119 @@
+"""The page of a search: film strips of queries and answers, in HTML that needs no network, no script and no other file.
+
+Names come from anywhere: Jinja escapes them.
+"""
+
+import base64
+import pathlib
+
+import jinja2
+import markupsafe
+import tqdm
+
+from jaxreid.data import frame_decode
+from jaxreid.search import results, tracklets
+from jaxreid.visualize import sheet
+
+_HEIGHT = 128  # pixels of a picture, at most
+
+
+class _Album:
+    """Pictures as base64 text, each made once, until the space is used up."""
+
+    def __init__(self, budget: int):
+        self.left = budget
+        self.unreadable = 0
+        self._made: dict[str, str] = {}
+
+    def film(self, of: tracklets.Tracklets, row: int, count: int) -> list[str]:
+        """Frames of a tracklet, evenly spread, those that can be read."""
+        if self.left <= 0:
+            return []
+        files = of.film(row)
+        wanted = (
+            files if len(files) <= count else [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
+        )
+        return [text for text in map(self._picture, wanted) if text]
+
+    def _picture(self, file):
+        if file not in self._made:
+            try:
+                image = frame_decode.decode_as_stored(pathlib.Path(file).read_bytes())
+                text = base64.b64encode(sheet.jpeg(sheet.fitted(image, height=_HEIGHT))).decode()
+            except (OSError, ValueError):  # the answer stands without its picture
+                self.unreadable += 1
+                text = ''
+            self.left -= len(text)
+            self._made[file] = text
+        return self._made[file]
+
+
+def render(
+    gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: results.Found, *, budget_mb: float, when: str
+) -> str:
+    """The page.
+
+    Args:
+      gallery, queries, found: of `results.search`.
+      budget_mb: MiB of pictures; queries that come later have none.
+      when: time.
+    """
+    album = _Album(int(budget_mb * 2**20))
+    entries, without = [], 0
+    for row, hits in enumerate(tqdm.tqdm(found.hits, desc='pictures', unit='query', leave=False)):
+        without += album.left <= 0
+        entries.append(
+            {
+                'name': queries.name[row],
+                'facts': [text for text in results.describe(queries, row) if text],
+                'film': album.film(queries, row, tracklets.FILM),
+                'hits': [
+                    {
+                        'name': gallery.name[hit.row],
+                        'facts': [text for text in results.describe(gallery, hit.row) if text],
+                        'film': album.film(gallery, hit.row, 3),
+                        'similarity': f'{hit.similarity:.3f}',
+                        'chance': results.chance(found, hit),
+                        'mark': _mark(queries.person[row], gallery.person[hit.row]),
+                    }
+                    for hit in hits
+                ],
+            }
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader('jaxreid.search', 'template'),
+                jinja2.PackageLoader('jaxreid.evaluation', 'report_template'),
+            ]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def style(file):  # ours, not anybody's data
+        assert environment.loader is not None
+        return markupsafe.Markup(environment.loader.get_source(environment, file)[0])
+
+    notes = []
+    if without:
+        notes.append(f'Pictures of the first {len(entries) - without} queries are kept; the others are listed without.')
+    if album.unreadable:
+        notes.append(f'{album.unreadable} pictures could not be read; their files have moved or are damaged.')
+    return environment.get_template('search.html').render(
+        gallery=gallery.where,
+        queries=queries.where,
+        found=found,
+        entries=entries,
+        meaning=results.meaning(found),
+        notes=notes,
+        when=when,
+        style=style('page.css') + style('search.css'),
+    )
+
+
+def _mark(wanted, person):
+    """Where both persons are known."""
+    return '' if not (wanted and person) else 'right' if wanted == person else 'wrong'

@@ -1,0 +1,262 @@
+"""From a gallery and queries to the answers: filters, ranking, what each answer means, and a table of it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxreid.search import certainty, nearest, tracklets
+
+_SAME = 1e-9  # similarities that differ by no more are of equal features
+
+
+@dataclasses.dataclass(frozen=True)
+class Filters:
+    """Which of the gallery may answer; what is not known fits no `camera`, `after` and `before`, and any other."""
+
+    camera: Sequence[str] = ()  # from these cameras only
+    not_camera: Sequence[str] = ()  # from none of these
+    same_camera: str = 'keep'  # the query's own camera: keep | drop | only
+    after: str = ''  # begins then or later
+    before: str = ''  # begins before
+
+
+class Hit(NamedTuple):
+    """An answer."""
+
+    row: int  # of the gallery
+    similarity: float
+    false_accept_rate: float | None  # None without a calibration
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """All answers of a search."""
+
+    hits: list[list[Hit]]  # one list per query, most similar first
+    distance: str
+    threshold: float | None
+    calibration: certainty.Calibration | None
+    searched: int  # tracklets that the filters leave for some query
+    known: list[int]  # queries whose person is among them, by the names of persons
+    first: list[int]  # those of them that have that person first
+
+
+def search(
+    gallery: tracklets.Tracklets,
+    queries: tracklets.Tracklets,
+    *,
+    top: int,
+    distance: str,
+    filters: Filters,
+    calibration: certainty.Calibration | None = None,
+    threshold: float | None = None,
+) -> Found:
+    """Finds the `top` most similar of the gallery for every query. The query itself is no answer.
+
+    Args:
+      gallery, queries: comparable (`tracklets.check_comparable`).
+      top: answers per query, at most.
+      distance: 'cosine' or 'euclidean'.
+      filters: what may answer.
+      calibration: gives false-accept rates.
+      threshold: answers are at least so similar.
+
+    Raises:
+      ValueError: nothing is left by the filters, `top` is more than the gallery holds, or a time cannot be read.
+    """
+    if not 1 <= top <= len(gallery):
+        raise ValueError(f'--top {top} of {gallery.where}, which holds {len(gallery)} tracklets')
+    everywhere = _fitting(gallery, filters)
+    codes = {camera: number for number, camera in enumerate(dict.fromkeys([*gallery.camera, *queries.camera]))}
+    of_gallery = np.array([codes[camera] if camera else -1 for camera in gallery.camera])
+    of_queries = np.array([codes[camera] if camera else -2 for camera in queries.camera])
+
+    def allowed(items: slice | int, row: slice | int = slice(None)) -> np.ndarray:
+        match filters.same_camera:
+            case 'drop':
+                return everywhere[items] & (of_gallery[items] != of_queries[row, None])
+            case 'only':
+                return everywhere[items] & (of_gallery[items] == of_queries[row, None])
+            case _:
+                return everywhere[None, items]
+
+    searched = int(everywhere.sum())
+    if not searched:
+        raise ValueError(f'the filters leave none of the {len(gallery)} tracklets of {gallery.where}')
+    index, similarity = nearest.top(
+        queries.features.read(0, len(queries)),
+        gallery.features,
+        count=min(top + 1, len(gallery)),  # one may be the query itself
+        distance=distance,
+        allowed=lambda start, stop: allowed(slice(start, stop)),
+    )
+    hits = []
+    for row, (items, values) in enumerate(zip(index.tolist(), similarity.tolist(), strict=True)):
+        one: list[Hit] = []
+        for item, value in zip(items, values, strict=True):
+            if item == nearest.NOBODY or _itself(queries, row, gallery, item, value, distance):
+                continue
+            rate = None if calibration is None else certainty.false_accept_rate(calibration, value)
+            if threshold is None or value >= threshold:
+                one.append(Hit(item, value, rate))
+        hits.append(one[:top])
+    known = _known(gallery, queries, allowed)
+    first = [row for row in known if hits[row] and gallery.person[hits[row][0].row] == queries.person[row]]
+    return Found(hits, distance, threshold, calibration, searched, known, first)
+
+
+def _itself(queries, row, gallery, item, similarity, distance):
+    """The same tracklet, which a gallery may hold: its name, camera and features."""
+    same = queries.name[row] == gallery.name[item] and queries.camera[row] == gallery.camera[item]
+    return same and similarity >= (1 if distance == 'cosine' else 0) - _SAME
+
+
+def _fitting(gallery, filters):
+    """[N] bool, what may answer any query."""
+    camera = np.array(gallery.camera, np.str_)
+    kept = np.ones(len(gallery), bool)
+    present = sorted(set(gallery.camera) - {''})
+    unknown = [name for name in (*filters.camera, *filters.not_camera) if name not in present]
+    if unknown:
+        seen = ', '.join(present[:10]) + (' ...' if len(present) > 10 else '') if present else 'none that is known'
+        raise ValueError(f'{gallery.where} has no camera {unknown[0]!r}; its cameras are: {seen}')
+    if filters.camera:
+        kept &= np.isin(camera, filters.camera)
+    if filters.not_camera:
+        kept &= ~np.isin(camera, filters.not_camera)
+    if filters.after or filters.before:
+        wanted = [tracklets.moment(text) for text in (filters.after, filters.before) if text]
+        kinds = {kind for kind, _ in wanted}
+        if len(kinds) > 1:
+            raise ValueError(f'--after {filters.after} and --before {filters.before} are a date and seconds')
+        low = wanted[0][1] if filters.after else -np.inf
+        high = wanted[-1][1] if filters.before else np.inf
+        for row, text in enumerate(gallery.time):
+            if not text:
+                kept[row] = False
+                continue
+            kind, value = tracklets.moment(text)
+            if kind not in kinds:
+                raise ValueError(
+                    f'{gallery.name[row]} of {gallery.where} begins at {text}, which is in {kind}; ask for that too'
+                )
+            kept[row] &= low <= value < high
+    return kept
+
+
+def _known(gallery, queries, allowed) -> list[int]:
+    """Queries whose person the gallery names, in a tracklet that may answer and is not the query's own."""
+    places: dict[str, list[int]] = {}
+    for item, person in enumerate(gallery.person):
+        places.setdefault(person, []).append(item)
+
+    def has_match(row):
+        own = queries.name[row], queries.camera[row]
+        items = [i for i in places.get(queries.person[row], ()) if (gallery.name[i], gallery.camera[i]) != own]
+        return any(allowed(item, row).all() for item in items)
+
+    return [row for row, person in enumerate(queries.person) if person and has_match(row)]
+
+
+def meaning(found: Found) -> list[str]:
+    """What the numbers say, a sentence each."""
+    name = 'cosine' if found.distance == 'cosine' else 'minus the Euclidean distance'
+    said = [f'Similarity is the {name} of the features.']
+    if found.calibration is None:
+        said.append(
+            'It is uncalibrated: it orders answers, and does not say how sure they are (--calibration FILE does).'
+        )
+    else:
+        said.append(
+            f'"By chance" is the share of pairs of different people that were as similar in {found.calibration.where} '
+            f'({found.calibration.impostor_pairs:,} pairs), and how many of the {found.searched:,} tracklets searched '
+            'that makes. It holds for this network and for footage like the one measured.'
+        )
+    if found.threshold is not None:
+        said.append(f'Answers below {found.threshold:.3f} are left out.')
+    if found.known:
+        said.append(
+            f'Of {len(found.known)} queries whose person the searched tracklets name, {len(found.first)} have that '
+            'person first.'
+        )
+    return said
+
+
+def chance(found: Found, hit: Hit) -> str:
+    """How often other people are as similar, in words; '' without a calibration."""
+    if found.calibration is None or hit.false_accept_rate is None:
+        return ''
+    rate = hit.false_accept_rate
+    expected = (rate or 1 / found.calibration.impostor_pairs) * found.searched
+    return f'by chance {certainty.words(found.calibration, rate)}, {"" if rate else "< "}{expected:.2g} here'
+
+
+def describe(of: tracklets.Tracklets, row: int) -> list[str]:
+    """What is known of a tracklet, '' for what is not: person, camera, time, frames."""
+    person = f'person {of.person[row]}' if of.person[row] else ''
+    camera = f'camera {of.camera[row]}' if of.camera[row] else ''
+    frames = f'{of.frames[row]} frames' if of.frames[row] else ''
+    return [person, camera, of.time[row], frames]
+
+
+def table(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: Found, *, shown: int) -> str:
+    """The answers to the first `shown` queries for a terminal."""
+    lines = []
+    for row, hits in enumerate(found.hits[:shown]):
+        known = ' · '.join(text for text in describe(queries, row) if text)
+        lines.append(_plain(f'{queries.name[row]}  {known}'))
+        cells = [
+            [
+                f'#{place}',
+                f'{hit.similarity:.3f}',
+                gallery.name[hit.row],
+                *describe(gallery, hit.row),
+                chance(found, hit),
+            ]
+            for place, hit in enumerate(hits, start=1)
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            lines.append(_plain('  ' + '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True) if w).rstrip()))
+        if not hits:
+            lines.append('  nobody')
+        lines.append('')
+    if len(found.hits) > shown:
+        lines.append(f'... and {len(found.hits) - shown} more queries (--json and --html have all)\n')
+    return '\n'.join([*lines, *meaning(found)])
+
+
+def _plain(text):
+    """Names may hold what moves a terminal's cursor."""
+    return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)
+
+
+def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: Found) -> dict[str, Any]:
+    """Everything as JSON."""
+
+    def one(of, row):
+        return {key: getattr(of, key)[row] for key in ('name', 'person', 'camera', 'time', 'frames')}
+
+    return {
+        'gallery': gallery.where,
+        'queries': queries.where,
+        'distance': found.distance,
+        'threshold': found.threshold,
+        'calibration': None if found.calibration is None else found.calibration.where,
+        'searched': found.searched,
+        'queries_with_their_person_in_the_gallery': len(found.known),
+        'of_those_with_that_person_first': len(found.first),
+        'results': [
+            one(queries, row)
+            | {
+                'hits': [
+                    one(gallery, hit.row)
+                    | {'similarity': hit.similarity, 'false_accept_rate': hit.false_accept_rate, 'row': hit.row}
+                    for hit in hits
+                ]
+            }
+            for row, hits in enumerate(found.hits)
+        ],
+    }

@@ -1,0 +1,54 @@
+"""Rows of features in memory or in files on disk that are mapped only while they are read."""
+
+import bisect
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+class Rows:
+    """[N, D] float, in parts that lie behind each other; never held as a whole."""
+
+    def __init__(self, opens: Sequence[Callable[[], np.ndarray]], lengths: Sequence[int], *, dim: int):
+        """`opens` gives each part [n, D] when called, `lengths` says n."""
+        self._opens = opens
+        self._ends = list(itertools.accumulate(lengths))
+        self.dim = dim
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> 'Rows':
+        """Of one array [N, D] in memory."""
+        return cls([lambda: array], [len(array)], dim=array.shape[1])
+
+    @classmethod
+    def files(cls, paths: Sequence[pathlib.Path], lengths: Sequence[int], *, dim: int) -> 'Rows':
+        """Of .npy files. A file is mapped while a piece of it is copied: pages that stay mapped count as memory."""
+        return cls([functools.partial(np.load, path, mmap_mode='r') for path in paths], lengths, dim=dim)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows start ... stop - 1: [n, D], a copy."""
+        pieces, part = [], bisect.bisect_right(self._ends, start)
+        while start < min(stop, len(self)):
+            array = self._opens[part]()
+            first = self._ends[part] - len(array)
+            pieces.append(np.array(array[start - first : stop - first]))
+            start, part = self._ends[part], part + 1
+        return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros((0, self.dim), np.float32), *pieces])
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Single rows: [len(indices), D]."""
+        part = np.searchsorted(self._ends, indices, side='right')
+        taken = [np.zeros((0, self.dim), np.float32)]
+        order = [np.zeros(0, np.int64)]
+        for number in np.unique(part):
+            places = np.flatnonzero(part == number)
+            array = self._opens[number]()
+            taken.append(array[indices[places] - (self._ends[number] - len(array))])
+            order.append(places)
+        return np.concatenate(taken)[np.argsort(np.concatenate(order))]

@@ -1,0 +1,129 @@
+"""What a search goes through or asks with: tracklets with their features, and how these were made."""
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxreid.data import clip_sampling
+from jaxreid.evaluation import feature_file
+from jaxreid.search import rows as rows_lib
+
+FILM = 5  # frames of a tracklet's film strip
+# What features depend on: setting -> what it is called in messages. They must agree to be compared.
+MADE = {
+    'network': 'fingerprint of the network',
+    'neck': 'features from',
+    'clips': 'clip protocol',
+    'frames_per_clip': 'frames per clip',
+    'one_frame': 'one frame per clip',
+    'flip': 'with mirror images',
+    'flow': 'optical flow',
+    'size': 'pixels of a frame',
+    'resize': 'resized by',
+    'distance': 'distance',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracklets:
+    """N tracklets; strings are '' where nothing is known."""
+
+    where: str  # for messages
+    features: rows_lib.Rows
+    name: Sequence[str]
+    person: Sequence[str]  # a name or number
+    camera: Sequence[str]
+    time: Sequence[str]  # when it begins: ISO 8601, or seconds
+    frames: Sequence[int]  # 0: unknown
+    made: dict[str, Any]  # keys of MADE; what is not known is left out
+    film: Callable[[int], list[str]]  # row -> image files, a few from start to end; none where they are not known
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+
+def chosen(found: feature_file.Features, where: str, role: str, film: Callable[[int], list[str]]) -> Tracklets:
+    """The tracklets of a feature file that have a role, 'gallery' or 'query'; all of them where none has it.
+
+    Junk is left out. `film` answers rows of the file.
+    """
+    marked = found.gallery if role == 'gallery' else found.query
+    kept = np.flatnonzero((marked | (not marked.any())) & (found.pid != -1))
+    people, cameras = found.meta.get('pid_names', {}), found.meta.get('camera_names', {})
+    pids = found.pid[kept].tolist()
+    return Tracklets(
+        where=where,
+        features=rows_lib.Rows.of(found.embedding if len(kept) == len(found.pid) else found.embedding[kept]),
+        name=found.name[kept].tolist(),
+        person=[people.get(str(pid), str(pid)) if pid else '' for pid in pids],
+        camera=[cameras.get(str(camera), str(camera)) for camera in found.camera[kept].tolist()],
+        time=[''] * len(kept) if found.time is None else found.time[kept].tolist(),
+        frames=found.frames[kept].tolist(),
+        made=made(found.meta),
+        film=lambda row: film(int(kept[row])),
+    )
+
+
+def made(meta: dict[str, Any]) -> dict[str, Any]:
+    """What `meta` of a feature file says about how features were made, by the keys of MADE."""
+    config = meta.get('config', {})
+    data = config.get('data', {})
+    known = {key: meta.get(key) for key in MADE}
+    if 'height' in data:
+        known |= {'size': f'{data["height"]}x{data["width"]}', 'resize': data.get('resize')}
+    known |= {'distance': config.get('test', {}).get('distance'), 'neck': 'after' if config else None}
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def check_comparable(first: Tracklets, second: Tracklets) -> None:
+    """Refuses features that cannot be compared.
+
+    Raises:
+      ValueError: other dimension, or made in another way; names all that differs.
+    """
+    check_made(first.where, first.features.dim, first.made, second)
+
+
+def check_made(where: str, dim: int, made: dict[str, Any], other: Tracklets) -> None:
+    """`check_comparable` with what is known of the first."""
+    problems = [
+        f'{text}: {made[key]} there, {other.made[key]} here'
+        for key, text in MADE.items()
+        if key in made and key in other.made and made[key] != other.made[key]
+    ]
+    if dim != other.features.dim:
+        problems.insert(0, f'dimensions: {dim} there, {other.features.dim} here')
+    if problems:
+        raise ValueError(
+            f'the features of {other.where} cannot be compared with those of {where}:\n  '
+            + '\n  '.join(problems)
+            + '\nExtract both with one checkpoint and the same test settings.'
+        )
+
+
+def film(frames: Sequence[str]) -> list[str]:
+    """A few of the frames, from the first to the last."""
+    return [frames[i] for i in np.unique(clip_sampling.even(len(frames), frames=FILM))]
+
+
+def moment(text: str) -> tuple[str, float]:
+    """('date' or 'seconds', seconds): ISO 8601, without a zone read as UTC, or a number.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    try:
+        kind, value = 'seconds', float(text)
+    except ValueError:
+        try:
+            found = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f'{text!r} is no time; expected 2026-11-21T14:05:00, or seconds such as 73.5') from None
+        kind, value = 'date', found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
+    if not math.isfinite(value):
+        raise ValueError(f'{text!r} is no time')
+    return kind, value
