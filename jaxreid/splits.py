@@ -90,8 +90,8 @@ def mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
       rows: in the order of the splits.
 
     Returns:
-      As a row of one split, but 'mAP' and 'cmc' are means and 'mAP_std' and 'cmc_std' sample standard deviations;
-      'splits' has every split's numbers. Of the protocol, what the splits have in common.
+      As a row of one split, but 'mAP', 'mINP' and 'cmc' are means and 'mAP_std', 'mINP_std' and 'cmc_std' sample
+      standard deviations; 'splits' has every split's numbers. Of the protocol, what the splits have in common.
     """
     ranks = rows[0]['cmc']
     protocol = {
@@ -102,15 +102,15 @@ def mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     steps = sorted({row['step'] for row in rows})
     return {
         'protocol': protocol,
-        'mAP': statistics.mean(row['mAP'] for row in rows),
-        'mAP_std': statistics.stdev(row['mAP'] for row in rows),
+        **{k: statistics.mean(row[k] for row in rows) for k in ('mAP', 'mINP')},
+        **{f'{k}_std': statistics.stdev(row[k] for row in rows) for k in ('mAP', 'mINP')},
         'cmc': {k: statistics.mean(row['cmc'][k] for row in rows) for k in ranks},
         'cmc_std': {k: statistics.stdev(row['cmc'][k] for row in rows) for k in ranks},
         'step': steps[-1],
         'selected': rows[0]['selected'],
         'trained_on': _of_all([row['trained_on'] for row in rows]),
         'tested_on': _of_all([row['tested_on'] for row in rows]),
-        'splits': [{k: row[k] for k in ('tested_on', 'step', 'mAP', 'cmc')} for row in rows],
+        'splits': [{k: row[k] for k in ('tested_on', 'step', 'mAP', 'mINP', 'cmc')} for row in rows],
     }
 
 
@@ -125,11 +125,11 @@ def table(row: dict[str, Any]) -> str:
     """Every split's numbers, and their mean and standard deviation."""
     ranks = list(row['cmc'])
     lines = [f'{row["tested_on"]}, {row["protocol"]["name"]}; trained on {row["trained_on"]}; {row["selected"]}']
-    lines.append(f'{"split":<6}' + ''.join(f'{name:>8}' for name in ('mAP', *(f'R-{k}' for k in ranks))))
-    listed = [(str(i), one['mAP'], one['cmc']) for i, one in enumerate(row['splits'])]
-    listed += [('mean', row['mAP'], row['cmc']), ('+-', row['mAP_std'], row['cmc_std'])]
-    for name, m_ap, cmc in listed:
-        lines.append(f'{name:<6}' + ''.join(f'{x:8.2f}' for x in (m_ap, *(cmc[k] for k in ranks))))
+    lines.append(f'{"split":<6}' + ''.join(f'{name:>8}' for name in ('mAP', *(f'R-{k}' for k in ranks), 'mINP')))
+    listed = [(str(i), one['mAP'], one['cmc'], one['mINP']) for i, one in enumerate(row['splits'])]
+    listed += [(name, *(row[k + end] for k in ('mAP', 'cmc', 'mINP'))) for name, end in (('mean', ''), ('+-', '_std'))]
+    for name, m_ap, cmc, m_inp in listed:
+        lines.append(f'{name:<6}' + ''.join(f'{x:8.2f}' for x in (m_ap, *(cmc[k] for k in ranks), m_inp)))
     return '\n'.join(lines)
 
 

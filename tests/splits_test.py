@@ -23,7 +23,11 @@ def row(split, name='ilids', **changes):
         'frames_seen': 9000 + split,
     }
     texts = {'trained_on': f'ilids split {split}', 'tested_on': f'ilids split {split}', 'selected': 'last step'}
-    return {'protocol': protocol, 'mAP': 50.0 + split**2, 'cmc': numbers, 'step': 7} | texts | changes
+    return (
+        {'protocol': protocol, 'mAP': 50.0 + split**2, 'mINP': 30.0 + 3 * split, 'cmc': numbers, 'step': 7}
+        | texts
+        | changes
+    )
 
 
 @pytest.fixture
@@ -65,6 +69,7 @@ def check_means(found):
     for r in found:
         assert r['mAP'] == pytest.approx(sum(values['mAP']) / 10)
         assert r['mAP_std'] == pytest.approx(np.std(values['mAP'], ddof=1))
+        assert (r['mINP'], r['mINP_std']) == pytest.approx((43.5, 3 * np.std(range(10), ddof=1)))
         assert r['cmc']['1'] == pytest.approx(44.5)
         assert r['cmc_std']['1'] == pytest.approx(statistics.stdev(values['1']))
         assert (r['cmc']['10'], r['cmc_std']['10']) == (80.0, 0.0)
@@ -131,10 +136,10 @@ def test_one_network_is_tested_on_all_splits_only_where_it_saw_other_data(
 
 def test_the_table_has_a_line_per_split_and_mean_and_spread():
     lines = splits.table(splits.mean([row(split) for split in range(10)])).splitlines()
-    assert lines[2].split() == ['0', '50.00', '40.00', '60.00', '80.00', '100.00']
+    assert lines[2].split() == ['0', '50.00', '40.00', '60.00', '80.00', '100.00', '30.00']
     assert lines[11].split()[:3] == ['9', '131.00', '49.00']
-    assert lines[12].split() == ['mean', '78.50', '44.50', '69.00', '80.00', '100.00']
-    assert lines[13].split()[0::2] == ['+-', '3.03', '0.00']
+    assert lines[12].split() == ['mean', '78.50', '44.50', '69.00', '80.00', '100.00', '43.50']
+    assert lines[13].split()[0::2] == ['+-', '3.03', '0.00', '9.08']
     other = splits.mean([row(split, trained_on='mars') for split in range(10)])
     assert splits.table(other).startswith('ilids split all, ilids; trained on mars; last step')
 

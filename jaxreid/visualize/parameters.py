@@ -102,7 +102,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
             )
     counts = {}
     for row in table.rows:
-        experiment = reproduce.read_config(f'configs/{table.system}_{options.dataset}.py:{row.variant}', [])
+        experiment = reproduce.read_config(f'{reproduce.CONFIGS / table.system}_{options.dataset}.py:{row.variant}', [])
         counts[row.variant] = count(experiment)
     found = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)

@@ -1,5 +1,9 @@
 """The page in a real browser: no errors, no overflow, usable with the keyboard; skipped where there is no Chromium."""
 
+import dataclasses
+import re
+
+import numpy as np
 import pytest
 
 from jaxreid.evaluation import report
@@ -12,12 +16,13 @@ pytestmark = pytest.mark.skipif(not browser.available(), reason=browser.MISSING)
 
 @pytest.fixture(scope='module')
 def pages(tmp_path_factory):
-    """(browser, page with pictures, page with hostile names)."""
+    """(browser, page with pictures, page with hostile names and unknown numbers of frames)."""
     folder = tmp_path_factory.mktemp('pages')
     root = mars_fixture.write(folder / 'mars', height=32, width=16)
     report_test.features(root=root).save(folder / 'features.npz')
     names = [*report_test.HOSTILE, 'x' * 300, 'plain']
-    report_test.features(names=names, with_config=False).save(folder / 'hostile.npz')
+    hostile = report_test.features(names=names, with_config=False)
+    dataclasses.replace(hostile, frames=np.zeros_like(hostile.frames)).save(folder / 'hostile.npz')
     assert report.run([str(folder / 'features.npz'), f'--out={folder / "report.html"}']) == 0
     assert report.run([str(folder / 'hostile.npz'), f'--out={folder / "hostile.html"}']) == 0
     with browser.started(folder) as page:
@@ -50,6 +55,17 @@ def test_names_appear_as_they_are_and_run_nothing(pages):
     shown = page.run('return [...document.querySelectorAll(".head > b:first-child")].map((b) => b.textContent)')
     assert set(shown) == {'<!--', '&amp;\u2028', 'x' * 300, 'plain'}
     assert page.run('return document.scripts.length') == 2
+
+
+def test_unknown_numbers_of_frames_are_said_to_be_unknown(pages):
+    page = pages[0]
+    heads = 'return [...document.querySelectorAll(".head > span:nth-child(2)")].map((s) => s.textContent)'
+    cells = 'return [...document.querySelectorAll("#rows td:nth-child(4)")].map((td) => td.textContent)'
+    for which, head, cell in ((1, r'.* · [1-9]\d* frames', r'[1-9]\d*'), (2, '.* · frames unknown', '–')):
+        page.open(pages[which])
+        assert all(re.fullmatch(head, text) for text in page.run(heads))
+        page.run('document.querySelector("[value=table]").click()')
+        assert all(re.fullmatch(cell, text) for text in page.run(cells))
 
 
 def test_rows_are_sorted_with_the_keyboard_alone(pages):

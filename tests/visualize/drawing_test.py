@@ -91,6 +91,13 @@ def test_the_paper_s_and_our_map_stand_beside_the_parameters():
     assert 'M3D' in chart
 
 
+def test_parameters_are_counted_from_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parameters, 'count', lambda experiment: 1_000_000 * len(experiment.strf.stages))
+    assert parameters.run(['--out=figure6b.svg']) == 0, capsys.readouterr().err
+    assert {p['millions'] for p in json.loads((tmp_path / 'figure6b.json').read_text())} == {0, 2}
+
+
 def test_a_report_of_another_table_is_refused(tmp_path, capsys):
     (tmp_path / 'r.json').write_text(json.dumps({'table': 'sta-table1', 'dataset': 'mars'}))
     assert parameters.run([str(tmp_path / 'r.json'), f'--out={tmp_path / "x.svg"}']) == 1
