@@ -28,7 +28,7 @@ import tqdm
 from tensorflow_datasets.core import dataset_info, example_serializer, naming
 
 from data_pipelines import record_writer
-from jaxreid import config
+from jaxreid import config, exit_status
 from jaxreid.data import flow_cache, folder_store, optical_flow, record_files, record_index, source
 from jaxreid.data import tracklet as tracklet_lib
 
@@ -426,7 +426,12 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parses and runs; expected errors become one message."""
+    """Parses, builds, prints where.
+
+    Raises:
+      ValueError, OSError, ImportError: as `build` and `build_flow`.
+      SystemExit: the command line is wrong, or asks for help.
+    """
     parser = argparse.ArgumentParser(
         prog='data_pipelines.build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -434,13 +439,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('root', metavar='ROOT', help="the data set's folder; for synthetic '' renders into the cache")
     parser.add_argument('out', metavar='OUT', help='folder or URL (gs://..., s3://...) that receives the records')
     parser.add_argument('--preset', default='demo', choices=config.CHOICES['data.preset'], help='of synthetic')
-    parser.add_argument('--frames_root', default='', help='of manifest: folder that its paths start from')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
-    parser.add_argument('--frames_per_shard', type=int, default=FRAMES_PER_SHARD)
-    parser.add_argument('--flow_folder', default='', help='add the flow in this folder to records that exist')
-    parser.add_argument('--flow_size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128')
     parser.add_argument(
-        '--flow_engine', default='opencv', choices=config.CHOICES['data.flow_engine'], help='what computed the flow'
+        '--frames_root', '--frames-root', default='', help='of manifest: folder that its paths start from'
+    )
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
+    parser.add_argument('--frames_per_shard', '--frames-per-shard', type=int, default=FRAMES_PER_SHARD)
+    parser.add_argument(
+        '--flow_folder', '--flow-folder', default='', help='add the flow in this folder to records that exist'
+    )
+    parser.add_argument(
+        '--flow_size', '--flow-size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128'
+    )
+    parser.add_argument(
+        '--flow_engine',
+        '--flow-engine',
+        default='opencv',
+        choices=config.CHOICES['data.flow_engine'],
+        help='what computed the flow',
     )
     parser.add_argument(
         '--beam',
@@ -454,27 +469,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error('--flow_folder and --flow_size belong together')
     common = {'preset': given.preset, 'frames_root': given.frames_root, 'workers': given.workers}
     common['beam'] = None if given.beam is None else given.beam.split()
-    try:
-        if given.flow_folder:
-            height, width = given.flow_size
-            folder = build_flow(
-                given.dataset,
-                given.root,
-                given.out,
-                flow_folder=given.flow_folder,
-                height=height,
-                width=width,
-                engine=given.flow_engine,
-                **common,
-            )
-        else:
-            folder = build(given.dataset, given.root, given.out, frames_per_shard=given.frames_per_shard, **common)
-    except (ValueError, OSError, ImportError) as e:
-        sys.exit(f'data_pipelines.build: {e}')
+    where = given.dataset, given.root, given.out
+    if given.flow_folder:
+        height, width = given.flow_size
+        flow = {'flow_folder': given.flow_folder, 'height': height, 'width': width, 'engine': given.flow_engine}
+        folder = build_flow(*where, **flow, **common)
+    else:
+        folder = build(*where, frames_per_shard=given.frames_per_shard, **common)
     print(folder)
 
 
 if __name__ == '__main__':
     from data_pipelines import build as this  # by the name under which Beam's workers find it
 
-    this.main()
+    sys.exit(exit_status.run(this.main))

@@ -8,8 +8,8 @@ folder that agree in all named parts are a tracklet, in the order of their names
 
 A part named role says train, query, gallery or query+gallery; otherwise --role gives all tracklets one role, or people
 are drawn: a share of those whom two cameras saw is tested on, with their first tracklet in each camera as query and all
-of them as gallery, and everybody else is trained on (pid -1 and 0, junk and distractors, are gallery). The draw depends
-on the people's names alone.
+of them as gallery, and everybody else is trained on (pid -1 and 0, junk and distractors, are gallery; MARS writes 00-1
+and 0000). The draw depends on the people's names alone.
 """
 
 import argparse
@@ -21,12 +21,12 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tqdm
 
-from jaxreid import atomic_file
+from jaxreid import atomic_file, exit_status
 from jaxreid.data import hash_order, listing, manifest
 
 _SHOWN = 3
@@ -80,6 +80,7 @@ def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) 
             others.append(path)
             continue
         parts = {k: (v or '').strip() for k, v in match.groupdict().items()}
+        parts['pid'] = re.sub('^0+-1$', '-1', parts['pid'])  # as MARS names its folder of junk
         if not (parts['pid'] and parts['camera']):
             raise ValueError(f'--pattern finds no pid or no camera in {path!r}.')
         key = where, parts['pid'], parts['camera'], parts.get('tracklet', ''), parts.get('role', '')
@@ -88,7 +89,7 @@ def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) 
     if others and not skip_others:
         raise ValueError(
             f'--pattern does not fit {len(others)} of the images below {folder}, such as {", ".join(others[:_SHOWN])}. '
-            'It must fit whole paths below that folder; --skip-others leaves these images out.'
+            'It must fit whole paths below that folder; --skip_others leaves these images out.'
         )
     if not images:
         raise ValueError(f'No images ({", ".join(manifest.IMAGES)}) of a tracklet below {folder}.')
@@ -142,7 +143,7 @@ def draw_roles(found: Sequence[Found], *, test_share: float) -> list[Found]:
       ValueError: a share outside 0 to 1, or too few people whom two cameras saw.
     """
     if not 0 < test_share < 1:
-        raise ValueError(f'--test-share is {test_share}; expected a share of people above 0 and below 1.')
+        raise ValueError(f'--test_share is {test_share}; expected a share of people above 0 and below 1.')
     cameras: dict[str, set[str]] = {}
     for one in found:
         cameras.setdefault(one.pid, set()).add(one.camera)
@@ -151,7 +152,7 @@ def draw_roles(found: Sequence[Found], *, test_share: float) -> list[Found]:
     if not number:
         raise ValueError(
             f'{len(eligible)} of {len(cameras)} people were seen by more than one camera; a share of {test_share:g} of '
-            'them is nobody to test on. Give a larger --test-share, or one role to all, as with --role gallery.'
+            'them is nobody to test on. Give a larger --test_share, or one role to all, as with --role gallery.'
         )
     tested = set(hash_order.shuffled(eligible, seed='manifest')[:number])
     asked = set[tuple[str, str]]()
@@ -215,16 +216,20 @@ def run(argv: Sequence[str]) -> str:
     parser.add_argument('out', type=pathlib.Path, help='the manifest: .csv or .jsonl')
     parser.add_argument('--pattern', required=True, help='regular expression for the path of an image below FOLDER')
     parser.add_argument('--role', choices=manifest.ROLES, help='of all tracklets')
-    parser.add_argument('--test-share', type=float, help='of the people whom two cameras saw; 0.5 by default')
-    parser.add_argument('--skip-others', action='store_true', help='leave out images that the pattern does not fit')
+    parser.add_argument(
+        '--test_share', '--test-share', type=float, help='of the people whom two cameras saw; 0.5 by default'
+    )
+    parser.add_argument(
+        '--skip_others', '--skip-others', action='store_true', help='leave out images that the pattern does not fit'
+    )
     options = parser.parse_args(argv)
     found = find(options.folder, options.pattern, skip_others=options.skip_others)
     if any(one.role for one in found) or '(?P<role>' in options.pattern:
         if options.role or options.test_share is not None:
-            raise ValueError('--pattern names a role already; leave out --role and --test-share.')
+            raise ValueError('--pattern names a role already; leave out --role and --test_share.')
     elif options.role:
         if options.test_share is not None:
-            raise ValueError('--role gives all tracklets one role; leave out --test-share.')
+            raise ValueError('--role gives all tracklets one role; leave out --test_share.')
         found = [one._replace(role=options.role) for one in found]
     else:
         found = draw_roles(found, test_share=0.5 if options.test_share is None else options.test_share)
@@ -233,24 +238,25 @@ def run(argv: Sequence[str]) -> str:
     elsewhere = folder != os.path.dirname(os.path.abspath(options.out))
     dataset = manifest.read(options.out, frames_root=folder)  # what is wrong with it is said now
     roles = {role: sum(one.role == role for one in found) for role in manifest.ROLES}
-    settings = shlex.join([f'--config.data.root={options.out}', *([f'--config.data.frames_root={folder}'] * elsewhere)])
+    settings = [f'--config.data.root={options.out}', *([f'--config.data.frames_root={folder}'] * elsewhere)]
     return (
         f'{options.out}: {len(found)} tracklets, {sum(len(one.frames) for one in found)} images, '
         f'{len({one.pid for one in found if not _NOBODY.fullmatch(one.pid)})} people, '
         f'{len({one.camera for one in found})} cameras\n'
         f'  {", ".join(f"{count} {role}" for role, count in roles.items() if count)}; '
         f'{len({one.pid for one in dataset.train})} people to train on\n'
-        f'python -m jaxreid.main --config configs/strf_manifest.py {settings}'
+        + shlex.join(['python', '-m', 'jaxreid.main', *_what_next(roles), *settings])
     )
 
 
-def main() -> None:
-    """Parses and runs; expected errors become one message."""
-    try:
-        print(run(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f'data_pipelines.manifest: {error}')
+def _what_next(roles: Mapping[str, int]) -> list[str]:
+    """Arguments that do what tracklets of these roles are for; a network that is trained already has a workdir."""
+    trained = ['--checkpoint', 'runs/strf_manifest', '--config', 'configs/strf_manifest.py']
+    tested = roles['query'] or roles['query+gallery']
+    if not roles['train']:
+        return ['--mode', 'eval' if tested else 'extract', *trained]
+    return [*trained[2:], *([] if tested else ['--config.data.part=validation'])]
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(exit_status.run(lambda: print(run(sys.argv[1:]))))

@@ -11,6 +11,7 @@ a time; docs/data.md tells how fast each engine is and how little their flows di
 import dataclasses
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent import futures
 
@@ -18,7 +19,7 @@ import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxreid import config
+from jaxreid import config, exit_status
 from jaxreid.data import batch_iterator, folder_store, mixing, optical_flow, source, tracklet
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
@@ -69,8 +70,12 @@ def _compute_split(
     frames = [(row, frame) for row, one in enumerate(tracklets) for frame in range(len(one.frames))]
     bar = tqdm.tqdm(total=len(frames), desc=label, unit='frame')
 
+    stop = threading.Event()
+
     def work(task: int) -> None:
         for start in range(task, min(task + task_size, len(frames)), together):
+            if stop.is_set():
+                return
             part = frames[start : start + together]
             store.read_flows(part)
             bar.update(len(part))
@@ -81,22 +86,24 @@ def _compute_split(
             for done in futures.as_completed([pool.submit(work, i) for i in range(0, len(frames), task_size)]):
                 done.result()
         finally:
-            pool.shutdown(cancel_futures=True)  # an error, or Ctrl-C, ends the run with the tasks that have begun
+            stop.set()  # an error, or Ctrl-C, ends the run with the frames that are at work
+            pool.shutdown(cancel_futures=True)
     return len(frames)
 
 
 def main(argv: list[str]) -> None:
-    """Parses and runs; expected errors become one message."""
+    """Parses and runs.
+
+    Raises:
+      ValueError, OSError: as `compute`, or a setting that cannot be.
+    """
     if len(argv) > 1 or CONFIG.value is None:
         raise app.UsageError('give --config FILE.py[:VARIANT]')
-    try:
-        data = config.validate(CONFIG.value).data
-        data = dataclasses.replace(data, flow_engine=ENGINE.value or data.flow_engine)
-        frames = compute(data, workers=WORKERS.value or 1)
-    except (config.ConfigError, ValueError, OSError) as e:
-        sys.exit(f'data_pipelines.optical_flow: {e}')
+    data = config.validate(CONFIG.value).data
+    data = dataclasses.replace(data, flow_engine=ENGINE.value or data.flow_engine)
+    frames = compute(data, workers=WORKERS.value or 1)
     print(f'{frames} frames have their flow')
 
 
 if __name__ == '__main__':
-    app.run(main)
+    sys.exit(exit_status.run(lambda: app.run(main)))

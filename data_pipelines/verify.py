@@ -22,7 +22,7 @@ import numpy as np
 
 from data_pipelines import contents as contents_lib
 from data_pipelines import image_check
-from jaxreid import atomic_file
+from jaxreid import atomic_file, exit_status
 from jaxreid.data import tracklet as tracklet_lib
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]
@@ -305,11 +305,11 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parses, checks, prints; returns the exit status."""
+    """Parses, checks, prints; returns the exit status, or raises KeyboardInterrupt."""
     parser = argparse.ArgumentParser(prog='python -m data_pipelines.verify', description=(__doc__ or '').split('\n')[0])
     parser.add_argument('dataset', choices=contents_lib.DATASETS)
     parser.add_argument('root', help="the data set's folder, as data.root names it; synthetic: the rendered folder")
-    parser.add_argument('--frames-root', default='', help='manifest: folder that its paths start from')
+    parser.add_argument('--frames_root', '--frames-root', default='', help='manifest: folder that its paths start from')
     parser.add_argument('--json', type=pathlib.Path, help='also write the report to this file')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='threads (default: all cores)')
     options = parser.parse_args(argv)
@@ -333,11 +333,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # of the report's file
         print(f'data_pipelines.verify: {error}', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print('data_pipelines.verify: stopped; no report was written', file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt('stopped; no report was written') from error
     return status
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(exit_status.run(main))

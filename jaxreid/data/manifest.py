@@ -100,7 +100,7 @@ def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet_lib.Data
     if not problems and not rows:
         raise ValueError(f'{path} has no rows. {LAYOUT}')
     _stop(path, problems, FileNotFoundError if missing else ValueError)
-    pids, pid_names = _numbered([row.pid for row in rows], kept=('-1', '0'))
+    pids, pid_names = _numbered([row.pid for row in rows], kept=(tracklet_lib.JUNK_ID, tracklet_lib.DISTRACTOR_ID))
     cameras, camera_names = _numbered([row.camera for row in rows], kept=())
     rows = [row._replace(pid=pids[row.pid], camera=cameras[row.camera]) for row in rows]
     problems = [*_twice(rows), *_wrong_numbers(rows), *_wrong_roles(rows), *_shared_files(rows)]
@@ -248,6 +248,8 @@ def _json_cells(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _row(line: int, cells: dict[str, Any], files: _Files) -> _Row:
     name, pid, camera, role = [_text(cells, column) for column in COLUMNS]
+    if re.fullmatch('0+-1', pid):
+        raise ValueError(f'pid {pid!r} is how MARS calls its folder of junk; write -1, or leave the row out')
     if role not in ROLES:
         raise ValueError(f'the role is {role!r}; expected {", ".join(ROLES)}')
     given = [column for column in FILES if cells.get(column) not in (None, '', [])]
@@ -286,7 +288,11 @@ def _frames(value: Any, column: str, files: _Files) -> tuple[str, ...]:
     if not isinstance(listed, list) or not all(isinstance(one, str) and one.strip() for one in listed):
         raise ValueError(f"frames is {str(value)[:40]!r}; expected paths with '|' between")
     frames = tuple([_path(one.strip()) for one in listed])
-    absent = [frame for frame in frames if not frame or not files.present(frame)]
+    # An image's suffix is believed: a million files are listed by folder, and not looked at one by one.
+    holding = next((f for f in frames if not is_image(f) and os.path.isdir(os.path.join(files.root, f))), None)
+    if holding is not None:
+        raise ValueError(f'frames holds {holding or "."!r}, a folder; name it in the column folder, or list its images')
+    absent = [frame for frame in frames if not files.present(frame)]
     if absent:
         raise FileNotFoundError(f'{len(absent)} of {len(frames)} files are not in {files.root}, first {absent[0]!r}')
     repeated = next((frame for frame, count in collections.Counter(frames).items() if count > 1), None)
@@ -336,7 +342,7 @@ def _shared_files(rows: Sequence[_Row]) -> Iterator[str]:
                 break
 
 
-def _numbered(values: Iterable[str], *, kept: Sequence[str]) -> tuple[dict[str, int], dict[int, str]]:
+def _numbered(values: Iterable[str], *, kept: Sequence[int]) -> tuple[dict[str, int], dict[int, str]]:
     """Value -> number, and number -> value where we gave the numbers.
 
     Args:
@@ -346,9 +352,9 @@ def _numbered(values: Iterable[str], *, kept: Sequence[str]) -> tuple[dict[str, 
     distinct = sorted(set(values))
     if all(_NUMBER.fullmatch(value) for value in distinct):
         return {value: int(value) for value in distinct}, {}
-    names = [value for value in distinct if value not in kept]
-    given = {name: number for number, name in enumerate(names, start=1)}
-    return given | {value: int(value) for value in kept}, {number: name for name, number in given.items()}
+    stay = {value: int(value) for value in distinct if _NUMBER.fullmatch(value) and int(value) in kept}
+    given = {name: number for number, name in enumerate((v for v in distinct if v not in stay), start=1)}
+    return given | stay, {number: name for name, number in given.items()}
 
 
 def _tracklet(row: _Row) -> tracklet_lib.Tracklet:

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -407,6 +408,7 @@ def _render_in_processes(folder, preset, seed, workers, bar):
 def _work(worker: int, job: dict[str, typing.Any]) -> None:
     """What one rendering process does; ends with BrokenPipeError once the parent is gone."""
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children
     plan = plan_lib.make_plan(plan_lib.build_dataclass(Preset, job['preset']), seed=job['seed'])
     renderer = Renderer(plan)
     folder = pathlib.Path(job['folder'])

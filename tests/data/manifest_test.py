@@ -99,12 +99,13 @@ def test_names_are_numbered_in_sorted_order_and_kept(root):
         't2,-1,yard,gallery,junk.png,,',
         't3,7,yard,query+gallery,,,flat/7_1_*.jpg',
         't4,7,door,gallery,,,flat/7_2_*.jpg',
+        't5,0000,door,gallery,eight.jpg,,',
     ]
     dataset = read(root, rows)
     assert dataset.pid_names == {1: '7', 2: 'zoe'}
     assert dataset.camera_names == {1: 'door', 2: 'yard'}
     assert (dataset.train[0].pid, dataset.train[0].camera) == (2, 1)
-    assert [(t.pid, t.camera) for t in dataset.test] == [(-1, 2), (1, 2), (1, 1)]
+    assert [(t.pid, t.camera) for t in dataset.test] == [(-1, 2), (1, 2), (1, 1), (0, 1)]
     random.Random(0).shuffle(rows)
     assert read(root, rows).pid_names == dataset.pid_names
 
@@ -153,6 +154,9 @@ def test_images_can_be_read_by_the_store(tmp_path):
 BAD = [
     ('t1,1,1,train,,ann/zzz,', "line 2: there is no folder 'ann/zzz'"),
     ('t1,1,1,train,,ann,', "line 2: folder 'ann' .* holds no images"),
+    ('t1,1,1,train,ann/a,,', "line 2: frames holds 'ann/a', a folder; name it in the column folder"),
+    ('t1,1,1,train,still.jpg|ann/,,', "line 2: frames holds 'ann', a folder"),
+    ('t1,00-1,1,gallery,still.jpg,,', "line 2: pid '00-1' is how MARS calls its folder of junk; write -1"),
     ('t1,1,1,train,,../x,', "line 2: the path '../x' leaves the folder"),
     ('t1,1,1,train,,/etc,', "line 2: the path '/etc' leaves"),
     ('t1,1,1,train,,ann/../../x,', 'leaves the folder'),
@@ -177,7 +181,7 @@ BAD = [
     ('t1,1,1,train,ann/b/1.jpg|,,', "frames is 'ann/b/1.jpg|'; expected paths"),
     ('t1,1,1,train,ann/b/1.jpg|ann/b/1.jpg,,', "the frame 'ann/b/1.jpg' is listed twice"),
     ('t1,1,1,train,ann/b/1.jpg|ann/b/3.jpg,,', "line 2: 1 of 2 files are not in .*, first 'ann/b/3.jpg'"),
-    ('t1,1,1,train,.,,', 'files are not in'),
+    ('t1,1,1,train,.,,', "line 2: frames holds '.', a folder"),
     ('t1,1,1,train,,,flat/8_*.jpg', "holds no images that fit '8_"),
     ('t1,1,1,train,,,fl*/7_1_*.jpg', 'only its last part may be a pattern'),
     ('t1,1,1,train,,,flat/**', 'only its last part may be a pattern'),

@@ -6,11 +6,13 @@ import os
 import pathlib
 import random
 import re
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -18,7 +20,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_pipelines import build, builders, record_writer
-from jaxreid import config
+from jaxreid import config, exit_status
 from jaxreid.data import record_files, record_index, source, synthetic
 from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture, prid_test
 
@@ -398,10 +400,48 @@ def test_beam_writes_the_same_bytes(mars_root, tmp_path):
     ],
 )
 def test_the_command_says_in_one_message_what_is_wrong(tmp_path, capsys, arguments, message):
-    with pytest.raises(SystemExit) as error:
-        build.main(['mars', str(tmp_path / 'nowhere'), str(tmp_path / 'out'), *arguments])
-    text = f'{error.value}{capsys.readouterr().err}'
+    given = ['mars', str(tmp_path / 'nowhere'), str(tmp_path / 'out'), *arguments]
+    if 'belong' in message or 'is not a size' in message:
+        with pytest.raises(SystemExit, match='2'):
+            build.main(given)
+    else:
+        assert exit_status.run(lambda: build.main(given)) == 1
+    text = capsys.readouterr().err
     assert re.search(message, text), text
+
+
+def test_options_are_spelled_with_dashes_as_well(tmp_path, capsys):
+    assert exit_status.run(lambda: build.main(['mars', str(tmp_path), str(tmp_path), '--frames-per-shard=0'])) == 1
+    assert '0 frames per shard' in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_build_at_once_with_a_message_and_nothing_half_written(mars_root, tmp_path, capsys, monkeypatch):
+    read, left = pathlib.Path.read_bytes, [30]
+
+    def slow(path):
+        if path.suffix == '.jpg':
+            left[0] -= 1
+            if not left[0]:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            if left[0] <= 0:
+                time.sleep(0.2)  # shards are at work when the main thread hears of it
+        return read(path)
+
+    expected = files(build.build('mars', mars_root, str(tmp_path / 'whole'), frames_per_shard=20))
+    arguments = ['mars', mars_root, str(tmp_path / 'out'), '--frames_per_shard=20', '--workers=2']
+    monkeypatch.setattr(sys, 'argv', ['build.py', *arguments])
+    monkeypatch.setattr(pathlib.Path, 'read_bytes', slow)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to Ctrl-C
+    try:
+        with pytest.raises(SystemExit, match='130'):
+            runpy.run_path(build.__file__, run_name='__main__')
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left[0] > -10  # of 76 frames that were left
+    monkeypatch.undo()
+    assert 'jaxreid: interrupted; run the same command again' in capsys.readouterr().err
+    assert not [name for name in files(tmp_path / 'out') if '.writing-' in name]
+    assert files(build.build('mars', mars_root, str(tmp_path / 'out'), frames_per_shard=20)) == expected
 
 
 def test_the_index_is_lines_of_json_that_name_every_tracklet(mars_root, tmp_path):

@@ -117,7 +117,7 @@ def test_one_name_in_two_folders_is_numbered_and_links_in_circles_end(tmp_path):
         (['--pattern', r'(?P<pid>\d+)/c(?P<camera>9?)\d_.*'], 'finds no pid or no camera in'),
         (['--pattern', FOLDERS, '--test-share', '1'], 'above 0 and below 1'),
         (['--pattern', FOLDERS, '--test-share', '0.1'], r'1 of 1 people .* nobody to test on'),
-        (['--pattern', FOLDERS, '--role', 'train', '--test-share', '0.5'], 'leave out --test-share'),
+        (['--pattern', FOLDERS, '--role', 'train', '--test_share', '0.5'], 'leave out --test_share'),
         (['--pattern', FOLDERS.replace('.*', '(?P<role>.).*')], "the role is '1'"),
         (['--pattern', FOLDERS.replace('.*', '(?P<role>.).*'), '--role', 'train'], 'names a role already'),
     ],
@@ -147,4 +147,39 @@ def test_the_command_prints_what_to_run_next_and_errors_as_one_line(tmp_path):
     assert shlex.split(done.stdout.splitlines()[-1])[-1] == f'--config.data.frames_root={tmp_path}/my crops'
     failed = subprocess.run([*command, '--pattern', '('], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.startswith('data_pipelines.manifest: --pattern')
+    assert failed.stderr.startswith('\njaxreid: --pattern')
+    assert 'Traceback' not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ('role', 'expected'),
+    [
+        ('gallery', '--mode extract --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
+        ('query+gallery', '--mode eval --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
+        ('query', '--mode eval --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
+        ('train', '--config configs/strf_manifest.py --config.data.part=validation'),
+        ('', '--config configs/strf_manifest.py'),
+    ],
+)
+def test_the_next_command_is_what_tracklets_of_these_roles_are_for(tmp_path, role, expected, recwarn):
+    listing_fixture.touch(tmp_path, walked([1, 2]))
+    said = tool.run(
+        [str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS, *([f'--role={role}'] if role else [])]
+    )
+    assert said.splitlines()[-1] == f'python -m jaxreid.main {expected} --config.data.root={tmp_path}/own.csv'
+    for _ in range(len(recwarn)):
+        recwarn.pop(UserWarning)  # queries alone have no match
+
+
+def test_junk_and_distractors_as_mars_writes_them_are_nobody_whatever_else_is_named(tmp_path):
+    folders = ('0001', '0002', '00-1', '0000', 'anna')
+    names = [f'{p}/{p}C{c}T0001F00{f}.jpg' for p in folders for c in (1, 2) for f in (1, 2)]
+    listing_fixture.touch(tmp_path, names)
+    arguments = [str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', r'[^/]+/(?P<pid>.{4})C(?P<camera>\d)T\d{4}F.*']
+    assert ' 3 people, ' in tool.run([*arguments, '--test_share=0.99'])
+    dataset = manifest.read(tmp_path / 'own.csv')
+    assert sorted(t.pid for t in dataset.test) == [-1, -1, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert dataset.pid_names == {1: '0001', 2: '0002', 3: 'anna'}
+    assert not any(query for t, query in zip(dataset.test, dataset.query, strict=True) if t.pid < 1)
+    with pytest.raises(ValueError, match=r'pid -1 means junk, for the gallery only'):
+        tool.run([*arguments, '--role=train'])

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -129,6 +132,28 @@ def test_what_a_flow_folder_says_about_itself_may_be_damaged_and_its_frames_may_
         flows(data)
     file.write_text(json.dumps(json.loads(whole) | {'frames': frames | json.loads(whole)['frames']}))
     flows(data)
+
+
+def test_ctrl_c_lets_no_frame_begin_and_leaves_whole_files(tmp_path, monkeypatch):
+    data = settings(tmp_path)
+    read, count = folder_store.FolderStore.read_flows, []
+
+    def read_flows(store, wanted):
+        count.append(wanted)
+        if len(count) == 2:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.3)  # the rest of the task waits behind this frame
+        return read(store, wanted)
+
+    monkeypatch.setattr(folder_store.FolderStore, 'read_flows', read_flows)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            optical_flow.compute(data, workers=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(count) == 2
+    assert not list((tmp_path / 'flow').rglob('.*'))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import contents, published_counts, verify
+from jaxreid import exit_status
 from jaxreid.data import frame_decode, prid, synthetic, synthetic_plan
 from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
 
@@ -336,7 +337,7 @@ def test_a_manifest_is_checked_without_published_counts(tmp_path, capsys):
         'b,2,1,query+gallery,b*.jpg',
     ]
     path.write_text('\n'.join([*rows, 'c,2,2,query+gallery,c*.jpg', '']))
-    arguments = ['manifest', str(path), '--frames-root', str(tmp_path / 'shop')]
+    arguments = ['manifest', str(path), '--frames_root', str(tmp_path / 'shop')]
     assert verify.main(arguments) == 1
     text = capsys.readouterr().out
     assert f'manifest in {tmp_path / "shop"}: has problems\n  - identical images in train and test: 1\n' in text
@@ -480,7 +481,7 @@ def test_ctrl_c_stops_at_once_and_writes_nothing(few, tmp_path, capsys, monkeypa
     out = tmp_path / 'report.json'
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to Ctrl-C
     try:
-        assert verify.main(['synthetic', str(few), '--json', str(out), '--workers', '2']) == 130
+        assert exit_status.run(lambda: verify.main(['synthetic', str(few), '--json', str(out), '--workers=2'])) == 130
     finally:
         signal.signal(signal.SIGINT, before)
     assert 'stopped; no report was written' in capsys.readouterr().err
