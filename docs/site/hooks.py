@@ -1,0 +1,169 @@
+"""What mkdocs builds beside the pages that are written: settings and the API reference, from the code itself."""
+
+import ast
+import pathlib
+import re
+
+from mkdocs.structure import files as files_lib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Page -> its title, its first sentence, and the modules on it. Those of jaxreid/ itself are shared out below.
+PAGES = {
+    'data': ('Data', 'From a data set on a disk to batches on a device.', 'jaxreid/data/*.py'),
+    'layers': ('Layers', 'The building blocks that systems share, as Flax modules.', 'jaxreid/layers/*.py'),
+    'models': ('Models', 'The systems.', 'jaxreid/models/*.py'),
+    'losses': ('Losses', 'Per-sample losses, and the objective that adds them up.', 'jaxreid/losses/*.py'),
+    'training': ('Training', 'Settings, the step, devices, checkpoints and the loop.', 'jaxreid/*.py'),
+    'evaluation': ('Evaluation', 'From features to numbers, intervals and the report.', 'jaxreid/evaluation/*.py'),
+    'visualize': ('Pictures', 'Film strips, attention and memories.', 'jaxreid/visualize/*.py'),
+    'weights': ('Weights', 'ImageNet, and PyTorch in both directions.', 'jaxreid/weights/*.py'),
+    'use': ('Use', 'Tables of the papers, search, video and export.', 'jaxreid/*.py'),
+    'data_pipelines': ('Data pipelines', 'Commands that prepare data once.', 'data_pipelines/*.py'),
+}
+# Of jaxreid/*.py: what is for using trained networks. The rest is on the page Training.
+USE = (
+    'reproduce',
+    'published',
+    'report_table',
+    'dry_run',
+    'search',
+    'from_video',
+    'export',
+    'vector_engine',
+    'summary',
+)
+FIELD = re.compile(r'^    (\w+): .*$')
+
+
+def modules(page: str) -> list[str]:
+    """Dotted names of the modules on a page of the reference, sorted."""
+    found = []
+    for path in sorted(ROOT.glob(PAGES[page][2])):
+        name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+        at_top = path.parent == ROOT / 'jaxreid'
+        if path.name == '__init__.py' or (at_top and (path.stem.startswith(USE)) != (page == 'use')):
+            continue
+        found.append(name)
+    return found
+
+
+def summary(module: str) -> str:
+    """First sentence of a module's docstring."""
+    tree = ast.parse((ROOT / (module.replace('.', '/') + '.py')).read_text())
+    return re.split(r'(?<=\.)\s+(?=[A-Z`])|\n\n', ast.get_docstring(tree) or '')[0].replace('\n', ' ')
+
+
+def reference_page(page: str) -> str:
+    """Markdown of a page of the reference; mkdocstrings fills in each module."""
+    title, first, _ = PAGES[page]
+    names = modules(page)
+    table = '\n'.join(f'| [`{name.partition(".")[2]}`][{name}] | {_cell(summary(name))} |' for name in names)
+    return (
+        f'# {title}\n\n{first}\n\n| module | |\n|---|---|\n{table}\n\n' + '\n\n'.join(f'::: {n}' for n in names) + '\n'
+    )
+
+
+def reference_index() -> str:
+    """Markdown of the first page of the reference."""
+    rows = '\n'.join(f'| [{t}]({page}.md) | {first} |' for page, (t, first, _) in PAGES.items())
+    return (
+        '# API reference\n\nMade from the docstrings. Letters of shapes: B clips, T frames, H W rows and columns, '
+        'P = H W positions, C channels, D embedding, N tracklets, Q G query and gallery. Arrays are channels-last, '
+        '`[B, T, H, W, C]`. [Settings](../settings.md) has every `--config.section.field`.\n\n'
+        f'| | |\n|---|---|\n{rows}\n'
+    )
+
+
+def settings() -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """(section, what it is, [(field, default, comment)]) of every dataclass in jaxreid/config.py, from its source.
+
+    A field's comment is what follows it on its lines, and the lines of comment right above it.
+    """
+    text = (ROOT / 'jaxreid' / 'config.py').read_text()
+    lines = text.split('\n')
+    choices: dict[str, tuple] = {}
+    for node in ast.parse(text).body:  # CONSTANTS, whose values stand where comments name them
+        if (
+            isinstance(node, ast.Assign)
+            and node.targets[0].id.isupper()
+            and isinstance(node.value, (ast.Tuple, ast.Call))
+        ):
+            choices[node.targets[0].id] = eval(ast.unparse(node.value), {'tuple': tuple}, choices)
+    classes = {n.name: n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and _fields(n)}
+    top = classes['Experiment']
+    names = {ast.unparse(f.annotation): f.target.id for f in _fields(top) if ast.unparse(f.annotation) in classes}
+    sections = []
+    for name, node in classes.items():
+        if name not in names and node is not top:
+            continue
+        rows = []
+        for field in _fields(node):
+            if ast.unparse(field.annotation) in classes:
+                continue
+            above = []
+            row = field.lineno - 2
+            while lines[row].strip().startswith('#'):
+                above.insert(0, lines[row].strip()[1:].strip())
+                row -= 1
+            own = [_comment(line) for line in lines[field.lineno - 1 : field.end_lineno]]
+            said = ' '.join(part for part in above + own if part)
+            for name_of, values in choices.items():
+                said = re.sub(rf'\b{name_of}\b', ', '.join(map(str, values)), said)
+            rows.append((field.target.id, ast.unparse(field.value), said))
+        sections.append((names.get(name, ''), ast.get_docstring(node) or '', rows))
+    return sections
+
+
+def _fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
+    return [n for n in node.body if isinstance(n, ast.AnnAssign) and n.value is not None]
+
+
+def _comment(line: str) -> str:
+    code = re.sub(r"'[^']*'", lambda found: '_' * len(found[0]), line)
+    return line[code.index('#') + 1 :].strip() if '#' in code else ''
+
+
+def _cell(text: str) -> str:
+    return text.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*')
+
+
+def settings_page() -> str:
+    """Markdown of the page of settings."""
+    parts = [
+        '# Settings\n\nEvery setting, its default before a config file changes it, its unit and what it may be, as '
+        '`jaxreid/config.py` has them. On the command line: `--config.section.field=value`. '
+        '`python -m jaxreid.main --config FILE --help` lists what a config file sets.\n'
+    ]
+    for section, what, rows in settings():
+        parts.append(f'\n## {section or "experiment"}\n\n{what}\n\n| setting | default | |\n|---|---|---|')
+        prefix = f'{section}.' if section else ''
+        parts += [f'| `{prefix}{name}` | `{_cell(default)}` | {_cell(comment)} |' for name, default, comment in rows]
+    return '\n'.join(parts) + '\n'
+
+
+def on_files(files, config):
+    """Adds the pages that are made from code."""
+    pages = {'settings.md': settings_page(), 'api/index.md': reference_index()}
+    pages |= {f'api/{page}.md': reference_page(page) for page in PAGES}
+    for path, text in pages.items():
+        files.append(files_lib.File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Links to files of the repository, `../README.md`, lead to where it is hosted, or become plain text."""
+
+    def rewrite(found: re.Match) -> str:
+        text, target = found[1], found[2]
+        if not (ROOT / target.partition('#')[0]).exists():
+            raise FileNotFoundError(
+                f'docs/{page.file.src_uri} links to ../{target}, which the repository does not have'
+            )
+        return f'[{text}]({config.repo_url.rstrip("/")}/blob/main/{target})' if config.repo_url else text
+
+    return (
+        re.sub(r'(?<!!)\[([^\]]+)\]\(\.\./([^)]+)\)', rewrite, markdown)
+        if page.file.src_uri.count('/') == 0
+        else markdown
+    )
