@@ -11,8 +11,9 @@ from typing import Any
 
 import jinja2
 import markupsafe
+import numpy as np
 
-from jaxreid.evaluation import feature_file
+from jaxreid.evaluation import feature_file, report_analysis, report_pictures
 from jaxreid.visualize import panels as panels_lib
 from jaxreid.visualize import ranked_lists, sheet
 
@@ -82,12 +83,12 @@ def render(
     *,
     title: str,
     name: str,
-    analysis: Any,
+    analysis: report_analysis.Analysis,
     found: feature_file.Features,
     distance: str,
     made: Mapping[str, str],
     panels: Sequence[Panel],
-    album: Any,
+    album: report_pictures.Album | None,
     data: dict[str, Any],
     with_pictures: int,
     confused: int,
@@ -99,13 +100,13 @@ def render(
     Args:
       title: of the evaluation.
       name: of the run.
-      analysis: `report.Analysis`.
+      analysis: `report_analysis.Analysis`.
       found: features.
       distance: 'cosine' or 'euclidean'.
       made: charts by name, trusted SVG.
       panels: figures of the network.
-      album: `report.Album`, or None without pictures.
-      data: from `report.page_data`.
+      album: `report_pictures.Album`, or None without pictures.
+      data: from `page_data`.
       with_pictures: number of queries whose lists have pictures.
       confused: pairs of identities shown.
       notes: what is missing and why.
@@ -147,6 +148,35 @@ def render(
         queries=len(analysis.queries),
         with_pictures=with_pictures,
     )
+
+
+def page_data(
+    found: feature_file.Features, analysis: report_analysis.Analysis, album: report_pictures.Album | None
+) -> dict[str, Any]:
+    """What the page's script draws the ranked lists from: columns of plain values, names for those rows that occur."""
+    lists = analysis.lists
+    shown = lists.item != ranked_lists.NOTHING
+    items = np.where(shown, analysis.gallery[lists.item], -1)
+    used = np.unique(np.concatenate([analysis.queries, items[shown]]))
+    place = np.full(len(found.pid), -1)
+    place[used] = np.arange(len(used))
+    counts = shown.sum(1)
+    middles, films = (album.middles, album.films) if album else ({}, {})
+    return {
+        'name': found.name[used].tolist(),
+        'pid': found.pid[used].tolist(),
+        'camera': found.camera[used].tolist(),
+        'frames': found.frames[used].tolist(),
+        'query': place[analysis.queries].tolist(),
+        'ap': [round(float(a), 4) if ok else -1 for a, ok in zip(analysis.ranked.ap, analysis.ranked.answered)],
+        'hit': analysis.ranked.first_hit.tolist(),
+        'items': [place[row[:n]].tolist() for row, n in zip(items, counts)],
+        'marks': [''.join(str(m) for m in row[:n]) for row, n in zip(lists.mark, counts)],
+        'similarity': [[round(-float(d), 3) for d in row[:n]] for row, n in zip(lists.distance, counts)],
+        'leftOff': lists.left_off.tolist(),
+        'middle': {int(place[row]): text for row, text in middles.items()},
+        'film': {int(place[row]): text for row, text in films.items()},
+    }
 
 
 def _tiles(analysis):
@@ -191,7 +221,7 @@ def facts(protocol: Mapping[str, Any], found: feature_file.Features, distance: s
     ]  # fmt: skip
 
 
-def camera_table(analysis: Any) -> list[dict[str, Any]]:
+def camera_table(analysis: report_analysis.Analysis) -> list[dict[str, Any]]:
     """Rows of the table of camera pairs, for cameras that have queries.
 
     Each has `camera`, and `cells` with `queries`, `rank1` and `map` in percent, or None where no query has a match.

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from jaxreid import checkpoint, config, step
-from jaxreid.evaluation import network_maps, protocols, report, report_network
+from jaxreid.evaluation import network_maps, protocols, report, report_network, report_pictures
 from jaxreid.models import build, output
 from tests.data import mars_fixture
 from tests.evaluation import report_test
@@ -86,7 +86,7 @@ def saved(experiment, folder):
 
 def footage(root, *, flow='off'):
     found = report_test.features(root=root)
-    return report.open_footage(found, '', flow=flow), found
+    return report_pictures.open_footage(found, '', flow=flow), found
 
 
 def figures(networks, root, chosen=(3, 5)):
