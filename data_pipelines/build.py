@@ -469,13 +469,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error('--flow_folder and --flow_size belong together')
     common = {'preset': given.preset, 'frames_root': given.frames_root, 'workers': given.workers}
     common['beam'] = None if given.beam is None else given.beam.split()
-    where = given.dataset, given.root, given.out
     if given.flow_folder:
         height, width = given.flow_size
-        flow = {'flow_folder': given.flow_folder, 'height': height, 'width': width, 'engine': given.flow_engine}
-        folder = build_flow(*where, **flow, **common)
+        folder = build_flow(
+            given.dataset,
+            given.root,
+            given.out,
+            flow_folder=given.flow_folder,
+            height=height,
+            width=width,
+            engine=given.flow_engine,
+            **common,
+        )
     else:
-        folder = build(*where, frames_per_shard=given.frames_per_shard, **common)
+        folder = build(given.dataset, given.root, given.out, frames_per_shard=given.frames_per_shard, **common)
     print(folder)
 
 

@@ -94,8 +94,9 @@ def test_files_and_folders_of_other_programs_are_ignored(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def official(shared):
-    """The public tables as names: new format in the gallery, old elsewhere; every seventh tracklet starts at F0002."""
+def official(shared, tmp_path_factory):
+    """A folder with the tables' frames in its listings: new format in the gallery, old elsewhere; every seventh
+    tracklet starts at F0002."""
     folder = shared / 'protocols' / 'dukemtmc_videoreid'
     info = np.loadtxt(folder / 'info_test.txt', dtype=int).tolist()
     lines = [line.split()[0] for line in (folder / 'list_duke_query_gallery.txt').read_text().splitlines()]
@@ -111,7 +112,12 @@ def official(shared):
             if row['split'] == 'train':
                 names[f'train/{pid:04d}/{number:04d}'] = [name(pid, camera, 1, 1, old=True)]
     counts = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['dukemtmc_videoreid']['computed']
-    return dukev.index(dict(reversed(names.items()))), counts  # in an order of its own
+    root = tmp_path_factory.mktemp('duke')
+    for split in ('train', 'query', 'gallery'):
+        (root / split).mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        listing_fixture.pretend(patch, root, [f'{where}/{one}' for where, some in names.items() for one in some])
+        return dukev.read(root), counts
 
 
 def per_camera(tracklets):

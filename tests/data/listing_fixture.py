@@ -1,8 +1,10 @@
 """A file system that lists folders in an order of its own, and images for data sets in folders."""
 
+import contextlib
 import os
 import pathlib
 import random
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +42,39 @@ def shuffle(monkeypatch, seed):
 
     monkeypatch.setattr(os, 'scandir', Scandir)
     monkeypatch.setattr(os, 'listdir', lambda path='.': shuffled(listdir(path)))
+
+
+class _Entry(NamedTuple):
+    """Of a folder that is not there."""
+
+    name: str
+    folder: bool
+
+    def is_dir(self):
+        return self.folder
+
+
+def pretend(monkeypatch, root, paths):
+    """Listings show these files below `root` from now on: a million of them would take minutes and gigabytes."""
+    held = {}
+    for path in paths:
+        where, _, name = path.rpartition('/')
+        if where not in held:
+            parts = where.split('/')
+            for depth in range(len(parts)):
+                held.setdefault('/'.join(parts[:depth]), {})[parts[depth]] = True
+            held[where] = {}
+        held[where][name] = False
+    scandir = os.scandir
+
+    def listed(path='.'):
+        where = os.path.relpath(path, root).replace(os.sep, '/')
+        where = '' if where == '.' else where
+        if where not in held:
+            return scandir(path)
+        return contextlib.nullcontext(_Entry(*item) for item in reversed(held[where].items()))
+
+    monkeypatch.setattr(os, 'scandir', listed)
 
 
 def touch(root, paths):

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import sys
 
 import numpy as np
@@ -8,29 +9,36 @@ import pytest
 import scipy.io
 
 from jaxreid.data import mars
-from tests.data import mars_fixture
+from tests.data import listing_fixture, mars_fixture
 
 
 @pytest.fixture(scope='module')
-def official(shared):
-    """MARS from its public tables, with names built from the tracklet prefixes."""
+def official(shared, tmp_path_factory):
+    """MARS as its folder is read: the public tables, names made of the tracklet prefixes, all frames in listings."""
+    root = tmp_path_factory.mktemp('mars')
+    (root / 'info').mkdir()
     folder = shared / 'protocols' / 'mars'
     tables = {
         split: scipy.io.loadmat(folder / f'tracks_{split}_info.mat')[f'track_{split}_info']
         for split in ('train', 'test')
     }
-    query = scipy.io.loadmat(folder / 'query_IDX.mat')['query_IDX']
-    names = {}
+    paths = []
     for split in ('train', 'test'):
         prefixes = [
             line.split()[0].split('/')[1] for line in (folder / f'list_{split}_seq.txt').read_text().splitlines()
         ]
-        names[split] = [
+        names = [
             f'{prefix}F{frame:03d}.jpg'
             for prefix, (first, last, _, _) in zip(prefixes, tables[split].tolist(), strict=True)
             for frame in range(1, last - first + 2)
         ]
-    return mars.index(names['train'], names['test'], tables['train'], tables['test'], query)
+        (root / 'info' / f'{split}_name.txt').write_text('\r\n'.join(names))
+        paths += [f'bbox_{split}/{name[:4]}/{name}' for name in names]
+    for table in ('tracks_train_info', 'tracks_test_info', 'query_IDX'):
+        shutil.copy(folder / f'{table}.mat', root / 'info')
+    with pytest.MonkeyPatch.context() as patch:
+        listing_fixture.pretend(patch, root, paths)
+        return mars.read(root)
 
 
 @pytest.fixture(scope='module')
