@@ -1,0 +1,82 @@
+"""Cuts person tracklets out of the video of a fixed camera, for jaxreid.search and training.
+
+  python -m jaxreid.from_video door.mp4 tracklets/door --camera door --start 2026-11-21T14:00:00
+  python -m jaxreid.from_video door.mp4 tracklets/door --detections det.txt
+
+OUT receives a folder of crops per tracklet, and tracklets.csv, a manifest (docs/own_data.md) with camera and time.
+Nothing is downloaded: people are what moves and stands upright, or what OpenCV's old HOG detector finds. A modern
+detector and tracker find more people, and keep them apart where they meet: give their boxes, in the format of
+MOTChallenge (frame,id,left,top,width,height,confidence; id -1 for detections), with --detections.
+"""
+
+import argparse
+import math
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from jaxreid import exit_status
+from jaxreid.from_video import cut, detect
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m jaxreid.from_video', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('video', metavar='VIDEO', help='of a fixed camera')
+    parser.add_argument('out', metavar='OUT', help='folder to make')
+    parser.add_argument('--camera', default='', help="name of the camera (the video's)")
+    parser.add_argument('--start', default='', help='date and time of the first frame, 2026-11-21T14:00:00')
+    parser.add_argument('--detections', help='boxes in the format of MOTChallenge instead of a detector')
+    parser.add_argument('--min-confidence', type=float, default=-math.inf, help='of those boxes (all)')
+    parser.add_argument('--detector', choices=detect.DETECTORS, default='motion', help='(motion)')
+    parser.add_argument('--min-height', type=_positive, default=48, help='of a person, in pixels (48)')
+    parser.add_argument('--min-frames', type=_positive, default=8, help='crops of a tracklet (8)')
+    parser.add_argument('--max-gap', type=int, default=10, help='frames that a person may be lost for (10)')
+    parser.add_argument('--every', type=_positive, default=1, help='keep the crops of every so many frames (1)')
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is below 1')
+    return value
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, cuts, says what came out; expected errors become one message and an exit status."""
+    options = parse(argv)
+
+    def act() -> int:
+        made = cut.cut(
+            pathlib.Path(options.video),
+            pathlib.Path(options.out),
+            camera=options.camera,
+            start=options.start,
+            detections=pathlib.Path(options.detections) if options.detections else None,
+            min_confidence=options.min_confidence,
+            detector=options.detector,
+            min_height=options.min_height,
+            min_frames=options.min_frames,
+            max_gap=options.max_gap,
+            every=options.every,
+        )
+        print(f'{made.tracklets} tracklets, {made.crops} crops, from {made.frames} frames: {made.manifest}')
+        if made.too_short:
+            print(f'{made.too_short} tracks with fewer than {options.min_frames} crops were left out')
+        if made.outside:
+            print(f'{made.outside} boxes outside of the image were left out')
+        if not options.detections:
+            print(
+                'Cut with OpenCV alone. A modern detector and tracker cut better tracklets: give their boxes with '
+                '--detections FILE, and look at the crops before you rely on them.'
+            )
+        return 0
+
+    return exit_status.run(act)
+
+
+if __name__ == '__main__':
+    sys.exit(run(sys.argv[1:]))

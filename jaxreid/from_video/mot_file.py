@@ -1,0 +1,78 @@
+"""Detections or tracks in the format of MOTChallenge: the way in for a detector and tracker better than ours.
+
+One line per box, commas between: frame (from 1), id, left, top, width, height in pixels, then what may follow:
+confidence, class, ... Id -1 says detection, which is to be tracked; ids from 0 on are tracks and taken as they are.
+"""
+
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Boxes(NamedTuple):
+    """The boxes of one frame."""
+
+    ids: list[int]
+    boxes: np.ndarray  # [n, 4] float64: left, top, width, height in pixels
+
+
+def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple[dict[int, Boxes], bool]:
+    """Reads a file.
+
+    Args:
+      path: of det.txt, gt.txt or a tracker's output.
+      min_confidence: boxes with less (seventh number) are left out.
+
+    Returns:
+      Frame number from 1 -> boxes, and whether they are tracks.
+
+    Raises:
+      ValueError: a line is not what the module says; names it.
+      OSError: it cannot be read.
+    """
+    path = os.fspath(path)
+    rows: dict[int, list[tuple[int, list[float]]]] = {}
+    tracked: bool | None = None
+    with open(path, encoding='utf-8', errors='replace') as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            frame, number, box, confidence = _row(f'{path} line {line}', text)
+            if tracked is not None and tracked != (number >= 0):
+                raise ValueError(
+                    f'{path} line {line} has id {number}; lines before have {"tracks" if tracked else "id -1"}. A file '
+                    'holds detections (all ids -1) or tracks (ids from 0 on).'
+                )
+            tracked = number >= 0
+            if confidence < min_confidence:
+                continue
+            found = rows.setdefault(frame, [])
+            if tracked and any(number == other for other, _ in found):
+                raise ValueError(f'{path} line {line}: track {number} is in frame {frame} twice')
+            found.append((number, box))
+    if not rows:
+        raise ValueError(
+            f'{path} has no boxes' + (f' of confidence {min_confidence:g} or more' if tracked is not None else '')
+        )
+    return {
+        frame: Boxes([number for number, _ in found], np.array([box for _, box in found]))
+        for frame, found in rows.items()
+    }, bool(tracked)
+
+
+def _row(where, text):
+    cells = text.strip().rstrip(',').split(',')
+    try:
+        values = [float(cell) for cell in cells]
+    except ValueError:
+        values = []
+    if len(values) < 6 or not all(map(math.isfinite, values)):
+        raise ValueError(f'{where} is {text.strip()[:60]!r}; expected frame,id,left,top,width,height[,confidence,...]')
+    frame, number, *box = values[:6]
+    if frame != int(frame) or frame < 1 or number != int(number) or number < -1:
+        raise ValueError(f'{where}: frame {frame:g}, id {number:g}; frames count from 1, ids are -1 or from 0 on')
+    if box[2] <= 0 or box[3] <= 0:
+        raise ValueError(f'{where}: a box {box[2]:g} wide and {box[3]:g} high')
+    return int(frame), int(number), box, values[6] if len(values) > 6 else math.inf
