@@ -1,4 +1,4 @@
-"""A report's figures of the network, from stand-ins whose outputs are known; the command on a checkpoint of STA."""
+"""A report's figures of the network, from stand-ins whose outputs are known; STA itself from checkpoint to page."""
 
 import importlib
 import json
@@ -10,10 +10,20 @@ import pytest
 from flax import linen as nn
 
 from jaxreid import checkpoint, config, step
-from jaxreid.evaluation import network_maps, protocols, report, report_network, report_pictures
+from jaxreid.evaluation import (
+    feature_file,
+    from_checkpoint,
+    network_maps,
+    protocols,
+    report,
+    report_network,
+    report_pictures,
+)
 from jaxreid.models import build, output
+from tests import browser
 from tests.data import mars_fixture
-from tests.evaluation import report_test
+from tests.evaluation import report_browser_test, report_test
+from tests.visualize import panels_test
 
 L, M, N = 3, 4, 3  # frames of a clip, items of the two memories
 
@@ -194,13 +204,48 @@ def test_rows_of_channels_are_not_shown_as_positions(root):
     assert {'refinement', 'key_frames', 'refinement_retrieval'} <= set(drawn)
 
 
-def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, capsys):
+def test_a_run_of_a_real_network_has_a_report_of_what_it_gives(root, tmp_path, monkeypatch, capsys):
+    """From a checkpoint to features, numbers, the figure of the network and the page, as a user does it."""
     experiment = settings('sta', root)
     saved(experiment, tmp_path)
-    report_test.features(root=root).save(tmp_path / 'features.npz')
+    from_checkpoint.run(experiment, tmp_path, tmp_path, scored=False)
+    drawn = []
+    figures = report_network.figures
+    monkeypatch.setattr(report_network, 'figures', lambda *args, **how: drawn.extend(figures(*args, **how)) or drawn)
     assert report.run([str(tmp_path), '--tracklets=2']) == 0, capsys.readouterr().err
+
+    found = feature_file.load(tmp_path / 'features.npz')
+    roles = found.pid, found.camera, found.query, found.gallery
+    scored = protocols.score(found.embedding, *roles, protocols.named('mars-paper'), distance='euclidean')
     text = (tmp_path / 'report.html').read_text()
-    assert 'id="attention"' in text
+    shown = report_test.Reader(text)
+    assert f'mAP {scored["mAP"]:.1f}' in ' '.join(' '.join(shown.words).split())
     assert 'share of each stripe' in text
+
+    network = network_maps.load(tmp_path)
+    frames = report_pictures.open_footage(found, '')
+    (panel,) = (p for p in drawn if p.name == 'attention')
+    for plain, attention, stripes in zip(*[iter(panel.rows)] * 3, strict=True):
+        row = found.name.tolist().index(plain.heading)
+        positions = network_maps.clip(int(frames.length[row]), network.experiment)
+        pixels = frames.store.read(int(frames.store_row[row]), positions)
+        mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        clip = ((pixels[None] / 255 - mean) / deviation).astype(np.float32)
+        extras = jax.jit(lambda v, x: network.model.apply(v, x, train=False).extras)(network.variables, clip)
+        shares = [[int(share) for share in picture.caption.split()] for picture in stripes.pictures]
+        np.testing.assert_allclose(shares, 100 * extras['stripe_scores'][0], atol=0.51)
+        for picture, frame, values in zip(attention.pictures, pixels, np.asarray(extras['attention'])[0], strict=True):
+            values = (values - values.min()) / (values.max() - values.min())
+            panels_test.check(picture, frame, values)
+
     assert (tmp_path / 'report_files' / 'attention.png').exists()
-    assert json.loads((tmp_path / 'report.calibration.json').read_text())['similarity'] == 'cosine'
+    assert (
+        json.loads((tmp_path / 'report.calibration.json').read_text())['similarity'] == 'minus the Euclidean distance'
+    )
+    if browser.available():
+        with browser.started(tmp_path) as page:
+            for width in (1280, 390):
+                page.size(width)
+                page.open(tmp_path / 'report.html')
+                assert page.messages() == []
+                assert page.run(report_browser_test.OVERFLOW) == 0
