@@ -93,6 +93,14 @@ class FolderStore:
                 images[frame] = self._read_one(tracklet, frame)
         return np.stack([images[frame] for frame in frames.tolist()])
 
+    def stored_size(self, tracklet: int, frame: int) -> tuple[int, int] | None:
+        """Height and width of a frame as it is stored; None where it cannot be read."""
+        try:
+            height, width, _ = frame_decode.decode_as_stored(self._bytes(tracklet, frame)).shape
+        except (OSError, ValueError):
+            return None
+        return height, width
+
     def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
         """Reads or computes the optical flow from frames of one tracklet to those that follow them in the tracklet.
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreid import config
-from jaxreid.data import batch_iterator
+from jaxreid.data import folder_store
 from jaxreid.data import tracklet as tracklet_lib
 
 
@@ -120,7 +120,7 @@ def unmix(dataset: tracklet_lib.Dataset) -> list[tracklet_lib.Dataset]:
 class MixedStore:
     """Answers rows that lie in several stores."""
 
-    def __init__(self, stores: Sequence[batch_iterator.Store], tracklets: Sequence[int]):
+    def __init__(self, stores: Sequence[folder_store.FolderStore], tracklets: Sequence[int]):
         """Opens nothing.
 
         Args:
@@ -141,11 +141,16 @@ class MixedStore:
         store, row = self._find(tracklet)
         return store.read(row, frames)
 
+    def stored_size(self, tracklet: int, frame: int) -> tuple[int, int] | None:
+        """As the store that has the tracklet."""
+        store, row = self._find(tracklet)
+        return store.stored_size(row, frame)
+
     def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
         """[T, H, W, 2] float16, likewise."""
         store, row = self._find(tracklet)
         return store.read_flow(row, frames)
 
-    def _find(self, tracklet: int) -> tuple[batch_iterator.Store, int]:
+    def _find(self, tracklet: int) -> tuple[folder_store.FolderStore, int]:
         number = int(np.searchsorted(self._ends, tracklet, side='right'))
         return self._stores[number], tracklet - (int(self._ends[number - 1]) if number else 0)

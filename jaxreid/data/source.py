@@ -3,9 +3,12 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
+import tqdm
 
 from jaxreid import config
 from jaxreid.data import (
@@ -30,6 +33,8 @@ from jaxreid.data import (
     tracklet,
     validation_split,
 )
+
+_LOOKED_AT = 64  # frames whose size is told before training [choice]
 
 
 def read(data: config.Data) -> tracklet.Dataset:
@@ -117,7 +122,7 @@ def describe(data: config.Data) -> str:
     return ' + '.join([text + part, *map(describe, mixing.settings(data))])
 
 
-def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_iterator.Store:
+def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder_store.FolderStore | mixing.MixedStore:
     """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones.
 
     Raises:
@@ -127,9 +132,13 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> batch_
     if split == 'train' and dataset.mixed_in:
         parts = mixing.unmix(dataset)
         stores = [
-            store(one, part, split=split) for one, part in zip([data, *mixing.settings(data)], parts, strict=True)
+            _store(one, part, split=split) for one, part in zip([data, *mixing.settings(data)], parts, strict=True)
         ]
         return mixing.MixedStore(stores, [len(part.train) for part in parts])
+    return _store(data, dataset, split=split)
+
+
+def _store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder_store.FolderStore:
     training = split == 'train'
     on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
     tracklets = dataset.train if training else dataset.test
@@ -178,6 +187,9 @@ def training_store(
     """Frames of the training tracklets from where `data.store` wants them; decodes them all where that is memory."""
     read_from = store(data, dataset, split='train')
     with_flow, progress = data.flow != 'off', jax.process_index() == 0
+    # Not of records: where they are remote, this would fetch files that the first steps do not need.
+    if progress and not data.records and (text := about_sizes(read_from, dataset.train)):
+        tqdm.tqdm.write(text)
     match data.store:
         case 'ram':
             return ram_store.RamStore(
@@ -189,6 +201,25 @@ def training_store(
             )
         case _:
             return read_from
+
+
+def about_sizes(store: folder_store.FolderStore | mixing.MixedStore, tracklets: Sequence[tracklet.Tracklet]) -> str:
+    """How many frames, of some all over the tracklets, are resized, in a line for people; '' where none is."""
+    ends = np.cumsum([len(one.frames) for one in tracklets])
+    looked_at = np.unique(np.linspace(0, ends[-1] - 1, _LOOKED_AT).astype(int))
+    wanted, other = store.frame_shape[:2], []
+    for frame in looked_at.tolist():
+        row = int(np.searchsorted(ends, frame, side='right'))
+        position = frame - int(ends[row]) + len(tracklets[row].frames)
+        if (size := store.stored_size(row, position)) not in (None, wanted):
+            other.append((tracklets[row].frames[position], size))
+    if not other:
+        return ''
+    path, (height, width) = other[0]
+    return (
+        f'frames: {len(other)} of {len(looked_at)} looked at are not {wanted[0]}x{wanted[1]} and are resized, such as '
+        f'{path} of {height}x{width} (data.height x data.width)'
+    )
 
 
 def flow_folder(data: config.Data, dataset: tracklet.Dataset) -> str:

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 
+from data_pipelines import build
 from jaxreid import checkpoint, config, sharding, train
 from jaxreid.data import identity_sampling, mixing, source, tracklet, train_pipeline
-from tests.data import listing_fixture
+from tests.data import device_store_test, listing_fixture
 
 
 def own(folder, people, cameras=(1, 2), *, names=False, seed=0):
@@ -96,6 +97,37 @@ def test_the_store_reads_every_row_from_its_own_root(data):
     assert len({images.tobytes() for images in expected}) == len(expected)  # a wrong root would show
     assert store.frame_shape == (16, 8, 3)
     assert source.store(data, mixed, split='test').read(0, frames).shape == (2, 16, 8, 3)
+
+
+def test_batches_of_mixed_data_on_the_devices_are_those_of_their_folders_to_the_bit(data, tmp_path):
+    mixed = source.read(data)
+    experiment = config.Experiment(data=data)
+    experiment.sampler = config.Sampler(num_ids=4, tracklets_per_id=2, frames=3, stride_frames=1)
+    labels = tracklet.label_map(mixed.train)
+    build.build('manifest', data.root, str(tmp_path))
+    on_devices = dataclasses.replace(data, store='device')
+    batches = {}
+    for place, settings in {
+        'folder': data,
+        'device': on_devices,
+        'device, from records': dataclasses.replace(on_devices, records=str(tmp_path)),
+    }.items():
+        read = source.read(settings)
+        assert read.train == mixed.train
+        store = source.training_store(settings, read, sharding.make_mesh())
+        with train_pipeline.batches(read.train, store, labels, experiment, start_step=0) as stream:
+            batches[place] = [next(stream) for _ in range(5)]
+        if place != 'folder':
+            for batch in batches[place]:
+                batch |= device_store_test.clips_of(store, batch.pop('rows'))
+    for one, *others in zip(*batches.values(), strict=True):
+        for other in others:
+            assert one.keys() == other.keys() == {'clips', 'labels', 'index'}
+            for name in one:
+                assert one[name].dtype == other[name].dtype
+                np.testing.assert_array_equal(one[name], other[name])
+    drawn = {int(label) for batch in batches['folder'] for label in batch['labels']}
+    assert drawn == set(labels.values())  # of all three
 
 
 def test_pieces_of_long_tracklets_and_flow_are_found_in_their_own_data_set(data, tmp_path):

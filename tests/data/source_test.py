@@ -1,7 +1,10 @@
+from unittest import mock
+
 import pytest
 
-from jaxreid import command_line, config
+from jaxreid import command_line, config, sharding
 from jaxreid.data import source
+from tests.data import mars_fixture
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,28 @@ def test_every_data_set_of_the_config_can_be_opened_and_says_its_layout(tmp_path
     for refused in (source.layout, lambda name: source.read(config.Data(dataset=name))):
         with pytest.raises(ValueError, match="unknown dataset 'market'"):
             refused('market')
+
+
+def test_training_begins_with_a_count_of_the_frames_that_are_resized(tmp_path, capsys):
+    root = mars_fixture.write(tmp_path / 'mars')
+    frames = sorted((root / 'bbox_train').rglob('*.jpg'))
+    for number, frame in enumerate(frames):
+        if number < 30:
+            frame.write_bytes(mars_fixture.jpeg(number, height=20, width=10))
+    frames[40].write_bytes(b'')
+    mesh = sharding.make_mesh()
+    for height, expected in ((16, 30), (20, len(frames) - 1)):
+        data = config.Data(dataset='mars', root=str(root), height=height, width=8)
+        with mock.patch.object(source, '_LOOKED_AT', len(frames)):
+            source.training_store(data, source.read(data), mesh)
+        assert f'{expected} of {len(frames)} looked at are not {height}x8' in capsys.readouterr().out
+    source.training_store(data, source.read(data), mesh)
+    assert 'of 64 looked at are not 20x8 and are resized, such as bbox_train/' in capsys.readouterr().out
+    for frame in frames[:30]:
+        frame.write_bytes(mars_fixture.jpeg(0))
+    data = config.Data(dataset='mars', root=str(root), height=16, width=8)
+    source.training_store(data, source.read(data), mesh)
+    assert capsys.readouterr().out == ''
 
 
 def test_a_split_of_a_data_set_that_has_one_only_is_refused():
