@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid import atomic_file, config, sharding, step
-from jaxreid.data import eval_pipeline, source, tracklet
+from jaxreid.data import batch_iterator, eval_pipeline, source, tracklet
 from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
 
 
@@ -26,6 +26,7 @@ def extract(
     label: str = 'extract',
     one_frame: bool = False,
     trained_on: str = '',
+    store: batch_iterator.Store | None = None,
 ) -> feature_file.Features:
     """Features of the test split by one clip protocol.
 
@@ -39,10 +40,11 @@ def extract(
       label: what the progress bar says.
       one_frame: replace the frames of a clip by its first.
       trained_on: as `source.describe`, where it is not the config's data set.
+      store: frames of the test split, where they are not to be opened anew.
     """
     sharding.check_divides(experiment.test.batch_clips, mesh)
     data, test = experiment.data, experiment.test
-    store = source.store(experiment.data, dataset, split='test')
+    store = store or source.store(experiment.data, dataset, split='test')
     count = eval_pipeline.count(
         dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips, multiple_of=mesh.size
     )

@@ -8,8 +8,8 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
-from jaxreid.data import mixing, source, tracklet
-from jaxreid.evaluation import evaluate, features
+from jaxreid.data import batch_iterator, host_memory, mixing, source, tracklet
+from jaxreid.evaluation import evaluate, features, frame_cache
 from jaxreid.models import build
 
 
@@ -21,6 +21,17 @@ def restore(experiment: config.Experiment, folder: pathlib.Path, at: int, mesh: 
     abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
     placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
     return model, checkpoint.restore(folder, at, placed)
+
+
+def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> batch_iterator.Store | None:
+    """Frames of the test split for several passes, decoded once as far as they fit into a quarter of the free memory.
+
+    None where passes cannot share them: other processes decode, or each pass is to count the frames that it replaced.
+    """
+    if data.processes or data.on_corrupt_eval != 'error':
+        return None
+    store = source.store(data, dataset, split='test')
+    return frame_cache.FrameCache(store, budget=host_memory.available_bytes() // 4)
 
 
 def trained_people(meta: dict[str, Any], data: config.Data) -> set[str]:
@@ -71,8 +82,10 @@ def run(
     trained = config.from_dict(meta['config']).data
     known = trained_people(meta, trained) & test_people(dataset, experiment.data)
     metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
+    kinds = list(dict.fromkeys((experiment.test.clips, *experiment.test.also_clips)))
+    store = shared_frames(experiment.data, dataset) if len(kinds) > 1 else None
     rows = []
-    for clips in dict.fromkeys((experiment.test.clips, *experiment.test.also_clips)):
+    for clips in kinds:
         with interrupt.listen() as requests, requests.at_once():
             found = evaluate.extract(
                 experiment,
@@ -84,6 +97,7 @@ def run(
                 at_step=at,
                 label=f'extract {clips}',
                 trained_on=source.describe(trained),
+                store=store,
             )
         file = features.free_path(workdir, found.meta)
         if jax.process_index() == 0:

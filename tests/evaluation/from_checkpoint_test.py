@@ -6,7 +6,7 @@ import pytest
 
 from jaxreid import checkpoint, config
 from jaxreid.data import source, tracklet
-from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint
+from jaxreid.evaluation import evaluate, feature_file, features, frame_cache, from_checkpoint
 
 
 def people(data, pids, *, tested, names=None, trained=None):
@@ -64,9 +64,10 @@ def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_netwo
     test = tuple([tracklet.Tracklet(str(camera), 1, camera, ('x',) * 9) for camera in (1, 2)])
     dataset = tracklet.Dataset('', (), test, marks, marks, pid_names={})
     meta = {'labels': {'7': 0}, 'config': config.to_dict(experiment)}
-    restored = []
+    restored, stores = [], []
 
-    def extract(experiment, dataset, model, variables, mesh, *, clips, at_step, label, trained_on):
+    def extract(experiment, dataset, model, variables, mesh, *, clips, at_step, label, trained_on, store):
+        stores.append(store)
         made = {
             'dataset': 'mars', 'split': 'test', 'clips': clips, 'clip_seed': None, 'frames_per_clip': 4,
             'one_frame': False, 'flip': False, 'flow': 'off', 'frames_seen': 4, 'corrupt_frames_replaced': 0,
@@ -83,6 +84,8 @@ def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_netwo
     rows = from_checkpoint.run(experiment, tmp_path, tmp_path, scored=True)
     assert [row['protocol']['clips'] for row in rows] == ['rrs', 'begin_crop']
     assert len(restored) == 1
+    assert stores[0] is stores[1]  # frames are decoded once
+    assert isinstance(stores[0], frame_cache.FrameCache)
     assert evaluate.read_results(tmp_path / 'results.json') == json.loads(json.dumps(rows))
     names = ('features.npz', 'features-mars-step5-begin_crop.npz')
     assert [feature_file.load(tmp_path / name).meta['clips'] for name in names] == ['rrs', 'begin_crop']

@@ -285,7 +285,7 @@ def test_scoring_starts_without_jax_flax_or_scipy(tmp_path):
 
 def test_the_rules_differ_on_mars_as_they_do_in_public_code(shared):
     """Shape of the table of one feature set under the rules of different repositories; counts are exact."""
-    made = mars_features.draw(shared, d=64, noise=0.6) | {'meta': {}, 'embedding_before_neck': None}
+    made = mars_features.draw(shared) | {'meta': {}, 'embedding_before_neck': None}
     found = feature_file.Features(**made)
     search = score.Search('cosine')
     distances = score.Distances(found, search)
