@@ -246,7 +246,7 @@ def _nobody(video, seen, detections, detector, min_height, min_frames):
         )
     return (
         f'no person was followed long enough in {video}: {len(seen.crops)} tracks, the longest with {_longest(seen)} '
-        f'crops, {min_frames} wanted. Try --min-frames, --max-gap, --every, or boxes of a better tracker: --detections FILE'
+        f'crops, {min_frames} wanted. Try --min-frames, --max-gap, or boxes of a better tracker: --detections FILE'
     )
 
 

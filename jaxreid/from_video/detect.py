@@ -54,7 +54,7 @@ class _Motion:
         boxes = regions[1:, :4].astype(float)  # the first is the background
         width, height, area = boxes[:, 2], boxes[:, 3], regions[1:, cv2.CC_STAT_AREA]
         upright = (height >= self._min_height) & (height >= 1.1 * width) & (height <= 6 * width)
-        return boxes[upright & (area >= 0.3 * width * height)]
+        return boxes[upright & (area >= 0.2 * width * height)]
 
 
 class _Hog:

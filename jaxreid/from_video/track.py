@@ -11,7 +11,7 @@ from scipy import optimize
 
 _LEAST_OVERLAP = 0.2  # of a box with where it is expected
 _CLAIM = 0.15  # overlap from which on a track has to do with a box
-_LARGEST_CHANGE = 1.6  # factor on width or height from one detection to the next
+_LARGEST_CHANGE = 1.8  # factor on width or height from one detection to the next
 _PLACE, _SPEED, _SIZE = 0.6, 0.25, 0.3  # share of what is seen in what is believed
 
 

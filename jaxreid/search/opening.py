@@ -16,6 +16,7 @@ from jaxreid import command_line, config, sharding
 from jaxreid.data import eval_pipeline, listing, manifest, source
 from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.evaluation import evaluate, feature_file, network_maps
+from jaxreid.from_video import cut
 from jaxreid.search import gallery, tracklets
 
 KINDS = (
@@ -40,6 +41,8 @@ def open_any(path: str, role: str, network: Callable[[], network_maps.Network] |
         raise FileNotFoundError(f'{path} does not exist; expected {KINDS}')
     if place.is_dir() and gallery.is_gallery(place):
         return gallery.open_folder(place)
+    if (place / cut.MANIFEST).is_file():  # of jaxreid.from_video
+        place = place / cut.MANIFEST
     if place.suffix == '.npz' and place.is_file():
         found = feature_file.load(place, roles=False)
         return tracklets.chosen(found, str(place), role, functools.partial(_film, _Once(lambda: _frames_of(found))))
@@ -174,7 +177,8 @@ def _frames_of(found: feature_file.Features) -> list[list[str]]:
         if data.records:
             return []
         place = pathlib.Path(data.root)
-        whole = folder_of_tracklets(place) if data.dataset == 'manifest' and place.is_dir() else source.read(data)
+        with warnings.catch_warnings(action='ignore'):
+            whole = folder_of_tracklets(place) if data.dataset == 'manifest' and place.is_dir() else source.read(data)
     except (KeyError, ValueError, OSError) as e:
         tqdm.tqdm.write(f'no pictures of its tracklets: the data set that the features are from is not at hand ({e})')
         return []

@@ -7,7 +7,7 @@ from jaxreid.data import synthetic_drawing, synthetic_plan, synthetic_scene
 
 SCALE = 64  # pixels per metre
 RATE = 10.0  # frames per second
-WIDTH = 640
+WIDTH = 448
 
 
 def write(path, walks, *, frames, scene=0, noise=2.0):

@@ -1,0 +1,189 @@
+"""Tracklets from a rendered video whose people and places are known, by our detector and from MOT files."""
+
+import csv
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from jaxreid.data import manifest
+from jaxreid.from_video import __main__ as command
+from jaxreid.from_video import cut, detect, mot_file, track
+from tests.from_video import rendered_video
+
+FRAMES = 110
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+    """(file, where the two people are): they meet in the middle."""
+    path = tmp_path_factory.mktemp('video') / 'door.avi'
+    return path, rendered_video.write(path, [(170, 0, 1), (180, 35, -1)], frames=FRAMES)
+
+
+def listed(folder):
+    with open(folder / cut.MANIFEST, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_everybody_is_followed_and_nobody_is_mixed_up(video):
+    path, truth = video
+    find = detect.make('motion', cut._samples(path), min_height=48)
+    tracker = track.Tracker(max_gap=10)
+    followed = {}
+    for frame, image in cut._frames(cv2.VideoCapture(str(path)), path):
+        for number, box in tracker.update(frame, find(image)):
+            followed.setdefault(number, []).append((frame, box))
+    followed = [boxes for boxes in followed.values() if len(boxes) >= 8]
+    owners = []
+    for boxes in followed:
+        matches = np.zeros(2)
+        for frame, box in boxes:
+            seen = [walk[frame] for walk in truth if frame in walk]
+            overlap = track.overlaps(box[None], np.array(seen, float))[0]
+            assert overlap.max() > 0.3, (frame, box)
+            who = [k for k, walk in enumerate(truth) if frame in walk][int(overlap.argmax())]
+            matches[who] += 1
+        assert matches.min() <= 0.1 * matches.sum()
+        owners.append(int(matches.argmax()))
+    assert set(owners) == {0, 1}
+    assert len(owners) <= 4  # where they meet a tracklet may end
+    assert sum(map(len, followed)) > 0.5 * sum(map(len, truth))
+
+
+def test_crops_are_listed_in_a_manifest_with_camera_and_time(video, tmp_path, capsys):
+    out = tmp_path / 'cut'
+    arguments = [str(video[0]), str(out), '--camera=door', '--start=2026-11-21T14:00:00', '--every=2']
+    assert command.run(arguments) == 0
+    said = capsys.readouterr().out
+    assert 'A modern detector and tracker cut better tracklets' in said
+    rows = listed(out)
+    dataset = manifest.read(out / cut.MANIFEST)
+    assert len(dataset.test) == len(rows) >= 2
+    for one, row in zip(dataset.test, rows, strict=True):
+        begin = 14 * 3600 + (int(row['first_frame']) - 1) / rendered_video.RATE
+        assert one.time == f'2026-11-21T14:00:{begin - 14 * 3600:06.3f}'
+        assert (dataset.camera_names[one.camera], one.pid, one.name) == ('door', 0, f'cut/{row["folder"]}')
+        numbers = [int(frame[-10:-4]) for frame in one.frames]
+        assert (numbers[0], numbers[-1]) == (int(row['first_frame']), int(row['last_frame']))
+        assert all(number % 2 == 0 for number in numbers[1:])
+        height, width = cv2.imread(f'{dataset.root}/{one.frames[0]}').shape[:2]
+        assert height == pytest.approx(min(2 * width, 172), abs=2)  # the video is 172 pixels high
+    assert command.run(arguments) == 1
+    assert 'exists and is not empty; nothing is overwritten' in capsys.readouterr().err
+    assert listed(out) == rows
+
+
+def mot(path, walks, *, ids=True):
+    lines = [
+        f'{frame},{number + 1 if ids else -1},{",".join(map(str, box))},0.9,-1,-1,-1\n'
+        for number, walk in enumerate(walks)
+        for frame, box in walk.items()
+    ]
+    path.write_text(''.join(lines))
+    return path
+
+
+def test_tracks_of_a_better_tracker_are_taken_as_they_are(video, tmp_path):
+    made = cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1]))
+    rows = listed(tmp_path / 'cut')
+    wanted = [(min(walk), max(walk)) for walk in video[1]]
+    assert [(int(row['first_frame']), int(row['last_frame'])) for row in rows] == wanted
+    assert made.crops == sum(map(len, video[1]))
+    # The crop is the frame's piece around the box.
+    frame = 20
+    opened = cv2.VideoCapture(str(video[0]))
+    image = [opened.read()[1] for _ in range(frame)][-1]
+    piece = cut.crop(image, np.array(video[1][0][frame], float))
+    stored = cv2.imread(str(tmp_path / 'cut' / '0001' / f'{frame:06d}.jpg'))
+    assert np.abs(stored.astype(int) - piece).mean() < 4
+    assert rows[0]['time'] == f'{(wanted[0][0] - 1) / rendered_video.RATE:.2f}'
+
+
+def test_detections_of_a_better_detector_are_tracked_through_a_meeting(video, tmp_path):
+    cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1], ids=False))
+    rows = listed(tmp_path / 'cut')
+    assert [(int(row['first_frame']), int(row['last_frame'])) for row in rows] == [
+        (pytest.approx(min(walk), abs=8), pytest.approx(max(walk), abs=8)) for walk in video[1]
+    ]
+
+
+def test_a_box_that_two_people_share_is_nobody_s():
+    tracker = track.Tracker(max_gap=6)
+    numbers = []
+    for frame in range(1, 41):
+        a, b = np.array([5.0 * frame, 0, 20, 60]), np.array([205 - 5.0 * frame, 0, 20, 60])
+        merged = abs(a[0] - b[0]) < 25
+        union = np.array([min(a[0], b[0]), 0, abs(a[0] - b[0]) + 20, 60])
+        numbers.append([number for number, _ in tracker.update(frame, np.array([union] if merged else [a, b]))])
+    assert numbers[0] == numbers[-1] == [1, 2]
+    assert [] in numbers
+    assert {number for row in numbers for number in row} <= {1, 2}
+
+
+@pytest.mark.parametrize(
+    ('box', 'shape'),
+    [
+        ((40, 30, 20, 40), (44, 22)),  # 5 % above and below, then 1:2
+        ((30, 30, 40, 40), (80, 40)),  # wide: higher
+        ((0, 0, 20, 40), (44, 22)),  # moved into the image
+        ((0, 0, 120, 90), (100, 120)),  # larger than the image
+        ((-30, 30, 20, 40), None),
+    ],
+)
+def test_a_crop_is_twice_as_high_as_wide_where_the_image_allows(box, shape):
+    image = np.zeros((100, 120, 3), np.uint8)
+    piece = cut.crop(image, np.array(box, float))
+    assert (None if piece is None else piece.shape[:2]) == shape
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('1,-1,5,5,20\n', 'line 1 is .* expected frame,id,left,top,width,height'),
+        ('1,-1,5,5,20,40\n\n2,x,5,5,20,40\n', 'line 3 is '),
+        ('0,-1,5,5,20,40\n', 'line 1: frame 0, id -1; frames count from 1'),
+        ('1,-1,5,5,0,40\n', 'line 1: a box 0 wide'),
+        ('1,-1,5,5,inf,40\n', 'line 1 is '),
+        ('1,3,5,5,20,40\n2,-1,5,5,20,40\n', 'line 2 has id -1; lines before have tracks'),
+        ('1,3,5,5,20,40\n1,3,9,5,20,40\n', 'line 2: track 3 is in frame 1 twice'),
+        ('\n', 'has no boxes'),
+        ('1,3,5,5,20,40,0.2\n', 'has no boxes of confidence 0.5 or more'),
+    ],
+)
+def test_a_bad_mot_file_is_refused_with_its_line(tmp_path, text, message):
+    (tmp_path / 'det.txt').write_text(text)
+    with pytest.raises(ValueError, match=rf'det\.txt .*{message}'):
+        mot_file.read(tmp_path / 'det.txt', min_confidence=0.5)
+
+
+def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, capfd):
+    path = video[0]
+    (tmp_path / 'text.mp4').write_text('hello')
+    still = tmp_path / 'still.avi'
+    rendered_video.write(still, [], frames=12)
+    grey = cv2.VideoWriter(str(tmp_path / 'grey.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 160))
+    for _ in range(3):
+        grey.write(np.full((160, 160, 3), 128, np.uint8))
+    grey.release()
+    far, wide = tmp_path / 'far.txt', tmp_path / 'wide.txt'
+    far.write_text(f'{FRAMES + 5},1,5,5,20,40\n')
+    wide.write_text(''.join(f'{frame},1,1900,500,20,40\n' for frame in range(1, 20)))
+    short = mot(tmp_path / 'short.txt', [{1: (5, 5, 20, 40), 2: (5, 5, 20, 40)}])
+    before = sorted(tmp_path.iterdir())
+    for arguments, message in [
+        ([tmp_path / 'none.mp4'], 'there is no video'),
+        ([tmp_path / 'text.mp4'], 'is no video that OpenCV can read'),
+        ([still], "no person was found in .* by the detector 'motion' at 48 pixels"),
+        ([tmp_path / 'grey.avi', '--detector=hog'], "no person was found in .* by the detector 'hog'"),
+        ([path, '--min-frames=999'], 'no person was followed long enough'),
+        ([path, f'--detections={far}'], f'does not belong to .*: it has boxes in frame {FRAMES + 5} of {FRAMES}'),
+        ([path, f'--detections={wide}'], '19 of its 19 boxes are outside of the image, which has 448x172 pixels'),
+        ([path, f'--detections={short}'], r'no track of .* has 8 crops \(the longest of 1: 2\)'),
+        ([path, '--start=noon'], "--start 'noon' is no date and time"),
+    ]:
+        assert command.run([str(arguments[0]), str(tmp_path / 'out'), *arguments[1:]]) == 1
+        said = capfd.readouterr().err
+        assert re.search(message, said), said
+    assert sorted(tmp_path.iterdir()) == before

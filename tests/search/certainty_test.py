@@ -1,0 +1,73 @@
+"""What a similarity means, against counts of single pairs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxreid.evaluation import calibration
+from jaxreid.search import certainty
+
+
+@pytest.fixture(scope='module')
+def measured(tmp_path_factory):
+    """(file, similarities of pairs of different people)."""
+    rng = np.random.default_rng(0)
+    distances = -rng.uniform(-0.5, 0.9, (40, 60)).astype(np.float32)
+    ids = rng.integers(1, 9, 60)
+    of = distances, ids[:40], np.ones(40, int), ids, np.full(60, 2)
+    found = calibration.collect(*of, low=-1.001, high=1.001)
+    about = {'distance': 'cosine', 'network': 'ab12'} | calibration.calibrate(found)
+    path = tmp_path_factory.mktemp('calibration') / 'report.calibration.json'
+    path.write_text(json.dumps(about))
+    return str(path), -distances[ids[:40, None] != ids[None]]
+
+
+def test_the_rate_of_a_similarity_is_the_share_of_other_people_as_similar(measured):
+    found = certainty.read(measured[0])
+    assert found.impostor_pairs == len(measured[1])
+    for similarity in np.linspace(-0.6, 1, 33):
+        share = np.mean(measured[1] >= similarity)
+        rate = certainty.false_accept_rate(found, similarity)
+        assert share - 1e-9 <= rate <= share + 0.1 * max(share, 0.01)  # never less than was measured
+    assert certainty.false_accept_rate(found, -0.9) == 1
+    assert certainty.false_accept_rate(found, 0.99) == 0
+
+
+def test_a_threshold_is_a_similarity_or_a_rate(measured):
+    found = certainty.read(measured[0])
+    assert certainty.threshold('-0.25', None) == -0.25
+    for text, rate in (('5%', 0.05), ('0.5%', 0.005), ('100%', 1)):
+        at = certainty.threshold(text, found)
+        assert np.mean(measured[1] >= at) <= rate
+        assert np.mean(measured[1] >= at - 0.05) > rate or rate == 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('0.01%', r'cannot be measured: .* pairs of different people, enough for 0\.0'),
+        ('120%', 'cannot be measured'),
+        ('often', 'neither a similarity such as'),
+        ('nan', 'neither a similarity such as'),
+    ],
+)
+def test_what_is_no_threshold_is_said(measured, text, message):
+    with pytest.raises(ValueError, match=message):
+        certainty.threshold(text, certainty.read(measured[0]))
+    with pytest.raises(ValueError, match=r'needs --calibration FILE|neither'):
+        certainty.threshold(text, None)
+
+
+def test_a_calibration_of_something_else_is_refused(measured, tmp_path):
+    found = certainty.read(measured[0])
+    certainty.check_belongs(found, {'network': 'ab12', 'distance': 'cosine'})
+    certainty.check_belongs(found, {})
+    with pytest.raises(ValueError, match='for the cosine distance, the search uses euclidean'):
+        certainty.check_belongs(found, {'distance': 'euclidean'})
+    with pytest.raises(ValueError, match='for the network ab12, the features are from cd34'):
+        certainty.check_belongs(found, {'network': 'cd34'})
+    for text in ('{}', '[1]', 'no', json.dumps({'verification': {'curve': None}})):
+        (tmp_path / 'x.json').write_text(text)
+        with pytest.raises(ValueError, match=r'x\.json is no calibration file'):
+            certainty.read(str(tmp_path / 'x.json'))

@@ -1,0 +1,141 @@
+"""A gallery that grows: whole shards or nothing, one kind of features, no name twice."""
+
+import dataclasses
+import json
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from jaxreid.search import gallery, rows, tracklets
+
+MADE = {'network': 'ab12', 'clips': 'rrs', 'distance': 'cosine'}
+
+
+def some(count=3, *, first=0, dim=4, made=MADE, **changes):
+    names = [f't{first + i}' for i in range(count)]
+    made = tracklets.Tracklets(
+        where='new.npz',
+        features=rows.Rows.of(np.random.default_rng(first).standard_normal((count, dim)).astype(np.float32)),
+        name=names,
+        person=[''] * count,
+        camera=['döör'] * count,
+        time=[f'{first + i}.5' for i in range(count)],
+        frames=[7] * count,
+        made=dict(made),
+        film=lambda row: [f'{names[row]}/1.jpg', f'{names[row]}/2.jpg'],
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def test_what_is_added_is_found_behind_what_was_there(tmp_path):
+    folder = tmp_path / 'shop'
+    first, second = some(3), some(2, first=3)
+    assert gallery.append(folder, first) == 3
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file() and path.name != '.lock'}
+    assert gallery.append(folder, second) == 5
+    assert all(path.read_bytes() == data for path, data in before.items())
+    held = gallery.open_folder(folder)
+    assert held.name == ['t0', 't1', 't2', 't3', 't4']
+    assert (held.camera[4], held.time[4], held.frames[4], held.made) == ('döör', '4.5', 7, MADE)
+    assert held.film(3) == ['t3/1.jpg', 't3/2.jpg']
+    both = np.concatenate([first.features.read(0, 3), second.features.read(0, 2)])
+    np.testing.assert_array_equal(held.features.read(0, 9), both)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize('at', range(6))
+def test_an_append_that_is_killed_anywhere_counts_for_nothing(tmp_path, monkeypatch, at):
+    folder = tmp_path / 'shop'
+    gallery.append(folder, some(3))
+    with monkeypatch.context() as patched:
+        steps = iter(range(100))
+
+        def dying(act):
+            def step(*args, **kwargs):
+                if next(steps) == at:
+                    raise Killed
+                return act(*args, **kwargs)
+
+            return step
+
+        patched.setattr(shutil, 'rmtree', lambda *_, **__: None)  # a killed process cleans nothing up
+        patched.setattr(os, 'fsync', dying(os.fsync))
+        patched.setattr(np.lib.format, 'open_memmap', dying(np.lib.format.open_memmap))
+        patched.setattr(gallery.pathlib.Path, 'rename', dying(gallery.pathlib.Path.rename))
+        patched.setattr(gallery.pathlib.Path, 'open', dying(gallery.pathlib.Path.open))
+        with pytest.raises(Killed):
+            gallery.append(folder, some(2, first=3))
+    assert gallery.open_folder(folder).name == ['t0', 't1', 't2']
+    assert gallery.append(folder, some(2, first=3)) == 5
+    assert not list(folder.glob('.shard-*'))
+
+
+def test_a_gallery_whose_first_append_was_killed_takes_features_of_any_kind(tmp_path):
+    gallery.append(tmp_path, some(3))
+    shutil.rmtree(tmp_path / 'shard-00000000')
+    with pytest.raises(ValueError, match='is empty; add tracklets'):
+        gallery.open_folder(tmp_path)
+    assert gallery.append(tmp_path, some(2, dim=5, made={})) == 2
+    assert gallery.open_folder(tmp_path).features.dim == 5
+
+
+def test_processes_that_add_at_once_lose_nothing(tmp_path):
+    jobs = [threading.Thread(target=gallery.append, args=(tmp_path, some(2, first=2 * i))) for i in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert sorted(gallery.open_folder(tmp_path).name) == [f't{i}' for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'dim': 5}, 'dimensions: 4 there, 5 here'),
+        ({'made': MADE | {'network': 'cd34'}}, 'fingerprint of the network: ab12 there, cd34 here'),
+        ({'made': MADE | {'clips': 'begin_crop'}}, 'clip protocol: rrs there, begin_crop here'),
+        ({'made': {'clips': 'rrs'}}, r'does not say how its features were made \(fingerprint of the network, distance'),
+        ({'first': 2}, "'t2' of new.npz is in the gallery .* already; nothing is added"),
+        ({'name': ['x', 'y', 'x']}, "two tracklets with the name 'x'"),
+        ({'count': 0}, 'has no tracklets to add'),
+        ({'features': rows.Rows.of(np.array([[1, 2, 3, 4], [1, np.nan, 3, 4], [1, 2, 3, 4.0]]))}, 'x1 holds NaN'),
+    ],
+)
+def test_what_does_not_belong_is_refused_and_changes_nothing(tmp_path, changes, message):
+    gallery.append(tmp_path, some(3))
+    changes = {'first': 3} | changes
+    if 'features' in changes:
+        changes |= {'name': ['x0', 'x1', 'x2']}
+    with pytest.raises(ValueError, match=message):
+        gallery.append(tmp_path, some(**changes))
+    assert gallery.open_folder(tmp_path).name == ['t0', 't1', 't2']
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / 'photo.jpg').touch()
+    with pytest.raises(ValueError, match='exists and is no gallery'):
+        gallery.append(tmp_path, some())
+    with pytest.raises(ValueError, match='exists and is no gallery'):
+        gallery.append(tmp_path / 'photo.jpg', some())
+    assert [path.name for path in tmp_path.iterdir()] == ['photo.jpg']
+
+
+def test_damage_is_named(tmp_path):
+    gallery.append(tmp_path, some())
+    shard = tmp_path / 'shard-00000000'
+    lines = (shard / 'tracklets.jsonl').read_text().splitlines(keepends=True)
+    (shard / 'tracklets.jsonl').write_text(''.join(lines[:2]))
+    with pytest.raises(ValueError, match=r'shard-00000000 is damaged: features \[3, 4\], expected \[2, 4\]'):
+        gallery.open_folder(tmp_path)
+    (shard / 'tracklets.jsonl').write_text(lines[0][:20])
+    with pytest.raises(ValueError, match='shard-00000000 is damaged'):
+        gallery.open_folder(tmp_path)
+    (tmp_path / 'gallery.json').write_text(json.dumps({'format': 9}))
+    with pytest.raises(ValueError, match=r'gallery\.json cannot be used \(its format is 9'):
+        gallery.open_folder(tmp_path)

@@ -1,0 +1,111 @@
+"""Filters by camera and time, the query itself, and what is said of the answers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxreid.search import results, rows, tracklets
+
+
+def made(names, angles, **columns):
+    """Tracklets whose features lie at angles in degrees."""
+    turned = np.deg2rad(angles)
+    count = len(names)
+    columns = {key: columns.get(key, [''] * count) for key in ('person', 'camera', 'time')}
+    return tracklets.Tracklets(
+        where='here',
+        features=rows.Rows.of(np.stack([np.cos(turned), np.sin(turned)], 1).astype(np.float32)),
+        name=names,
+        frames=[4] * count,
+        made={},
+        film=lambda row: [],
+        **columns,
+    )
+
+
+GALLERY = made(
+    ['a', 'b', 'c', 'd', 'e'],
+    [0, 10, 20, 30, 40],
+    person=['ann', 'bob', 'ann', '', 'eve'],
+    camera=['door', 'door', 'yard', '', 'yard'],
+    time=['2026-11-21T14:00', '2026-11-21T15:00+01:00', '2026-11-21T16:00', '', '2026-11-22'],
+)
+QUERIES = made(['a', 'x'], [0, 33], person=['ann', 'eve'], camera=['door', 'yard'])
+
+
+def names(top=5, **filters):
+    found = results.search(GALLERY, QUERIES, top=top, distance='cosine', filters=results.Filters(**filters))
+    return [''.join(GALLERY.name[hit.row] for hit in hits) for hits in found.hits]
+
+
+def test_answers_come_nearest_first_without_the_query_itself():
+    assert names() == ['bcde', 'decba']
+    assert names(top=2) == ['bc', 'de']
+
+
+@pytest.mark.parametrize(
+    ('filters', 'wanted'),
+    [
+        ({'camera': ['yard']}, ['ce', 'ec']),
+        ({'not_camera': ['yard']}, ['bd', 'dba']),
+        ({'camera': ['yard', 'door'], 'not_camera': ['door']}, ['ce', 'ec']),
+        ({'same_camera': 'drop'}, ['cde', 'dba']),
+        ({'same_camera': 'only'}, ['b', 'ec']),
+        ({'after': '2026-11-21T14:00'}, ['bce', 'ecba']),
+        ({'after': '2026-11-21T14:00:01'}, ['ce', 'ec']),
+        ({'before': '2026-11-21T14:00:01Z'}, ['b', 'ba']),
+        ({'after': '2026-11-21T15:00', 'before': '2026-11-22'}, ['c', 'c']),
+    ],
+)
+def test_filters_leave_what_fits(filters, wanted):
+    assert names(**filters) == wanted
+
+
+@pytest.mark.parametrize(
+    ('how', 'message'),
+    [
+        ({'camera': ['attic']}, "has no camera 'attic'; its cameras are: door, yard"),
+        ({'after': 'noon'}, "'noon' is no time"),
+        ({'after': '12.5'}, 'a of here begins at 2026-11-21T14:00, which is in date'),
+        ({'after': '12.5', 'before': '2026-11-22'}, 'are a date and seconds'),
+        ({'after': '2027-01-01'}, 'the filters leave none of the 5 tracklets'),
+        ({'top': 6}, '--top 6 of here, which holds 5 tracklets'),
+        ({'top': 0}, '--top 0 of here'),
+    ],
+)
+def test_what_cannot_be_asked_is_said(how, message):
+    with pytest.raises(ValueError, match=message):
+        names(**how)
+
+
+def test_queries_whose_person_is_named_are_counted():
+    found = results.search(GALLERY, QUERIES, top=1, distance='cosine', filters=results.Filters())
+    assert (found.known, found.first) == ([0, 1], [])
+    found = results.search(GALLERY, QUERIES, top=1, distance='cosine', filters=results.Filters(camera=['yard']))
+    assert (found.known, found.first) == ([0, 1], [0, 1])
+    assert 'Of 2 queries whose person the searched tracklets name, 2 have that person first.' in results.meaning(found)
+    found = results.search(GALLERY, QUERIES, top=1, distance='cosine', filters=results.Filters(not_camera=['yard']))
+    assert (found.known, found.first) == ([], [])
+
+
+def test_a_threshold_may_leave_nobody():
+    how = {'top': 5, 'distance': 'euclidean', 'filters': results.Filters()}
+    found = results.search(GALLERY, QUERIES, threshold=-0.1, **how)
+    assert [[GALLERY.name[hit.row] for hit in hits] for hits in found.hits] == [[], ['d']]
+    assert '  nobody' in results.table(GALLERY, QUERIES, found, shown=9)
+    assert 'minus the Euclidean distance' in results.table(GALLERY, QUERIES, found, shown=9)
+
+
+def test_the_table_moves_no_cursor_and_json_says_it_all():
+    hostile = made(['\x1b[2J\u202eevil'], [5])
+    found = results.search(GALLERY, hostile, top=1, distance='cosine', filters=results.Filters())
+    text = results.table(GALLERY, hostile, found, shown=9)
+    assert '\x1b' not in text
+    assert '\u202e' not in text
+    said = json.loads(json.dumps(results.to_json(GALLERY, hostile, found)))
+    (one,) = said['results']
+    assert one['name'] == '\x1b[2J\u202eevil'
+    assert one['hits'][0]['name'] == 'a'
+    assert one['hits'][0]['similarity'] == pytest.approx(np.cos(np.deg2rad(5)), abs=1e-6)
+    assert 'uncalibrated' in text

@@ -1,0 +1,220 @@
+"""The commands as their user runs them: a video is cut, its tracklets become a gallery, questions get answers."""
+
+import json
+import re
+import shutil
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import strf_manifest
+from jaxreid import checkpoint, config, step
+from jaxreid.data import manifest
+from jaxreid.evaluation import feature_file, from_checkpoint, report
+from jaxreid.from_video import __main__ as from_video
+from jaxreid.models import build
+from jaxreid.search import __main__ as command
+from jaxreid.search import opening
+from tests import browser
+from tests.from_video import rendered_video
+
+
+def settings(root):
+    made = strf_manifest.get_config('small')
+    made.data.root, made.data.height, made.data.width = str(root), 32, 16
+    made.backbone.width, made.backbone.depths, made.backbone.block = 4, (1, 1, 1, 1), 'c2d'
+    made.strf.stages = ()
+    made.test.batch_clips, made.test.frames, made.test.clips = 16, 2, 'rrs'
+    return config.validate(made)
+
+
+def saved(folder, root, *, seed):
+    """A checkpoint with random parameters."""
+    experiment = settings(root)
+    model = build.build(experiment, num_ids=4, dtype=np.dtype('float32'))
+    shapes = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    rng = np.random.default_rng(seed)
+    variables = jax.tree.map(lambda x: jnp.asarray(0.1 * rng.random(x.shape), x.dtype), dict(shapes))
+    checkpoints = checkpoint.Checkpoints(folder / 'checkpoints', keep=1)
+    checkpoints.save(5, variables, {'config': config.to_dict(experiment), 'labels': {str(i): i for i in range(4)}})
+    checkpoints.close()
+    return folder
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """Folder with a cut video, the checkpoint `net`, and `visitors`, copies of two of the tracklets under names."""
+    folder = tmp_path_factory.mktemp('search')
+    rendered_video.write(folder / 'door.avi', [(170, 0, 1), (180, 60, -1), (190, 120, 1)], frames=185)
+    assert from_video.run([str(folder / 'door.avi'), str(folder / 'door'), '--start=2026-11-21T14:00:00']) == 0
+    for name, number in (('ann', '0001'), ('<b>bob & co</b>', '0003')):
+        shutil.copytree(folder / 'door' / number, folder / 'visitors' / name)
+    saved(folder / 'net', folder / 'door' / 'tracklets.csv', seed=0)
+    return folder
+
+
+def answers(path):
+    found = json.loads(path.read_text())
+    return {one['name']: [(hit['name'], hit['similarity']) for hit in one['hits']] for one in found['results']}
+
+
+def run(made, *arguments, out=None):
+    files = [f'--json={made / out}.json', f'--html={made / out}.html'] if out else []
+    return command.run([str(made / a) if i < 2 else a for i, a in enumerate(arguments)] + [*files])
+
+
+def test_a_folder_of_crops_is_searched_for_in_the_tracklets_of_a_video(made, capsys):
+    net = f'--checkpoint={made / "net"}'
+    assert run(made, 'door', 'visitors', net, '--top=3', out='answers') == 0
+    found = answers(made / 'answers.json')
+    assert list(found) == ['<b>bob & co</b>', 'ann']
+    for name, wanted in (('ann', 'door/0001'), ('<b>bob & co</b>', 'door/0003')):
+        assert len(found[name]) == 3
+        assert found[name][0] == (wanted, pytest.approx(1, abs=1e-5))
+    said = capsys.readouterr().out
+    assert 'ann' in said
+    assert 'camera door  2026-11-21T14:00:0' in said
+    assert 'It is uncalibrated' in said
+    # Asked with its own tracklets, none is answered with itself.
+    assert run(made, 'door', 'door/tracklets.csv', net, '--after=2026-11-21T14:00:05', out='own') == 0
+    own = answers(made / 'own.json')
+    assert len(own) == 3
+    for name, hits in own.items():
+        assert {hit for hit, _ in hits} == {'door/0002', 'door/0003'} - {name}
+
+
+@pytest.mark.skipif(not browser.available(), reason=browser.MISSING)
+@pytest.mark.parametrize('width', [1280, 390])
+def test_the_page_opens_without_errors_and_fits_the_view(made, opened, width):
+    opened.size(width)
+    opened.open(made / 'answers.html')
+    assert opened.messages() == []
+    assert opened.run('return document.documentElement.scrollWidth - document.documentElement.clientWidth') == 0
+    names = opened.run('return [...document.querySelectorAll(".answers h2 b")].map((b) => b.textContent)')
+    assert names == ['<b>bob & co</b>', 'ann']
+    assert opened.run('return document.querySelectorAll(".hits > li").length') == 6
+    pictures = 'return [...document.images].filter((i) => i.complete && i.naturalWidth > 9).length'
+    assert opened.run(pictures + ' + 0') == opened.run('return document.images.length') == 2 * 5 + 6 * 3
+    assert opened.run('return document.scripts.length') == 0
+    smallest = (
+        'return Math.min(...[...document.querySelectorAll("p")].map((p) => parseFloat(getComputedStyle(p).fontSize)))'
+    )
+    assert opened.run(smallest) >= 12
+
+
+@pytest.fixture(scope='module')
+def opened(made):
+    if not (made / 'answers.html').exists():
+        pytest.skip('the search that writes the page failed')
+    with browser.started(made) as page:
+        yield page
+
+
+@pytest.fixture(scope='module')
+def extracted(made):
+    """What `--mode extract` writes of a manifest that names the people."""
+    rows = (made / 'door' / 'tracklets.csv').read_text().replace(',0,door,gallery,', ',zoe,door,query+gallery,')
+    (made / 'door' / 'named.csv').write_text(rows.replace('zoe,door', 'kim,yard', 1))
+    experiment = settings(made / 'door' / 'named.csv')
+    with pytest.warns(UserWarning, match='cannot be answered'):
+        from_checkpoint.run(experiment, made / 'work', made / 'net', scored=False)
+    return made / 'work' / 'features.npz'
+
+
+def test_extracted_features_carry_names_of_people_and_cameras_times_and_frames(made, extracted):
+    found = feature_file.load(extracted)
+    first = manifest.read(made / 'door' / 'tracklets.csv').test[0]
+    assert (found.name[0], found.time[0], found.frames[0]) == (first.name, first.time, len(first.frames))
+    assert found.meta['pid_names'] == {'1': 'kim', '2': 'zoe'}
+    assert found.meta['camera_names'] == {'1': 'door', '2': 'yard'}
+    assert len(found.meta['network']) == 16
+
+
+def test_a_gallery_grows_and_keeps_what_its_features_are(made, extracted, capsys):
+    net = f'--checkpoint={made / "net"}'
+    assert command.run(['add', str(made / 'shop'), str(extracted)]) == 0
+    assert command.run(['add', str(made / 'shop'), str(made / 'visitors'), net]) == 0
+    assert '2 tracklets of' in capsys.readouterr().out
+    assert run(made, 'shop', 'visitors', net, '--camera=yard', out='shop') == 0
+    assert [hits[0][0] for hits in answers(made / 'shop.json').values()] == ['door/0001', 'door/0001']
+    page = (made / 'shop.html').read_text()
+    assert 'person kim' in page
+    assert page.count('<img ') == 2 * 5 + 2 * 3
+    # Once more, with another network, and with features of another size.
+    assert command.run(['add', str(made / 'shop'), str(extracted)]) == 1
+    assert "'door/0001' of" in capsys.readouterr().err
+    saved(made / 'other', made / 'door' / 'tracklets.csv', seed=1)
+    assert run(made, 'shop', 'visitors', f'--checkpoint={made / "other"}') == 1
+    assert 'cannot be compared with those of the gallery' in (said := capsys.readouterr().err)
+    assert 'fingerprint of the network' in said
+
+
+def test_a_report_s_calibration_says_what_a_similarity_means(made, extracted, capsys):
+    found = feature_file.load(extracted)
+    rng = np.random.default_rng(0)
+    many = rng.integers(0, len(found.pid), 40)
+    fields = {key: getattr(found, key)[many] for key in ('embedding', 'query', 'gallery', 'frames', 'time')}
+    fields['embedding'] = fields['embedding'] * rng.uniform(0.5, 1.5, fields['embedding'].shape).astype(np.float32)
+    names = np.array([f'n{i}' for i in range(40)])
+    more = feature_file.Features(
+        **fields, embedding_before_neck=None, name=names, pid=rng.integers(1, 5, 40), camera=rng.integers(1, 3, 40),
+        meta=found.meta,
+    )  # fmt: skip
+    more.save(made / 'more.npz')
+    assert report.run([str(made / 'more.npz'), '--no-pictures', f'--out={made / "report.html"}']) == 0
+    calibration = f'--calibration={made / "report.calibration.json"}'
+    capsys.readouterr()
+    assert run(made, 'more.npz', 'work/features.npz', calibration, '--threshold=50%', out='sure') == 0
+    said = capsys.readouterr().out
+    assert 'by chance' in said
+    assert 'Answers below' in said
+    rates = [
+        hit['false_accept_rate']
+        for one in json.loads((made / 'sure.json').read_text())['results']
+        for hit in one['hits']
+    ]
+    assert rates
+    assert all(0 <= rate <= 0.5 for rate in rates)
+    assert rates == sorted(rates) or len(json.loads((made / 'sure.json').read_text())['results']) > 1
+    assert run(made, 'more.npz', 'work/features.npz', calibration, '--distance=euclidean') == 1
+    assert 'is for the cosine distance' in capsys.readouterr().err
+
+
+def test_what_is_nothing_to_search_is_said(made, extracted, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'notes.txt').touch()
+    cv2.imwrite(str(tmp_path / 'one.png'), np.zeros((8, 4, 3), np.uint8))
+    train = tmp_path / 'train.csv'
+    train.write_text('tracklet,pid,camera,role,frames\na,1,1,train,one.png\n')
+    good = str(extracted)
+    wrong = feature_file.load(extracted)
+    wrong.embedding[1, 2] = np.nan
+    wrong.save(tmp_path / 'nan.npz')
+    for arguments, message in [
+        ([good, str(tmp_path / 'none')], 'does not exist; expected a feature file'),
+        ([str(tmp_path / 'empty'), good], 'holds no images'),
+        ([good, str(tmp_path / 'notes.txt')], 'is none of what a search reads'),
+        ([good, str(made / 'visitors')], 'holds images; add --checkpoint DIR'),
+        ([good, str(train)], 'all its tracklets have the role train'),
+        ([good, str(tmp_path / 'nan.npz')], '1 of 3 rows of embedding hold NaN'),
+        ([good, good, '--top=4'], '--top 4 of .*features.npz, which holds 3 tracklets'),
+        ([good, good, '--threshold=1%'], 'needs --calibration FILE'),
+        ([good, good, '--camera=attic'], "has no camera 'attic'; its cameras are: door, yard"),
+    ]:
+        assert command.run(arguments) == 1
+        said = capsys.readouterr().err
+        assert re.search(message, said), said
+
+
+def test_every_folder_with_images_is_a_tracklet(tmp_path):
+    for path in ('b/x2.png', 'b/x10.png', 'a/deep/1.png', '.trash/1.png', 'b/notes.txt'):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    found = opening.folder_of_tracklets(tmp_path)
+    assert [(one.name, one.frames) for one in found.test] == [
+        ('a/deep', ('a/deep/1.png',)),
+        ('b', ('b/x2.png', 'b/x10.png')),
+    ]
