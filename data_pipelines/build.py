@@ -394,14 +394,16 @@ class _Flow:
         store = folder_store.FolderStore(
             self.root,
             index.tracklets,
-            height=self.height,
-            width=self.width,
-            resize='bicubic',
-            on_corrupt='skip_frame',
-            flow='tvl1',
-            flow_engine=self.engine,
-            cache=flow_cache.FlowCache(2**20),
-            flow_folder=self.flow_folder,
+            folder_store.Reading(
+                height=self.height,
+                width=self.width,
+                resize='bicubic',
+                on_corrupt='skip_frame',
+                flow='tvl1',
+                flow_engine=self.engine,
+                cache=flow_cache.FlowCache(2**20),
+                flow_folder=self.flow_folder,
+            ),
         )
 
         def records() -> Iterator[bytes]:

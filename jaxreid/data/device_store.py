@@ -33,12 +33,8 @@ class DeviceStore:
         """Decodes what the devices of this host hold; each piece leaves the host's memory before the next but one.
 
         Args:
-          store: what the frames are read from, once.
-          tracklets: what `store` counts.
+          store, tracklets, with_flow, threads, progress: as `ram_store.RamStore` has them.
           mesh: devices that share the frames.
-          with_flow: keep the flow of every frame too.
-          threads: that decode.
-          progress: show a bar.
 
         Raises:
           ValueError: there is not enough memory, or a frame is corrupt and the store's policy is 'error'.

@@ -1,5 +1,6 @@
 """The dataset as downloaded: frames are read from their image files, flow is computed from them, when asked for."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -16,52 +17,46 @@ class StoreError(ValueError):
     """What holds the frames is not what it should be: unlike a corrupt frame, no policy passes over it."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How frames are read and their flow is made, whatever store they come from."""
+
+    height: int  # of every frame, in pixels
+    width: int
+    resize: str  # 'bicubic' or 'bilinear', see `frame_decode.decode`
+    # 'error', or 'skip_frame': the nearest readable frame of the tracklet takes the place of one that cannot be read,
+    # and `skipped` counts it
+    on_corrupt: str
+    flow: str = 'off'  # 'off', 'tvl1' or 'zeros': what `read_flow` gives
+    flow_engine: str = 'opencv'  # or 'jax': what computes it, see `optical_flow`
+    flow_folder: str = ''  # keeps computed flow between runs, one file per frame; '' keeps nothing on disk
+    # keeps computed flow; may be shared by stores of the same root and policy
+    cache: flow_cache.FlowCache = dataclasses.field(default_factory=lambda: flow_cache.FlowCache(0))
+
+    def __post_init__(self):
+        if self.flow not in ('off', 'tvl1', 'zeros'):
+            raise ValueError(f"flow is '{self.flow}'; expected 'off', 'tvl1' or 'zeros'.")
+        if self.flow_engine not in optical_flow.ENGINES:
+            raise ValueError(f"flow_engine is '{self.flow_engine}'; expected 'opencv' or 'jax'.")
+        if self.on_corrupt not in ('error', 'skip_frame'):
+            raise ValueError(f"on_corrupt is '{self.on_corrupt}'; expected 'error' or 'skip_frame'.")
+
+
 class FolderStore:
     """Frames of tracklets, read from single image files. Used from several threads and pickled into processes."""
 
-    def __init__(
-        self,
-        root: str | os.PathLike,
-        tracklets: Sequence[tracklet_lib.Tracklet],
-        *,
-        height: int,
-        width: int,
-        resize: str,
-        on_corrupt: str,
-        flow: str = 'off',
-        flow_engine: str = 'opencv',
-        cache: flow_cache.FlowCache | None = None,
-        flow_folder: str = '',
-    ):
+    def __init__(self, root: str | os.PathLike, tracklets: Sequence[tracklet_lib.Tracklet], how: Reading):
         """Opens nothing.
 
         Args:
           root: folder that the frames' paths start from.
           tracklets: what `read` counts.
-          height, width: of every frame, in pixels.
-          resize: 'bicubic' or 'bilinear', see `frame_decode.decode`.
-          on_corrupt: 'error', or 'skip_frame': the nearest readable frame of the tracklet takes the place of one that
-            cannot be read, and `skipped` counts it.
-          flow: 'off', 'tvl1' or 'zeros': what `read_flow` gives.
-          flow_engine: 'opencv' or 'jax': what computes it, see `optical_flow`.
-          cache: keeps computed flow; may be shared by stores of the same root and policy. None keeps nothing.
-          flow_folder: keeps computed flow between runs, one file per frame; '' keeps nothing on disk.
+          how: to read them.
         """
-        if flow not in ('off', 'tvl1', 'zeros'):
-            raise ValueError(f"flow is '{flow}'; expected 'off', 'tvl1' or 'zeros'.")
-        if flow_engine not in optical_flow.ENGINES:
-            raise ValueError(f"flow_engine is '{flow_engine}'; expected 'opencv' or 'jax'.")
-        if on_corrupt not in ('error', 'skip_frame'):
-            raise ValueError(f"on_corrupt is '{on_corrupt}'; expected 'error' or 'skip_frame'.")
         self._root = os.fspath(root)
         self._tracklets = tracklets
-        self.frame_shape = (height, width, 3)
-        self._resize = resize
-        self._on_corrupt = on_corrupt
-        self._flow = flow
-        self._flow_engine = flow_engine
-        self._cache = flow_cache.FlowCache(0) if cache is None else cache
-        self._flow_folder = flow_folder
+        self._how = how
+        self.frame_shape = (how.height, how.width, 3)
         self.skipped = 0  # frames replaced so far, by this object in this process
         self._lock = threading.Lock()
         frame_decode.one_thread_each()
@@ -123,14 +118,14 @@ class FolderStore:
     def read_flows(self, wanted: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         """`read_flow` of single frames of any tracklets, (row, position); what is missing is computed together."""
         nothing = np.zeros((*self.frame_shape[:2], 2), np.float16)
-        match self._flow:
+        match self._how.flow:
             case 'tvl1':
                 starts = [(row, self._flow_start(row, frame)) for row, frame in wanted]
                 # By the tracklet, since stores share the cache; pieces of a tracklet are tracklets of their own.
-                keys = [(self._tracklets[row], start, self.frame_shape, self._flow_engine) for row, start in starts]
+                keys = [(self._tracklets[row], start, self.frame_shape, self._how.flow_engine) for row, start in starts]
                 made_from = {key: (row, start) for key, (row, start) in zip(keys, starts, strict=True)
                              if start is not None}  # fmt: skip
-                flows = self._cache.get(
+                flows = self._how.cache.get(
                     list(made_from), lambda missing: self._compute_flows([made_from[key] for key in missing])
                 )
                 found = dict(zip(made_from, flows, strict=True))
@@ -149,7 +144,7 @@ class FolderStore:
     def _compute_flows(self, starts: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         """Flow from frames (row, position) to the next ones: that made earlier, and the rest together."""
         height, width, _ = self.frame_shape
-        decode = optical_flow.decoder(self._flow_engine, height=height, width=width)
+        decode = optical_flow.decoder(self._how.flow_engine, height=height, width=width)
         flows: dict[tuple[int, int], np.ndarray] = {}
         pairs: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         lasting = []  # made of the very frames, and no neighbours
@@ -163,16 +158,18 @@ class FolderStore:
             if not (replaced or following_replaced):
                 lasting.append((row, first))
         if pairs:
-            computed = optical_flow.between(list(pairs.values()), engine=self._flow_engine, height=height, width=width)
+            computed = optical_flow.between(
+                list(pairs.values()), engine=self._how.flow_engine, height=height, width=width
+            )
             flows |= zip(pairs, computed, strict=True)
-        if self._flow_folder:
+        if self._how.flow_folder:
             for start in lasting:
                 flow_file.write(self._flow_file(*start), flows[start])
         return [flows[start] for start in starts]
 
     def _stored_flow(self, row: int, first: int) -> np.ndarray | None:
         """Flow from a frame of a tracklet to the next, made earlier."""
-        if not self._flow_folder:
+        if not self._how.flow_folder:
             return None
         height, width, _ = self.frame_shape
         return flow_file.read(self._flow_file(row, first), height=height, width=width)
@@ -180,11 +177,11 @@ class FolderStore:
     def _flow_file(self, row: int, first: int) -> pathlib.Path:
         height, width, _ = self.frame_shape
         pair = self._path(row, first), self._path(row, first + 1)
-        return flow_file.path(self._flow_folder, *pair, height=height, width=width, engine=self._flow_engine)
+        return flow_file.path(self._how.flow_folder, *pair, height=height, width=width, engine=self._how.flow_engine)
 
     def _read_one(self, tracklet: int, frame: int) -> np.ndarray:
         height, width, _ = self.frame_shape
-        decode = functools.partial(frame_decode.decode, height=height, width=width, resize=self._resize)
+        decode = functools.partial(frame_decode.decode, height=height, width=width, resize=self._how.resize)
         image, replaced = self._readable(tracklet, frame, decode)
         if replaced:
             with self._lock:
@@ -199,7 +196,7 @@ class FolderStore:
             raise
         except (OSError, ValueError) as error:
             problem = f'{self._where(row, frame)}: {error}'
-            if self._on_corrupt == 'error':
+            if self._how.on_corrupt == 'error':
                 raise ValueError(
                     f'Unreadable frame {problem}. Restore the file, or let a neighbouring frame take its place '
                     '(data.on_corrupt_train or data.on_corrupt_eval = skip_frame).'

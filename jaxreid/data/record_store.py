@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
-from jaxreid.data import flow_cache, folder_store, record_files, record_index
+from jaxreid.data import folder_store, record_files, record_index
 from jaxreid.data import tracklet as tracklet_lib
 
 
@@ -96,15 +96,8 @@ class RecordStore(folder_store.FolderStore):
         files: record_files.RecordFiles,
         index: record_index.Index,
         tracklets: Sequence[tracklet_lib.Tracklet],
+        how: folder_store.Reading,
         *,
-        height: int,
-        width: int,
-        resize: str,
-        on_corrupt: str,
-        flow: str = 'off',
-        flow_engine: str = 'opencv',
-        cache: flow_cache.FlowCache | None = None,
-        flow_folder: str = '',
         stored_flow: record_files.RecordFiles | None = None,
     ):
         """Opens nothing.
@@ -112,24 +105,13 @@ class RecordStore(folder_store.FolderStore):
         Args:
           files, index: of the record set.
           tracklets: what `read` counts: tracklets of the index or pieces of them.
-          height, width, resize, on_corrupt, flow, flow_engine, cache, flow_folder: as the folder's store has them.
+          how: to read them.
           stored_flow: the record set of this engine's flow in this height and width; None computes it from the frames.
 
         Raises:
           ValueError: a tracklet is not in the index.
         """
-        super().__init__(
-            files.folder,
-            tracklets,
-            height=height,
-            width=width,
-            resize=resize,
-            on_corrupt=on_corrupt,
-            flow=flow,
-            flow_engine=flow_engine,
-            cache=cache,
-            flow_folder=flow_folder,
-        )
+        super().__init__(files.folder, tracklets, how)
         self._first = index.first_records(tracklets)
         self._sizes = index.sizes  # and not the whole index: stores are pickled into processes
         self._images = Records(files, index.shards(index.dataset))

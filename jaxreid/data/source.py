@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -142,24 +141,24 @@ def _store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folde
     training = split == 'train'
     on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
     tracklets = dataset.train if training else dataset.test
-    how: dict[str, Any] = {
-        'height': data.height,
-        'width': data.width,
-        'resize': data.resize,
-        'on_corrupt': on_corrupt,
-        'flow': data.flow,
-        'flow_engine': data.flow_engine,
-        'cache': _flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
-        'flow_folder': flow_folder(data, dataset),
-    }
-    if data.flow == 'tvl1' and how['flow_folder']:
-        own_flow(data, dataset, how['flow_folder'])
+    how = folder_store.Reading(
+        height=data.height,
+        width=data.width,
+        resize=data.resize,
+        on_corrupt=on_corrupt,
+        flow=data.flow,
+        flow_engine=data.flow_engine,
+        flow_folder=flow_folder(data, dataset),
+        cache=_flow_cache(dataset.root, split, on_corrupt, data.flow_cache_mb),
+    )
+    if how.flow == 'tvl1' and how.flow_folder:
+        own_flow(data, dataset, how.flow_folder)
     match data.store:  # 'ram' and 'device' decode from one of the others
         case 'folder' | 'ram' | 'device' if not data.records:
-            return folder_store.FolderStore(dataset.root, tracklets, **how)
+            return folder_store.FolderStore(dataset.root, tracklets, how)
         case 'records' | 'ram' | 'device':
             files, index = _records(data.records, record_index.place(data))
-            return record_store.RecordStore(files, index, tracklets, stored_flow=_flow_records(data, files), **how)
+            return record_store.RecordStore(files, index, tracklets, how, stored_flow=_flow_records(data, files))
         case _:
             raise ValueError(f'unknown store {data.store!r}')
 

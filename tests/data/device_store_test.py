@@ -30,9 +30,17 @@ def dataset(tmp_path_factory):
 
 def folder(dataset, *, on_corrupt='error', flow='off'):
     return folder_store.FolderStore(
-        dataset.root, dataset.train, height=HEIGHT, width=WIDTH, resize='bicubic', on_corrupt=on_corrupt, flow=flow,
-        flow_folder=f'{dataset.root}/flow',
-    )  # fmt: skip
+        dataset.root,
+        dataset.train,
+        folder_store.Reading(
+            height=HEIGHT,
+            width=WIDTH,
+            resize='bicubic',
+            on_corrupt=on_corrupt,
+            flow=flow,
+            flow_folder=f'{dataset.root}/flow',
+        ),
+    )
 
 
 def in_memory(kind, store, tracklets, *, devices=8, with_flow=False):

@@ -14,7 +14,7 @@ def dataset(tmp_path_factory):
 
 def _take(dataset, *, clips='all_frames', frames=4, batch_clips=3, threads=2, store=None, **kwargs):
     store = store or folder_store.FolderStore(
-        dataset.root, dataset.test, height=16, width=8, resize='bicubic', on_corrupt='error'
+        dataset.root, dataset.test, folder_store.Reading(height=16, width=8, resize='bicubic', on_corrupt='error')
     )
     with eval_pipeline.batches(
         dataset.test,
@@ -52,7 +52,7 @@ def test_every_kind_of_clip_is_tested_here():
 def test_every_clip_of_every_tracklet_comes_once_in_order(dataset, clips, batch_clips):
     oracle = ORACLES[clips]
     store = folder_store.FolderStore(
-        dataset.root, dataset.test, height=16, width=8, resize='bicubic', on_corrupt='error'
+        dataset.root, dataset.test, folder_store.Reading(height=16, width=8, resize='bicubic', on_corrupt='error')
     )
     expected = []
     for row, tracklet in enumerate(dataset.test):

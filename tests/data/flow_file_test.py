@@ -48,9 +48,12 @@ def test_a_second_store_reads_what_the_first_computed(tmp_path, monkeypatch):
 
     def store():
         return folder_store.FolderStore(
-            tmp_path / 'data', tracklets, **SIZE, resize='bilinear', on_corrupt='error', flow='tvl1',
-            flow_folder=str(tmp_path / 'flow'),
-        )  # fmt: skip
+            tmp_path / 'data',
+            tracklets,
+            folder_store.Reading(
+                **SIZE, resize='bilinear', on_corrupt='error', flow='tvl1', flow_folder=str(tmp_path / 'flow')
+            ),
+        )
 
     first = store().read_flow(1, np.arange(4))
     assert np.abs(first).max() > 0

@@ -17,7 +17,9 @@ def dataset(tmp_path):
 
 def _store(dataset, *, on_corrupt='error', height=16, width=8):
     return folder_store.FolderStore(
-        dataset.root, dataset.train, height=height, width=width, resize='bicubic', on_corrupt=on_corrupt
+        dataset.root,
+        dataset.train,
+        folder_store.Reading(height=height, width=width, resize='bicubic', on_corrupt=on_corrupt),
     )
 
 
@@ -119,12 +121,7 @@ def _flow_store(dataset, *, height=64, width=32, flow='tvl1', on_corrupt='error'
     return folder_store.FolderStore(
         dataset.root,
         dataset.train if train is None else train,
-        height=height,
-        width=width,
-        resize='bicubic',
-        on_corrupt=on_corrupt,
-        flow=flow,
-        **kwargs,
+        folder_store.Reading(height=height, width=width, resize='bicubic', on_corrupt=on_corrupt, flow=flow, **kwargs),
     )
 
 

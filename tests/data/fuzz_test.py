@@ -88,7 +88,9 @@ def test_damaged_images_are_named_or_replaced_and_counted(tmp_path, kind):
     names = tuple(f'{number}.img' for number in range(3))
     rows = [tracklet.Tracklet('t', 1, 1, names)]
     stores = {
-        policy: folder_store.FolderStore(tmp_path, rows, height=48, width=24, resize='bicubic', on_corrupt=policy)
+        policy: folder_store.FolderStore(
+            tmp_path, rows, folder_store.Reading(height=48, width=24, resize='bicubic', on_corrupt=policy)
+        )
         for policy in ('error', 'skip_frame')
     }
     for name, data in zip(names, (good, whole[1], whole[1])):

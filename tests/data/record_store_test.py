@@ -74,7 +74,7 @@ def open_store(path, *, on_corrupt='error', split='train'):
     files, index = opened(path)
     dataset = record_index.to_dataset(index, config.Data(dataset='mars'), folder=files.folder, root=str(files.root))
     how = {'height': 16, 'width': 8, 'resize': 'bicubic', 'on_corrupt': on_corrupt}
-    return record_store.RecordStore(files, index, getattr(dataset, split), **how)
+    return record_store.RecordStore(files, index, getattr(dataset, split), folder_store.Reading(**how))
 
 
 def train_batches(data, count, *, start_step=0):
@@ -353,7 +353,7 @@ def test_tracklets_of_something_else_are_refused(place):
     stranger = tracklet.Tracklet('0009C1T0001', 9, 1, ('bbox_train/0009/0009C1T0001F001.jpg',))
     how = {'height': 16, 'width': 8, 'resize': 'bicubic', 'on_corrupt': 'error'}
     with pytest.raises(ValueError, match='of tracklet 0009C1T0001 is not among the records of mars'):
-        record_store.RecordStore(files, index, [stranger], **how)
+        record_store.RecordStore(files, index, [stranger], folder_store.Reading(**how))
 
 
 def test_pieces_of_tracklets_that_share_frames_are_each_found_in_their_own(tmp_path):

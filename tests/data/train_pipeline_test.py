@@ -30,7 +30,7 @@ def _experiment(**data):
 
 def _store(dataset, *, on_corrupt='error'):
     return folder_store.FolderStore(
-        dataset.root, dataset.train, height=16, width=8, resize='bicubic', on_corrupt=on_corrupt
+        dataset.root, dataset.train, folder_store.Reading(height=16, width=8, resize='bicubic', on_corrupt=on_corrupt)
     )
 
 
@@ -124,7 +124,9 @@ def test_flow_is_that_of_the_sampled_frames_and_changes_nothing_else(dataset):
 
 def _flow_store(dataset):
     return folder_store.FolderStore(
-        dataset.root, dataset.train, height=16, width=8, resize='bicubic', on_corrupt='error', flow='zeros'
+        dataset.root,
+        dataset.train,
+        folder_store.Reading(height=16, width=8, resize='bicubic', on_corrupt='error', flow='zeros'),
     )
 
 
@@ -231,7 +233,8 @@ _IN_PROCESSES = """
             experiment.data.processes = processes
             dataset = mars.read(root)
             store = folder_store.FolderStore(
-                root, dataset.train, height=16, width=8, resize='bicubic', on_corrupt=on_corrupt)
+                root, dataset.train,
+                folder_store.Reading(height=16, width=8, resize='bicubic', on_corrupt=on_corrupt))
             return train_pipeline.batches(
                 dataset.train, store, tracklet_lib.label_map(dataset.train), experiment, start_step=start_step)
 

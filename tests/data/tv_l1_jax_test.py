@@ -148,7 +148,9 @@ def test_frames_of_other_shapes_are_refused():
 def _store(root, *, engine, folder='', **kwargs):
     tracklets = mars.read(root).train
     given = {'height': 24, 'width': 16, 'resize': 'bicubic', 'on_corrupt': 'error', 'flow': 'tvl1'} | kwargs
-    return folder_store.FolderStore(root, tracklets, flow_engine=engine, flow_folder=str(folder), **given)
+    return folder_store.FolderStore(
+        root, tracklets, folder_store.Reading(flow_engine=engine, flow_folder=str(folder), **given)
+    )
 
 
 def test_a_folder_gives_flow_where_opencv_has_none_and_each_engine_keeps_its_own(tmp_path, monkeypatch):
