@@ -1,0 +1,77 @@
+"""Runs a network that `python -m jaxreid.export` wrote. Needs jax (which brings NumPy) and nothing of jaxreid.
+
+  python load.py                                   in that folder: runs the sample and compares
+  embed = load.load('folder'); embed(clips)        clips [B, T, H, W, 3] uint8 -> features [B, D] float32
+
+Sizes, and what STAR's second input is, are in model.json. The feature of a tracklet is the mean over its clips.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+
+try:
+    import flatbuffers  # noqa: F401
+except ImportError:  # jax.export reads its files with it, but jax does not install it: a copy lies beside this file
+    sys.path.append(str(pathlib.Path(__file__).parent))
+
+import jax
+import numpy as np
+from jax import export
+
+MODEL, META, SAMPLE = 'model.stablehlo', 'model.json', 'sample.npz'
+
+
+def load(folder: str | pathlib.Path) -> Callable[..., np.ndarray]:
+    """A function of clips (and flow) that gives features, compiled for this machine's device when first called.
+
+    Raises:
+      ValueError: this machine's device is none that the network was exported for; or, when called, inputs of other
+        shapes or dtypes.
+      OSError: the folder lacks a file.
+    """
+    folder = pathlib.Path(folder)
+    inputs = json.loads((folder / META).read_text())['inputs']
+    network = export.deserialize(bytearray((folder / MODEL).read_bytes()))
+    here = jax.default_backend()
+    known = {'gpu': {'cuda', 'rocm'}}.get(here, {here})
+    if not known & set(network.platforms):
+        raise ValueError(
+            f'{folder} was exported for {", ".join(network.platforms)}, this machine runs {here}; export it again with '
+            '--platforms, or set JAX_PLATFORMS=cpu'
+        )
+    run = jax.jit(network.call)
+
+    def embed(*arrays: np.ndarray) -> np.ndarray:
+        if len(arrays) != len(inputs):
+            raise ValueError(f'got {len(arrays)} inputs, expected {", ".join(one["name"] for one in inputs)}')
+        for one, array in zip(inputs, arrays):
+            fits = len(array.shape) == len(one['shape']) and all(
+                isinstance(wanted, str) or found == wanted for found, wanted in zip(array.shape, one['shape'])
+            )
+            if not fits or str(array.dtype) != one['dtype'] or len(array) != len(arrays[0]) or not len(array):
+                raise ValueError(
+                    f'{one["name"]} is {array.dtype} {list(array.shape)}, expected {one["dtype"]} {one["shape"]}: '
+                    f'{one["meaning"]}'
+                )
+        return np.asarray(run(*arrays))
+
+    return embed
+
+
+def difference(folder: str | pathlib.Path) -> float:
+    """Largest difference between the sample's features and those that the exporter got, over their largest value."""
+    with np.load(pathlib.Path(folder) / SAMPLE) as sample:
+        inputs = [sample[name] for name in sample.files if name != 'embedding']
+        wanted = sample['embedding']
+    return float(np.abs(load(folder)(*inputs) - wanted).max() / np.abs(wanted).max())
+
+
+if __name__ == '__main__':
+    found = difference(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent)
+    print(
+        f'largest difference from the exporter, relative: {found:.1e} on {jax.default_backend()}, jax {jax.__version__}'
+    )
+    # Accelerators multiply float32 in bfloat16 or TF32 unless told otherwise.
+    sys.exit(0 if found < (1e-5 if jax.default_backend() == 'cpu' else 2e-2) else 1)
