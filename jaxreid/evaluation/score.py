@@ -410,9 +410,9 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     rules = rules_of(options, [*files, *others], distance)
     distances = list(dict.fromkeys(rule.distance for rule in rules))
     for path, found in zip([*options.features, *options.against], files + others, strict=True):
-        print(f'{path}: {facts(found)}')
+        print(_plain(f'{path}: {facts(found)}'))
         for warning in sanity.warnings(found, distances=distances):
-            print(f'  warning: {warning}')
+            print(_plain(f'  warning: {warning}'))
 
     results: dict[str, dict[str, Any]] = {}
     for distance in distances:  # one matrix of distances at a time
@@ -452,6 +452,11 @@ def facts(found: feature_file.Features) -> str:
         f'{len(np.unique(found.camera))} cameras, {frames}; data set {origin["dataset"]}, clips {origin["clips"]}, '
         f'flip {origin["flip"]}, step {origin["step"]}'
     )
+
+
+def _plain(text: str) -> str:
+    """Text without what steers a terminal: names are anybody's."""
+    return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)
 
 
 def _origin(found: feature_file.Features) -> dict[str, Any]:

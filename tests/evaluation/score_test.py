@@ -272,6 +272,14 @@ def test_warnings_are_printed_beside_the_file(tmp_path, capsys):
     assert 'warning: every camera id is 1' in capsys.readouterr().out
 
 
+def test_names_do_not_steer_the_terminal(tmp_path, capsys):
+    escapes = {'name': np.array(['\x1b[2Jgone\n'] * 150), 'embedding': np.zeros((150, 6), np.float32)}
+    run(write(tmp_path / 'a.npz', **escapes, meta=np.array(json.dumps({'dataset': '\x1b[31m'}))))
+    shown = capsys.readouterr().out
+    assert '\x1b' not in shown
+    assert '[2Jgone' in shown
+
+
 def test_scoring_starts_without_jax_flax_or_scipy(tmp_path):
     write(tmp_path / 'a.npz')
     code = (
