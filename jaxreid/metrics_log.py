@@ -1,15 +1,18 @@
 """Numbers of a run, as JSON lines (`metrics.jsonl`) and as TensorBoard events (`tensorboard/`)."""
 
+import functools
 import json
 import math
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import tensorboardX
 import tqdm
 
 from jaxreid import atomic_file
+
+if TYPE_CHECKING:
+    import tensorboardX
 
 
 class MetricsLog:
@@ -24,9 +27,18 @@ class MetricsLog:
                 file.write(''.join(line + '\n' for line in lines).encode())
         try:
             self._file = self._path.open('a', buffering=1)
-            self._events = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
         except OSError as e:
             raise OSError(f'cannot write {self._path}: {e}; choose a writable --workdir') from e
+        self._folder, self._purge_step = workdir / 'tensorboard', start_step + 1
+
+    @functools.cached_property
+    def _events(self) -> 'tensorboardX.SummaryWriter':
+        import tensorboardX  # imports PyTorch where that is installed, which takes seconds: after the first step
+
+        try:
+            return tensorboardX.SummaryWriter(str(self._folder), purge_step=self._purge_step)
+        except OSError as e:
+            raise OSError(f'cannot write {self._folder}: {e}; choose a writable --workdir') from e
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Appends {'step': step, ...values}; numbers go to TensorBoard too."""

@@ -204,14 +204,14 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             if logging:
                 rates = window.rates()
                 lr = float(schedule(at - 1))
-                if log:
-                    log.write(at, values | rates | {'learning_rate': lr, 'skipped_frames': batches.skipped})
                 bar.set_postfix_str(
                     f'loss {values["loss"]:.3f} (ce {values["cross_entropy"]:.3f}, triplet {values["triplet"]:.3f}), '
                     f'lr {lr:.1e}, {rates["clips_per_second"]:.0f} clips/s, waiting {rates["waiting_for_data"]:.0%}',
                     refresh=False,
                 )
             bar.update(len(steps))
+            if logging and log:
+                log.write(at, values | rates | {'learning_rate': lr, 'skipped_frames': batches.skipped})
             stop = requests.after(number)
             if stop or kept(at):
                 check(leave=0)
