@@ -1,0 +1,157 @@
+"""The documentation site: pages made from code are whole, and figures and tables say what the code says."""
+
+import dataclasses
+import importlib
+import importlib.util
+import pathlib
+import re
+import shlex
+
+import pytest
+import yaml
+
+from jaxreid import config, cost, dry_run
+from jaxreid.models import build
+from tests import docs_commands
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'docs' / 'site' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def hooks():
+    pytest.importorskip('mkdocs')
+    return script('hooks')
+
+
+def nav_pages(entries):
+    for entry in entries:
+        value = entry if isinstance(entry, str) else next(iter(entry.values()))
+        yield from [value] if isinstance(value, str) else nav_pages(value)
+
+
+def test_every_page_is_in_the_navigation_once():
+    navigation = yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav']
+    pages = list(nav_pages(navigation))
+    assert len(pages) == len(set(pages))
+    written = {path.name for path in (ROOT / 'docs').glob('*.md')}
+    assert written <= set(pages), f'not in mkdocs.yml: {sorted(written - set(pages))}'
+    assert {page for page in pages if not page.startswith('api/')} - written == {'settings.md'}
+
+
+def test_every_module_is_in_the_reference_once(hooks):
+    found = [name for page in hooks.PAGES for name in hooks.modules(page)]
+    expected = {
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+        for folder in ('jaxreid', 'data_pipelines')
+        for path in (ROOT / folder).rglob('*.py')
+        if path.name not in ('__init__.py', '__main__.py')
+    }
+    assert sorted(found) == sorted(expected)
+
+
+def test_every_setting_is_on_the_page_with_its_default_and_what_it_means(hooks):
+    rows = {
+        f'{section}.{name}'.removeprefix('.'): (default, comment)
+        for section, _, fields in hooks.settings()
+        for name, default, comment in fields
+    }
+    flat = config.flatten(config.Experiment())
+    assert set(rows) == set(flat)
+    for name, value in flat.items():
+        assert eval(rows[name][0]) == value, name
+    plain = {'train.epochs', 'augment.erase_area_max', 'loss.triplet_weight'}
+    silent = {name for name, (_, comment) in rows.items() if not comment}
+    assert len(silent - plain) < 20, silent
+    assert 'tracklet_epoch, tracklet_epoch_distinct' in rows['sampler.kind'][1]
+    assert rows['data.on_corrupt_train'][1].startswith('skip_frame (counted;')
+
+
+@pytest.mark.parametrize('name', ['overview', 'strf', 'stmn', 'sta', 'star', 'ap3d'])
+def test_figures_are_as_the_script_draws_them(name):
+    drawn = script('figures').FIGURES[name]()
+    assert (ROOT / 'docs' / 'images' / f'flow_{name}.svg').read_text() == drawn, 'run python docs/site/figures.py'
+
+
+@pytest.mark.parametrize('name', ['strf', 'stmn', 'sta', 'star', 'ap3d'])
+def test_a_system_has_its_figure_equations_options_and_what_differs(name):
+    text = (ROOT / 'docs' / f'{name}.md').read_text()
+    assert f'(images/flow_{name}.svg)' in text
+    assert re.search(r'^#+ Equations$', text, re.MULTILINE)
+    assert re.search(r'released (no )?code|public code', text, re.IGNORECASE)
+
+
+RECIPES = re.findall(
+    r'^\| `(\w+)_(\w+)`[^|]*\| (\d+) \| ([\d,]+) \| ([\d.]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$',
+    (ROOT / 'docs' / 'recipes.md').read_text(),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(('system', 'dataset', 'frames', 'steps', 'gmacs', 'pflop', 'fast', 'slow'), RECIPES)
+def test_costs_of_recipes_are_those_of_their_configs(system, dataset, frames, steps, gmacs, pflop, fast, slow):
+    experiment = config.validate(importlib.import_module(f'configs.{system}_{dataset}').get_config())
+    sampler = experiment.sampler
+    assert sampler.num_ids * sampler.tracklets_per_id * sampler.frames == int(frames)
+    assert dry_run.planned_steps(experiment) == int(steps.replace(',', ''))
+    made = 6 * float(gmacs) * int(frames) * int(steps.replace(',', '')) / 1e6
+    assert made == pytest.approx(int(pflop), abs=0.7)
+    assert made / 250 / 3.6 == pytest.approx(float(fast), abs=0.006)
+    assert made / 20 / 3.6 == pytest.approx(float(slow), abs=0.06)
+
+
+def test_multiply_accumulates_of_recipes_are_counted():
+    assert len(RECIPES) == 10
+    for system in ('sta', 'star'):  # the quickest to trace; the others' are in tests/cost_test.py
+        experiment = config.validate(importlib.import_module(f'configs.{system}_mars').get_config())
+        model = build.build(experiment, num_ids=625, dtype='float32')
+        size = {'frames': experiment.sampler.frames, 'height': 256, 'width': 128, 'flow': experiment.data.flow != 'off'}
+        found = cost.gmacs_per_frame(model, cost.shapes(model, **size), **size)
+        (said,) = (float(r[4]) for r in RECIPES if r[:2] == (system, 'mars'))
+        assert found == pytest.approx(said, abs=0.005)
+
+
+def test_the_job_for_kubernetes_is_one_and_its_command_is_understood(monkeypatch):
+    text = (ROOT / 'docs' / 'scaling.md').read_text()
+    service, job = yaml.safe_load_all(re.search(r'```yaml\n(.*?)```', text, re.DOTALL)[1])
+    assert service['spec']['selector'] == {'job-name': job['metadata']['name']}
+    pod = job['spec']['template']['spec']
+    assert pod['subdomain'] == service['metadata']['name']
+    assert {v['name'] for v in pod['volumes']} == {m['name'] for c in pod['containers'] for m in c['volumeMounts']}
+    (container,) = pod['containers']
+    command = docs_commands.Command('docs/scaling.md', 0, tuple(container['command']), 'GKE')
+    docs_commands.check(command, monkeypatch)
+    wrong = dataclasses.replace(command, words=tuple(w.replace('--distr', '--dist') for w in command.words))
+    with pytest.raises(Exception, match='distibuted'):
+        docs_commands.check(wrong, monkeypatch)
+
+
+def test_the_script_for_slurm_asks_for_a_task_per_gpu():
+    text = (ROOT / 'docs' / 'scaling.md').read_text()
+    asked = dict(re.findall(r'^#SBATCH --([\w-]+)=(\S+)$', text, re.MULTILINE))
+    assert asked['ntasks-per-node'] == asked['gpus-per-node']
+    devices = int(asked['nodes']) * int(asked['gpus-per-node'])
+    words = shlex.split(re.search(r'^srun (.*?)\n```', text, re.MULTILINE | re.DOTALL)[1].replace('\\\n', ''))
+    ids = next(int(w.split('=')[1]) for w in words if w.startswith('--config.sampler.num_ids='))
+    experiment = importlib.import_module('configs.strf_mars').get_config()
+    assert ids * experiment.sampler.tracklets_per_id % devices == 0
+    assert experiment.test.batch_clips % devices == 0
+
+
+def test_links_to_the_repository_lead_somewhere(hooks):
+    page = type('Page', (), {'file': type('File', (), {'src_uri': 'x.md'})})
+    hosted = type('Config', (), {'repo_url': 'https://host/jaxreid/'})
+    nowhere = type('Config', (), {'repo_url': None})
+    text = 'See [the list](../README.md#use) and [this](data.md).'
+    assert hooks.on_page_markdown(text, page, hosted, None) == (
+        'See [the list](https://host/jaxreid/blob/main/README.md#use) and [this](data.md).'
+    )
+    assert hooks.on_page_markdown(text, page, nowhere, None) == 'See the list and [this](data.md).'
+    with pytest.raises(FileNotFoundError, match=r'nothing\.py'):
+        hooks.on_page_markdown('[x](../nothing.py)', page, nowhere, None)
