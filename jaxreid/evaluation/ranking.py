@@ -122,12 +122,14 @@ def _ranks(
       Ranks [M] from 1 among what is not removed, places [M] from 1 in the whole list, and how many items that are not
       removed are nearer than each match, and nearer or as near (2 x [M]).
     """
-    own = np.sort(row[matches])
-    listed = np.sort(row[row <= own[-1]])
-    out = np.sort(row[removed])
+    own, out = row.take(matches), row.take(removed)
+    own.sort()
+    out.sort()
+    listed = row.compress(row <= own[-1])  # twice as fast as an index of bools
+    listed.sort()
     # Items nearer, and items nearer or as near, than each match: in the list, and of those the removed ones.
-    left, right = np.searchsorted(listed, own, 'left'), np.searchsorted(listed, own, 'right')
-    ties = left - np.searchsorted(out, own, 'left'), right - np.searchsorted(out, own, 'right')
+    left, right = listed.searchsorted(own, 'left'), listed.searchsorted(own, 'right')
+    ties = left - out.searchsorted(own, 'left'), right - out.searchsorted(own, 'right')
     if (right - left).max() == 1:
         return ties[1], right, ties
     # Something is as far as a match: the gallery's order decides.
