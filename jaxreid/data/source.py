@@ -187,7 +187,7 @@ def training_store(
     read_from = store(data, dataset, split='train')
     with_flow, progress = data.flow != 'off', jax.process_index() == 0
     # Not of records: where they are remote, this would fetch files that the first steps do not need.
-    if progress and not data.records and (text := about_sizes(read_from, dataset.train)):
+    if progress and dataset.train and not data.records and (text := about_sizes(read_from, dataset.train)):
         tqdm.tqdm.write(text)
     match data.store:
         case 'ram':

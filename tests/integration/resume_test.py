@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from data_pipelines import build
 from jaxreid import checkpoint
 
 LAST = 40
@@ -111,11 +112,18 @@ def test_a_run_that_changes_its_store_on_the_way_ends_with_the_bits_of_one_on_th
     command, uninterrupted, tmp_path
 ):
     without = ['--config.train.eval_every_epochs=0', '--config.test.references=false', '--config.test.clips=begin_crop']
-    output = command.run(tmp_path, LONG, *without, '--config.train.max_steps=20', '--config.data.store=device')
-    assert 'decode: 100%' in output
-    output = command.run(tmp_path, LONG, *without, STEPS, '--config.data.store=ram')
-    assert 'decode: 100%' in output
-    assert 'start: checkpoint of step 20' in output
+    (root,) = command.cache.glob('synthetic-tiny-*')
+    records = f'--config.data.records={build.build("synthetic", str(root), str(tmp_path / "records"), preset="tiny")}'
+    before = 0
+    for last, decoded, where in (
+        (13, True, ['--config.data.store=device']),
+        (27, False, ['--config.data.store=records', records]),
+        (LAST, True, ['--config.data.store=ram', records]),
+    ):
+        output = command.run(tmp_path, LONG, *without, f'--config.train.max_steps={last}', *where)
+        assert ('decode: 100%' in output) == decoded
+        assert (f'start: checkpoint of step {before}' in output) == (before > 0)
+        before = last
     ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
