@@ -81,7 +81,8 @@ def _by_hand(frames, *, flip=False, with_flow=True):
 
 def _frames(dataset, row, positions=None):
     frames = np.arange(len(dataset.test[row].frames)) if positions is None else np.asarray(positions)
-    store = _Store(dataset.root, dataset.test, height=16, width=8, resize='bicubic', on_corrupt='error')
+    how = folder_store.Reading(height=16, width=8, resize='bicubic', on_corrupt='error')
+    store = _Store(dataset.root, dataset.test, how)
     return store.read(row, frames)
 
 
@@ -138,6 +139,6 @@ def test_random_clips_carry_their_seed_and_another_file_name(dataset, tmp_path):
 def test_stores_of_a_split_share_computed_flow_between_evaluations(dataset):
     data = config.Data(height=16, width=8, flow='tvl1', flow_cache_mb=1)
     stores = [source.store(data, dataset, split=split) for split in ('test', 'test', 'train')]
-    assert stores[0]._cache is stores[1]._cache
-    assert stores[0]._cache is not stores[2]._cache
-    assert stores[0]._flow == 'tvl1'
+    assert stores[0]._how.cache is stores[1]._how.cache
+    assert stores[0]._how.cache is not stores[2]._how.cache
+    assert stores[0]._how.flow == 'tvl1'
