@@ -3,7 +3,8 @@
   python -m jaxreid.from_video door.mp4 tracklets/door --camera door --start 2026-11-21T14:00:00
   python -m jaxreid.from_video door.mp4 tracklets/door --detections det.txt
 
-OUT receives a folder of crops per tracklet, and tracklets.csv, a manifest (docs/own_data.md) with camera and time.
+OUT receives a folder of crops per tracklet; tracklets.csv, a manifest (docs/own_data.md) with camera and time; and
+tracks.txt, the boxes.
 Nothing is downloaded: people are what moves and stands upright, or what OpenCV's old HOG detector finds. A modern
 detector and tracker find more people, and keep them apart where they meet: give their boxes, in the format of
 MOTChallenge (frame,id,left,top,width,height,confidence; id -1 for detections), with --detections.

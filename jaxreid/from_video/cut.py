@@ -17,7 +17,10 @@ import tqdm
 from jaxreid.from_video import detect, mot_file, track
 
 MANIFEST = 'tracklets.csv'
+TRACKS = 'tracks.txt'
 _SAMPLES = 31  # images that the background is taken from
+# Colours that a track and a box have in common, at least: regions that move merge where people meet, detections do not.
+_ALIKE_REGIONS, _ALIKE_DETECTIONS = 0.7, 0.6
 _MARGIN = 0.05  # around a box, of its height
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
@@ -51,7 +54,8 @@ def cut(
 
     Args:
       video: of a fixed camera; anything that OpenCV reads.
-      out: folder to make: one folder of JPEG crops per tracklet, and the manifest.
+      out: folder to make: one folder of JPEG crops per tracklet, the manifest, and their boxes in the format of
+        `mot_file`.
       camera: its name in the manifest; '' takes the video's.
       start: date and time (ISO 8601) of the first frame; '' counts seconds from it.
       detections: file of `mot_file` to use instead of a detector.
@@ -85,15 +89,15 @@ def cut(
                 raise ValueError(f'{video} holds no frame that OpenCV can read; convert it, for example to .mp4')
             if boxes is not None:
                 _check_belongs(detections, boxes, video, seen.frames, size, outside)
-            kept = [number for number, frames in seen.crops.items() if len(frames) >= min_frames]
-            kept.sort(key=lambda number: (seen.crops[number][0], number))
+            kept = [number for number, boxes in seen.crops.items() if len(boxes) >= min_frames]
+            kept.sort(key=lambda number: (seen.crops[number][0][0], number))
             if not kept:
                 raise ValueError(_nobody(video, seen, detections, detector, min_height, min_frames))
             rows = []
             for place, number in enumerate(kept, start=1):
                 folder = f'{place:04d}'
                 (partial / f'track-{number}').rename(partial / folder)
-                first, last = seen.crops[number][0], seen.crops[number][-1]
+                first, last = seen.crops[number][0][0], seen.crops[number][-1][0]
                 rows.append(
                     {
                         'tracklet': f'{out.name}/{folder}',
@@ -109,6 +113,7 @@ def cut(
             for left in partial.glob('track-*'):
                 shutil.rmtree(left)
             _write_manifest(partial / MANIFEST, rows)
+            _write_tracks(partial / TRACKS, [seen.crops[number] for number in kept])
             partial.chmod(0o755)
             if out.is_dir():
                 out.rmdir()
@@ -123,8 +128,7 @@ def cut(
 
 class _Seen(NamedTuple):
     frames: int  # of the video
-    crops: dict[int, list[int]]  # track -> frames, from 1
-    found: int  # boxes
+    crops: dict[int, list[tuple[int, np.ndarray]]]  # track -> frame from 1 and box of each
 
 
 def _open(video):
@@ -153,38 +157,37 @@ def _samples(video):
 
 
 def _detected(find: Callable, max_gap: int) -> Callable[[int, np.ndarray], list[tuple[int, np.ndarray]]]:
-    tracker = track.Tracker(max_gap=max_gap)
-    return lambda frame, image: tracker.update(frame, find(image))
+    tracker = track.Tracker(max_gap=max_gap, alike=_ALIKE_REGIONS)
+    return lambda frame, image: tracker.update(frame, find(image), image)
 
 
 def _given(boxes: dict[int, mot_file.Boxes], tracked: bool, max_gap: int):
     none = mot_file.Boxes([], np.zeros((0, 4)))
     if tracked:
         return lambda frame, image: list(zip(*boxes.get(frame, none), strict=True))
-    tracker = track.Tracker(max_gap=max_gap)
-    return lambda frame, image: tracker.update(frame, boxes.get(frame, none).boxes)
+    tracker = track.Tracker(max_gap=max_gap, alike=_ALIKE_DETECTIONS)
+    return lambda frame, image: tracker.update(frame, boxes.get(frame, none).boxes, image)
 
 
 def _write_crops(opened, video, folder, find, every) -> tuple[_Seen, tuple[int, int], int]:
     """Crops of all tracks; height and width of the video, and how many boxes are not in the image."""
-    crops: dict[int, list[int]] = {}
-    frame, found, outside, size = 0, 0, 0, (0, 0)
+    crops: dict[int, list[tuple[int, np.ndarray]]] = {}
+    frame, outside, size = 0, 0, (0, 0)
     for frame, image in _frames(opened, video):
         size = image.shape[:2]
         for number, box in find(frame, image):
-            found += 1
             piece = crop(image, box)
             if piece is None:
                 outside += 1
             elif frame % every == 0 or number not in crops:
                 if number not in crops:
                     (folder / f'track-{number}').mkdir()
-                crops.setdefault(number, []).append(frame)
+                crops.setdefault(number, []).append((frame, box))
                 path = folder / f'track-{number}' / f'{frame:06d}.jpg'
                 done, data = cv2.imencode('.jpg', piece, _QUALITY)
                 assert done
                 path.write_bytes(data.tobytes())
-    return _Seen(frame, crops, found), size, outside
+    return _Seen(frame, crops), size, outside
 
 
 def _frames(opened, video) -> Iterator[tuple[int, np.ndarray]]:
@@ -277,3 +280,10 @@ def _write_manifest(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     table.writeheader()
     table.writerows(rows)
     path.write_text(text.getvalue(), encoding='utf-8')
+
+
+def _write_tracks(path, tracks):
+    with path.open('w', encoding='utf-8') as file:
+        for number, boxes in enumerate(tracks, start=1):
+            for frame, box in boxes:
+                file.write(f'{frame},{number},{",".join(f"{value:.1f}" for value in box)},1,-1,-1,-1\n')

@@ -27,8 +27,8 @@ def search(options: argparse.Namespace) -> None:
     calibration = certainty.read(options.calibration) if options.calibration else None
     threshold = certainty.threshold(options.threshold, calibration) if options.threshold else None
     network = opening.network_loader(options.checkpoint)
-    held = opening.open_any(options.gallery, 'gallery', network)
-    asked = opening.open_any(options.query, 'query', network)
+    held = opening.open_any(options.gallery, 'gallery', network, frames_root=options.frames_root)
+    asked = opening.open_any(options.query, 'query', network, frames_root=options.frames_root)
     tracklets.check_comparable(held, asked)
     known = held.made | asked.made
     distance = options.distance or known.get('distance', 'cosine')
@@ -75,7 +75,7 @@ def add(options: argparse.Namespace) -> None:
     """Appends to a gallery."""
     network = opening.network_loader(options.checkpoint)
     for path in options.new:
-        added = opening.open_any(path, 'gallery', network)
+        added = opening.open_any(path, 'gallery', network, frames_root=options.frames_root)
         count = gallery.append(pathlib.Path(options.gallery).expanduser(), added)
         print(f'{options.gallery}: {len(added):,} tracklets of {path} added, {count:,} in all')
 
@@ -90,6 +90,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument('gallery', metavar='GALLERY', help='folder of the gallery' if adding else 'where to search')
     parser.add_argument('--checkpoint', default='', help='workdir or checkpoint of the network, for images')
+    parser.add_argument('--frames-root', default='', help="folder that a manifest's paths start from (its own)")
     if adding:
         parser.add_argument('new', metavar='NEW', nargs='+', help='what to add')
         return parser.parse_args(argv[1:])

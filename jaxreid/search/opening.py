@@ -25,13 +25,16 @@ KINDS = (
 )
 
 
-def open_any(path: str, role: str, network: Callable[[], network_maps.Network] | None) -> tracklets.Tracklets:
+def open_any(
+    path: str, role: str, network: Callable[[], network_maps.Network] | None, *, frames_root: str = ''
+) -> tracklets.Tracklets:
     """The tracklets behind a path.
 
     Args:
       path: one of KINDS.
       role: 'gallery' or 'query', those asked for where roles are known.
       network: loads the network that crops become features by; None where no checkpoint was named.
+      frames_root: folder that a manifest's paths start from; '' is the one that it lies in.
 
     Raises:
       ValueError, OSError: it is none of KINDS, or as what reads it.
@@ -48,10 +51,10 @@ def open_any(path: str, role: str, network: Callable[[], network_maps.Network] |
         return tracklets.chosen(found, str(place), role, functools.partial(_film, _Once(lambda: _frames_of(found))))
     if place.is_file() and place.suffix.lower() not in ('.csv', '.jsonl', '.ndjson'):
         raise ValueError(f'{path} is none of what a search reads: {KINDS}')
-    dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role)
+    dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role, frames_root)
     if network is None:
         raise ValueError(f'{path} holds images; add --checkpoint DIR, the network that turns them into features')
-    found = extract(network(), dataset, root=str(place))
+    found = extract(network(), dataset, root=str(place), frames_root=frames_root)
     frames = [[os.path.join(dataset.root, frame) for frame in one.frames] for one in dataset.test]
     return tracklets.chosen(found, str(place), role, lambda row: tracklets.film(frames[row]))
 
@@ -85,9 +88,9 @@ def _stop(error):
     raise error
 
 
-def _of_manifest(path, role):
+def _of_manifest(path, role, frames_root):
     with warnings.catch_warnings(action='ignore'):  # about queries that no score could be made of
-        dataset = manifest.read(path)
+        dataset = manifest.read(path, frames_root=frames_root)
     if not dataset.test:
         raise ValueError(f'{path}: all its tracklets have the role train; give those to search another ({role})')
     marked = dataset.gallery if role == 'gallery' else dataset.query
@@ -113,20 +116,22 @@ def network_loader(checkpoint: str) -> Callable[[], network_maps.Network] | None
     return _Once(load)
 
 
-def extract(network: network_maps.Network, dataset: tracklet_lib.Dataset, *, root: str) -> feature_file.Features:
+def extract(
+    network: network_maps.Network, dataset: tracklet_lib.Dataset, *, root: str, frames_root: str
+) -> feature_file.Features:
     """Features of a data set's test tracklets by the clip protocol that the network was tested with.
 
     Args:
       network: restored, on one device.
       dataset: what to go through.
-      root: its folder or manifest, noted in the features.
+      root, frames_root: its folder or manifest and where that one's paths start, noted in the features.
     """
     experiment = config.from_dict(config.to_dict(network.experiment))
     experiment.data = dataclasses.replace(
         experiment.data,
         dataset='manifest',
         root=root,
-        frames_root='',
+        frames_root=frames_root,
         also=(),
         store='folder',
         records='',
