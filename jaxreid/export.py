@@ -11,6 +11,7 @@ for StableHLO load.py, which needs jax and NumPy only.
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -75,6 +76,7 @@ def export(
       OSError: `out` cannot be written. ImportError: the packages for ONNX are missing.
     """
     size = _batch(batch)
+    write_onnx = _onnx_writer() if kind == 'onnx' else None
     unknown = [name for name in platforms if name not in PLATFORMS]
     if unknown or not platforms:
         raise ValueError(f'platform {unknown[0] if unknown else ""!r} is not known; choose of {", ".join(PLATFORMS)}')
@@ -92,9 +94,9 @@ def export(
     dtypes = {'clips': frames_dtype}
     if data.flow != 'off':
         shapes['flow'], dtypes['flow'] = (frames, data.height, data.width, 2), 'float32'
-    embed = _embedder(model, variables, jnp.dtype(dtype), flip=experiment.test.flip, neck=neck)
+    embed = _embedder(model, jnp.dtype(dtype), flip=experiment.test.flip, neck=neck)
     sample = _sample(shapes, dtypes, clips=_SAMPLE_CLIPS if size == SYMBOLIC else int(size))
-    expected = np.asarray(jax.jit(embed)(*sample.values()))
+    expected = np.asarray(jax.jit(embed)(variables, *sample.values()))
     axis = jax.export.symbolic_shape('batch')[0] if size == SYMBOLIC else int(size)
     specs = [jax.ShapeDtypeStruct((axis, *shapes[name]), jnp.dtype(dtypes[name])) for name in shapes]
     meaning = {
@@ -128,15 +130,21 @@ def export(
     with _folder(out) as partial:
         match kind:
             case 'stablehlo':
-                program = jax.export.export(jax.jit(embed), platforms=tuple(platforms))(*specs)
+
+                def held(*inputs):
+                    # Behind the barrier XLA does not compute with constants ahead, which takes long and rounds in
+                    # another way than `--mode extract`.
+                    return embed(jax.lax.optimization_barrier(variables), *inputs)
+
+                program = jax.export.export(jax.jit(held), platforms=tuple(platforms))(*specs)
                 (partial / exported.MODEL).write_bytes(program.serialize())
                 (partial / 'load.py').write_bytes(pathlib.Path(exported.__file__).read_bytes())
                 _copy_flatbuffers(partial / 'flatbuffers')
                 (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
                 # The device that exports may be none of those exported for.
                 found = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
-            case 'onnx':
-                _write_onnx(partial / ONNX_MODEL, embed, specs)
+            case 'onnx' if write_onnx:
+                write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
                 (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
                 found = run_onnx(partial / ONNX_MODEL, list(sample.values()))
             case _:
@@ -156,11 +164,11 @@ def _batch(text: str) -> str:
     raise ValueError(f"batch {text!r}: expected a number of clips, or '{SYMBOLIC}' for any number")
 
 
-def _embedder(model: Any, variables: Any, dtype: jnp.dtype, *, flip: bool, neck: str) -> Callable[..., jax.Array]:
-    """`(clips, [flow]) -> [B, D] float32` with the variables as constants: what `--mode extract` does with a clip."""
+def _embedder(model: Any, dtype: jnp.dtype, *, flip: bool, neck: str) -> Callable[..., jax.Array]:
+    """`(variables, clips, [flow]) -> [B, D] float32`: what `--mode extract` does with a clip."""
     field = {'after': 'embedding', 'before': 'embedding_before_neck'}[neck]
 
-    def embed(clips: jax.Array, *flow: jax.Array) -> jax.Array:
+    def embed(variables: Any, clips: jax.Array, *flow: jax.Array) -> jax.Array:
         views = [(clips, *flow)]
         if flip:
             views.append((augment.mirror(clips), *(augment.mirror_flow(f) for f in flow)))
@@ -209,16 +217,20 @@ def _copy_flatbuffers(to: pathlib.Path) -> None:
         (to / file.name).write_bytes(file.read_bytes())
 
 
-def _write_onnx(path: pathlib.Path, embed: Callable, specs: Sequence[jax.ShapeDtypeStruct]) -> None:
+def _onnx_writer() -> Callable[[pathlib.Path, Callable, Sequence[jax.ShapeDtypeStruct]], None]:
     try:
         import jax2onnx
         import onnx
+        import onnxruntime  # noqa: F401
     except ImportError as e:
         raise ImportError(f'{e}; docs/export.md says how to install jax2onnx, onnx and onnxruntime') from e
     logging.getLogger('onnx_ir').setLevel(logging.ERROR)
-    with warnings.catch_warnings(action='ignore'):  # jax2onnx asks JAX for float64 and takes what it gets
-        model = jax2onnx.to_onnx(embed, list(specs))
-    onnx.save(model, path)
+
+    def write(path, embed, specs):
+        with warnings.catch_warnings(action='ignore'):  # jax2onnx asks JAX for float64 and takes what it gets
+            onnx.save(jax2onnx.to_onnx(embed, list(specs)), path)
+
+    return write
 
 
 def run_onnx(path: pathlib.Path, inputs: Sequence[np.ndarray]) -> np.ndarray:

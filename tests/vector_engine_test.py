@@ -176,14 +176,14 @@ def test_names_that_cannot_be_ids_are_refused_before_anything_is_made(engine, ga
 
 def test_an_unreachable_server_and_a_wrong_file_are_one_sentence(tmp_path):
     with (
-        pytest.raises(OSError, match='no vector engine answers at http://127.0.0.1:1 '),
+        pytest.raises(OSError, match=r'no vector engine answers at http://127\.0\.0\.1:1 '),
         vector_engine.connect('http://127.0.0.1:1'),
     ):
         pass
     (tmp_path / 'text.db').write_text('no database')
     for name in ('text.db', 'name.txt'):
         with (
-            pytest.raises(OSError, match='expected a name that ends in .db'),
+            pytest.raises(OSError, match=r'expected a name that ends in \.db'),
             vector_engine.connect(str(tmp_path / name)),
         ):
             pass
