@@ -20,8 +20,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 SHELLS = ('sh', 'bash', 'shell', 'console')
 # Words that begin a command of an indented block, which says no language.
-PROGRAMS = ('python', 'python3', 'pip', 'pytest', 'ruff', 'mypy', 'mkdocs', 'jupyter', 'sbatch', 'srun', 'gcloud',
-            'kubectl', 'docker', 'curl', 'git', 'export', 'cd')  # fmt: skip
+PROGRAMS = (
+    'python', 'python3', 'pip', 'pytest', 'ruff', 'mypy', 'mkdocs', 'jupyter', 'sbatch', 'srun', 'gcloud', 'kubectl',
+    'helm', 'docker', 'curl', 'bash', 'git', 'export', 'cd',
+)  # fmt: skip
 _MARKER = re.compile(r'\s*<!-- needs: (.+?) -->\s*$')
 _PLACES = ('/path/to/', 'gs://', 's3://')
 
@@ -146,7 +148,7 @@ def check(command: Command, monkeypatch) -> None:
             check(dataclasses.replace(command, words=words[1:]), monkeypatch)
         case '.' | 'cd' | 'ruff' | 'mypy' | 'mkdocs' | 'jupyter':
             pass
-        case 'sbatch' | 'gcloud' | 'kubectl' | 'docker':
+        case 'sbatch' | 'gcloud' | 'kubectl' | 'helm' | 'docker' | 'curl' | 'bash':
             assert command.needs, f'{command}: nobody here runs this; say what it needs, <!-- needs: ... -->'
         case _:
             raise AssertionError(f'{command}: what is this? tests/docs_commands.py knows nothing of {words[0]}')
@@ -161,6 +163,8 @@ def _check_python(command, monkeypatch):
             ast.parse(command.script)
         case ('-m', 'venv' | 'pytest', *_):
             pass
+        case (path, *_) if path.endswith('.py'):
+            pass  # tests/docs_runners.txt says who writes and runs it
         case ('-m', module, *arguments):
             assert importlib.util.find_spec(module), f'{command}: no module {module}'
             check_arguments(module, arguments, monkeypatch)
