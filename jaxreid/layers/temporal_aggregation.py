@@ -109,7 +109,7 @@ class Conv3d(nn.Module):
             kernel = self.param(f'conv{i}', spatial_conv.HE_FAN_OUT, shape, param_dtype).astype(self.dtype)
             # BN's shift has filled the frames that do not exist; the convolution must see zeros, as beyond the end.
             x = temporal_conv.convolve(only_real(x, real), kernel, stride=1)
-            x = nn.relu(self.norm(name=f'bn{i}')(x))
+            x = self.norm(relu=True, name=f'bn{i}')(x)
         frames = _mean_of_maps(maps)
         w9 = _dense(frames.shape[-1], frames.dtype, use_bias=False, kernel_init=SMALL, name='w9')
         return w9(mean_of_frames(_mean_of_maps(x), real)) + mean_of_frames(frames, real), None

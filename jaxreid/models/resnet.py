@@ -38,8 +38,7 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = spatial_conv.SpatialConv(self.width, 7, 2, dtype=self.dtype, name='conv1')(x)
-        x = self.norm(name='bn1')(x)
-        return pooling.stem_max(nn.relu(x) if self.relu else x)
+        return pooling.stem_max(self.norm(relu=self.relu, name='bn1')(x))
 
 
 class Bottleneck(nn.Module):
@@ -74,14 +73,15 @@ class Bottleneck(nn.Module):
         """
         conv = functools.partial(spatial_conv.SpatialConv, dtype=self.dtype)
         width = EXPANSION * self.planes
-        y = nn.relu(self.norm(name='bn1')(conv(self.planes, 1, name='conv1')(x)))
+        y = self.norm(relu=True, name='bn1')(conv(self.planes, 1, name='conv1')(x))
         y, seen = self._middle(y)
-        y = nn.relu(self.norm(name='bn2')(y))
-        y = self.norm(name='bn3')(conv(width, 1, name='conv3')(y))
-        if self.attention is not None:
-            y, seen = self.attention(name='attention')(y)
+        y = self.norm(relu=True, name='bn2')(y)
+        y = conv(width, 1, name='conv3')(y)
         if self.stride != 1 or x.shape[-1] != width:
             x = self.norm(name='downsample_bn')(conv(width, 1, self.stride, name='downsample_conv')(x))
+        if self.attention is None:
+            return self.norm(relu=self.final_relu, name='bn3')(y, shortcut=x), seen
+        y, seen = self.attention(name='attention')(self.norm(name='bn3')(y))
         return (nn.relu(x + y) if self.final_relu else x + y), seen
 
     def _middle(self, x):

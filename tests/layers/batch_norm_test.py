@@ -125,6 +125,41 @@ def test_gradients_through_eight_devices_are_those_of_one(dtype, tolerance, grou
             np.testing.assert_allclose(a, b, atol=tolerance * float(jnp.abs(b).max()), rtol=0)
 
 
+@pytest.mark.parametrize('relu', [True, False])
+@pytest.mark.parametrize(('devices', 'groups'), [(0, 1), (0, 2), (4, 2), (2, 4)])
+def test_the_gradient_is_that_of_the_formula(devices, groups, relu):
+    def plain(params, x, shortcut):
+        slices = x.reshape(groups, -1, x.shape[-1])
+        apart = slices - slices.mean(1, keepdims=True)
+        y = apart / jnp.sqrt((apart**2).mean(1, keepdims=True) + batch_norm.EPSILON)
+        y = (y * params['scale'][None, None] + params['bias'][None, None]).reshape(x.shape) + shortcut
+        return jnp.where(y > 0, y, 0) if relu else y
+
+    with jax.enable_x64(True):
+        x, shortcut, weight = (jnp.asarray(draw((8, 2, 3, 5), seed=s)) for s in (5, 6, 7))
+        v = variables(5, jnp.float64)
+        axis_name = 'data' if devices else None
+        layer = batch_norm.BatchNorm(train=True, groups=groups, axis_name=axis_name, dtype=jnp.float64, relu=relu)
+
+        def gradient(weight, *args):
+            def value(params, x, shortcut):
+                y, _ = layer.apply({**v, 'params': params}, x, shortcut, mutable=['batch_stats'])
+                total = (jnp.sin(y) * weight).sum()
+                return jax.lax.psum(total, axis_name) if devices else total
+
+            return jax.grad(value, (0, 1, 2))(*args)
+
+        if devices:
+            gradient = jax.shard_map(
+                gradient, mesh=mesh(devices), in_specs=(P('data'), P(), P('data'), P('data')),
+                out_specs=(P(), P('data'), P('data')),
+            )  # fmt: skip
+        found = jax.jit(gradient)(weight, v['params'], x, shortcut)
+        expected = jax.grad(lambda *args: (jnp.sin(plain(*args)) * weight).sum(), (0, 1, 2))(v['params'], x, shortcut)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-9 * float(jnp.abs(b).max()), rtol=0)
+
+
 def test_a_large_mean_does_not_cancel_the_variance():
     x = (np.random.default_rng(0).normal(size=(8, 50, 4)) + 3000).astype(np.float32)
     y, _ = run(variables(4) | {'params': {'scale': jnp.ones(4), 'bias': jnp.zeros(4)}}, x, devices=0, groups=1)
