@@ -105,7 +105,7 @@ def _of_block(name, first, lines, marker, *, said):
             script = '\n'.join(lines[i:end])
             line, i = line[: heredoc.start()], end + 1
         for words in _split(line):
-            needs = marker or ('a data set or a bucket' if any(p in w for w in words for p in _PLACES) else '')
+            needs = marker or _evident(words)
             found.append(Command(name, at, tuple(words), needs, script))
             found += [
                 Command(name, at, tuple(inner), needs)
@@ -114,6 +114,13 @@ def _of_block(name, first, lines, marker, *, said):
                 for inner in _split(word.partition('=')[2])
             ]
     return found
+
+
+def _evident(words):
+    """What a command shows that it needs."""
+    if any(place in word for word in words for place in _PLACES):
+        return 'a data set or a bucket'
+    return 'an idle machine' if any(word.startswith('benchmarks.') for word in words) else ''
 
 
 def _split(line):
