@@ -210,10 +210,18 @@ def check_arguments(module: str, arguments: list[str], monkeypatch) -> None:
                     flags.FLAGS[name].parser.parse(value)
             case 'jaxreid.data.synthetic_sheet':
                 assert 2 <= len(arguments) <= 3
+            case _ if 'parse_args' not in source(module):
+                assert not arguments, f'{module} takes no arguments'
             case _:
                 parse = argparse.ArgumentParser.parse_args
                 patch.setattr(argparse.ArgumentParser, 'parse_args', lambda *a, **k: stop(parse(*a, **k)))
                 _expect(functools.partial(_enter, module))
+
+
+def source(module):
+    """Text of the file that `python -m module` runs."""
+    path = ROOT / module.replace('.', '/')
+    return (path / '__main__.py' if path.is_dir() else path.with_suffix('.py')).read_text()
 
 
 def one_row(table, variants):
@@ -242,7 +250,7 @@ def _enter(module):
     found = importlib.import_module(module)
     if hasattr(found, '__path__'):
         found = importlib.import_module(f'{module}.__main__')
-    tree = ast.parse(pathlib.Path(found.__file__).read_text())
+    tree = ast.parse(source(module))
     (guarded,) = [n for n in tree.body if isinstance(n, ast.If) and '__main__' in ast.unparse(n.test)]
     exec(compile(ast.Module(guarded.body, []), found.__file__, 'exec'), vars(found))
 

@@ -59,9 +59,7 @@ def test_what_is_said_to_run_a_command_exists_and_has_one_to_run(pattern, test):
 def test_commands_within_sentences_name_modules_and_options_that_exist(page):
     for command in docs_commands.inline(page):
         words = command.split()
-        folder = docs_commands.ROOT / words[2].replace('.', '/')
-        file = folder / '__main__.py' if folder.is_dir() else folder.with_suffix('.py')
-        source = file.read_text()
+        source = docs_commands.source(words[2])
         for option in re.findall(r'(?<!\S)--[\w-]+', command):
             assert option in ('--help', '--config') or re.search(rf"['\"](--)?{option[2:]}['\"=]", source), command
 
