@@ -75,8 +75,10 @@ def export(
         computes something else.
       OSError: `out` cannot be written. ImportError: the packages for ONNX are missing.
     """
-    size = _batch(batch)
+    if kind not in FORMATS:
+        raise ValueError(f'format {kind!r} is not known; choose of {", ".join(FORMATS)}')
     write_onnx = _onnx_writer() if kind == 'onnx' else None
+    size = SYMBOLIC if batch == SYMBOLIC else _number(batch)
     unknown = [name for name in platforms if name not in PLATFORMS]
     if unknown or not platforms:
         raise ValueError(f'platform {unknown[0] if unknown else ""!r} is not known; choose of {", ".join(PLATFORMS)}')
@@ -95,22 +97,22 @@ def export(
     if data.flow != 'off':
         shapes['flow'], dtypes['flow'] = (frames, data.height, data.width, 2), 'float32'
     embed = _embedder(model, jnp.dtype(dtype), flip=experiment.test.flip, neck=neck)
-    sample = _sample(shapes, dtypes, clips=_SAMPLE_CLIPS if size == SYMBOLIC else int(size))
+    sample = _sample(shapes, dtypes, clips=size if isinstance(size, int) else _SAMPLE_CLIPS)
     expected = np.asarray(jax.jit(embed)(variables, *sample.values()))
-    axis = jax.export.symbolic_shape('batch')[0] if size == SYMBOLIC else int(size)
+    axis = size if isinstance(size, int) else jax.export.symbolic_shape('batch')[0]
+    clips = size if isinstance(size, int) else 'batch'
     specs = [jax.ShapeDtypeStruct((axis, *shapes[name]), jnp.dtype(dtypes[name])) for name in shapes]
     meaning = {
         'clips': 'RGB frames of one tracklet in order of time, 0 to 255, resized to this height and width',
         'flow': 'optical flow (u, v) from each frame to the next, in pixels of these frames',
     }
-    clip_axis = 'batch' if size == SYMBOLIC else int(size)
     meta = {
         'format': kind,
         'inputs': [
-            {'name': name, 'shape': [clip_axis, *shapes[name]], 'dtype': dtypes[name], 'meaning': meaning[name]}
+            {'name': name, 'shape': [clips, *shapes[name]], 'dtype': dtypes[name], 'meaning': meaning[name]}
             for name in shapes
         ],
-        'output': {'name': 'embedding', 'shape': [clip_axis, expected.shape[1]], 'dtype': 'float32'},
+        'output': {'name': 'embedding', 'shape': [clips, expected.shape[1]], 'dtype': 'float32'},
         'inside': {
             'normalisation': {'mean': augment.MEAN, 'std': augment.STD, 'of': 'frames / 255, RGB'},
             'flip': experiment.test.flip,
@@ -128,27 +130,23 @@ def export(
         'config': config.to_dict(experiment),
     }
     with _folder(out) as partial:
-        match kind:
-            case 'stablehlo':
+        (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
+        if write_onnx:
+            write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
+            found: np.ndarray | None = run_onnx(partial / ONNX_MODEL, list(sample.values()))
+        else:
 
-                def held(*inputs):
-                    # Behind the barrier XLA does not compute with constants ahead, which takes long and rounds in
-                    # another way than `--mode extract`.
-                    return embed(jax.lax.optimization_barrier(variables), *inputs)
+            def held(*inputs):
+                # Behind the barrier XLA does not compute with constants ahead, which takes long and rounds in another
+                # way than `--mode extract`.
+                return embed(jax.lax.optimization_barrier(variables), *inputs)
 
-                program = jax.export.export(jax.jit(held), platforms=tuple(platforms))(*specs)
-                (partial / exported.MODEL).write_bytes(program.serialize())
-                (partial / 'load.py').write_bytes(pathlib.Path(exported.__file__).read_bytes())
-                _copy_flatbuffers(partial / 'flatbuffers')
-                (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
-                # The device that exports may be none of those exported for.
-                found = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
-            case 'onnx' if write_onnx:
-                write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
-                (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
-                found = run_onnx(partial / ONNX_MODEL, list(sample.values()))
-            case _:
-                raise ValueError(f'format {kind!r} is not known; choose of {", ".join(FORMATS)}')
+            program = jax.export.export(jax.jit(held), platforms=tuple(platforms))(*specs)
+            (partial / exported.MODEL).write_bytes(program.serialize())
+            (partial / 'load.py').write_bytes(pathlib.Path(exported.__file__).read_bytes())
+            _copy_flatbuffers(partial / 'flatbuffers')
+            # The device that exports may be none of those exported for.
+            found = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
         np.savez(partial / exported.SAMPLE, allow_pickle=False, **sample, embedding=expected)
         if found is not None:
             difference = float(np.abs(found - expected).max() / np.abs(expected).max())
@@ -158,9 +156,9 @@ def export(
     return meta
 
 
-def _batch(text: str) -> str:
-    if text == SYMBOLIC or (text.isdecimal() and int(text) > 0):
-        return text
+def _number(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
     raise ValueError(f"batch {text!r}: expected a number of clips, or '{SYMBOLIC}' for any number")
 
 
