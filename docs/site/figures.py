@@ -121,7 +121,7 @@ def overview():
         300,
         'net',
         'STRF · STMN · STA · STAR · AP3D',
-        ('one program on 1 device or 1,000;', 'augmentation, loss and step on the device'),
+        ('one program for one device or many;', 'augmentation, loss and step on the device'),
     )
     features = Box(130, 314, 300, 'memory', 'features.npz', ('one vector per tracklet, and how', 'it was made'))
     score = Box(
