@@ -3,11 +3,12 @@
 import json
 import sys
 
+import pytest
+
 from tests.integration import conftest
 
 SETTINGS = [
     f'--config={conftest.ROOT / "configs" / "star_synthetic.py"}:table3_lsta,tiny',
-    '--config.data.flow_engine=jax',
     '--config.data.height=32',
     '--config.data.width=16',
 ]
@@ -23,9 +24,12 @@ NETWORK = [
 ]
 
 
-def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tmp_path):
+@pytest.mark.parametrize('engine', ['opencv', 'jax'])
+def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tmp_path, engine):
     def folder(name):
         return f'--config.data.flow_folder={tmp_path / name}'
+
+    settings = [*SETTINGS, f'--config.data.flow_engine={engine}']
 
     def numbers(name):
         rows = [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
@@ -34,13 +38,13 @@ def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tm
 
     def train(name, flow):
         command.execute(
-            [sys.executable, '-m', 'jaxreid.main', *SETTINGS, *NETWORK, f'--workdir={tmp_path / name}', folder(flow)]
+            [sys.executable, '-m', 'jaxreid.main', *settings, *NETWORK, f'--workdir={tmp_path / name}', folder(flow)]
         )
 
     train('on_the_fly', 'computed')
     sampled = {file.relative_to(tmp_path / 'computed') for file in (tmp_path / 'computed').rglob('*.npy')}
     assert sampled
-    output = command.execute([sys.executable, '-m', 'data_pipelines.optical_flow', *SETTINGS, folder('stored')])
+    output = command.execute([sys.executable, '-m', 'data_pipelines.optical_flow', *settings, folder('stored')])
     stored = {file.relative_to(tmp_path / 'stored'): file for file in (tmp_path / 'stored').rglob('*.npy')}
     assert 'frames have their flow' in output
     assert sampled < stored.keys()
