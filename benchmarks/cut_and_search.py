@@ -44,7 +44,7 @@ def video(folder, name, people, scene, direction):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoints', nargs='+')
     parser.add_argument('--people', type=int, default=30)
     options = parser.parse_args()
     plan = synthetic_plan.make_plan(synthetic_plan.PRESETS['demo'])
@@ -54,26 +54,32 @@ def main():
         folder = pathlib.Path(name)
         door, door_owners = video(folder, 'door', people, 1, 1)
         yard, yard_owners = video(folder, 'yard', people[::-1], 2, 1)
-        arguments = [str(yard), str(door), f'--checkpoint={options.checkpoint}', f'--json={folder / "found.json"}']
-        assert search.run([*arguments, '--top=5']) == 0
-        found = json.loads((folder / 'found.json').read_text())['results']
+        rows = [row(one, folder, door, yard, door_owners, yard_owners) for one in options.checkpoints]
+    for one in rows:
+        print(one)
+    print(mars_size.write('cut_and_search', rows))
+
+
+def row(checkpoint, folder, door, yard, door_owners, yard_owners):
+    """What a checkpoint finds."""
+    path = folder / 'found.json'
+    assert search.run([str(yard), str(door), f'--checkpoint={checkpoint}', f'--json={path}', '--top=5']) == 0
     present = {who for who, _ in yard_owners.values()}
-    asked = [one for one in found if door_owners[one['name']][0] in present]
-    ranks = [[yard_owners[hit['name']][0] == door_owners[one['name']][0] for hit in one['hits']] for one in asked]
-    row = {
-        'checkpoint': pathlib.Path(options.checkpoint).name,
-        'people': len(people),
-        'tracklets': [len(door_owners), len(yard_owners)],
-        'people_with_a_tracklet': [len({who for who, _ in o.values()}) for o in (door_owners, yard_owners)],
-        'crops_of_the_right_person': float(
-            np.mean([share for o in (door_owners, yard_owners) for _, share in o.values()])
-        ),
-        'queries': len(asked),
-        'right_first': sum(hits[0] for hits in ranks),
-        'right_among_five': sum(any(hits) for hits in ranks),
+    lists = [
+        [yard_owners[hit['name']][0] == door_owners[one['name']][0] for hit in one['hits']]
+        for one in json.loads(path.read_text())['results']
+        if door_owners[one['name']][0] in present
+    ]
+    both = door_owners, yard_owners
+    return {
+        'checkpoint': pathlib.Path(checkpoint).name,
+        'tracklets': [len(owners) for owners in both],
+        'people_with_a_tracklet': [len({who for who, _ in owners.values()}) for owners in both],
+        'crops_of_the_right_person': float(np.mean([share for owners in both for _, share in owners.values()])),
+        'queries': len(lists),
+        'right_first': sum(hits[0] for hits in lists),
+        'right_among_five': sum(any(hits) for hits in lists),
     }
-    print(row)
-    print(mars_size.write('cut_and_search', [row]))
 
 
 if __name__ == '__main__':

@@ -34,6 +34,11 @@ def search(options: argparse.Namespace) -> None:
     distance = options.distance or known.get('distance', 'cosine')
     if calibration is not None:
         certainty.check_belongs(calibration, known | {'distance': distance})
+        if not calibration.network:
+            print(
+                f'{options.calibration} does not say which network it is of; make sure that it is this one',
+                file=sys.stderr,
+            )
     for one in (held, asked):
         if 'network' not in one.made:
             print(
@@ -56,19 +61,20 @@ def search(options: argparse.Namespace) -> None:
         calibration=calibration,
         threshold=threshold,
     )
-    print(results.table(held, asked, found, shown=_SHOWN))
     if options.json:
-        text = json.dumps(results.to_json(held, asked, found), indent=1)
-        _write(options.json, text)
+        _write(options.json, json.dumps(results.to_json(held, asked, found), indent=1))
     if options.html:
         when = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
         _write(options.html, page.render(held, asked, found, budget_mb=options.budget_mb, when=when))
+    # Last, since what reads the terminal may stop listening.
+    print(results.table(held, asked, found, shown=_SHOWN))
+    for path in filter(None, (options.json, options.html)):
+        print(f'written    {path}')
 
 
 def _write(path, text):
     with atomic_file.writing(pathlib.Path(path)) as file:
         file.write(text.encode())
-    print(f'written    {path}')
 
 
 def add(options: argparse.Namespace) -> None:
