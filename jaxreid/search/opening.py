@@ -6,7 +6,6 @@ import os
 import pathlib
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -48,7 +47,9 @@ def open_any(
         place = place / cut.MANIFEST
     if place.suffix == '.npz' and place.is_file():
         found = feature_file.load(place, roles=False)
-        return tracklets.chosen(found, str(place), role, functools.partial(_film, _Once(lambda: _frames_of(found))))
+        return tracklets.chosen(
+            found, str(place), role, functools.partial(_film, functools.cache(lambda: _frames_of(found)))
+        )
     if place.is_file() and place.suffix.lower() not in ('.csv', '.jsonl', '.ndjson'):
         raise ValueError(f'{path} is none of what a search reads: {KINDS}')
     dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role, frames_root)
@@ -113,7 +114,7 @@ def network_loader(checkpoint: str) -> Callable[[], network_maps.Network] | None
         command_line.parse_absl()
         return network_maps.load(pathlib.Path(checkpoint))
 
-    return _Once(load)
+    return functools.cache(load)
 
 
 def extract(
@@ -154,20 +155,6 @@ def extract(
         label=f'extract {pathlib.Path(root).name}',
         trained_on=source.describe(network.experiment.data),
     )
-
-
-class _Once:
-    """Calls a function at most once."""
-
-    def __init__(self, act: Callable[[], Any]):
-        self._act = act
-
-    def __call__(self):
-        return self._result
-
-    @functools.cached_property
-    def _result(self):
-        return self._act()
 
 
 def _film(frames: Callable[[], list[list[str]]], row: int) -> list[str]:
