@@ -105,7 +105,7 @@ def draw_weights(work: Work, path: pathlib.Path, seed: int = 0) -> None:
 # What a contender makes in its process: `(work, weights) -> act`; `act()` does the work once and returns a value.
 
 
-def _jax_variables(weights: pathlib.Path) -> dict:
+def jax_variables(weights: pathlib.Path) -> dict:
     from flax import traverse_util
 
     with np.load(weights) as file:
@@ -122,7 +122,7 @@ def jax_train(work: Work, weights: pathlib.Path) -> Callable[[], float]:
     e, mesh = work.experiment(), sharding.make_mesh()
     model = build.build(e, num_ids=work.ids, dtype=jnp.dtype(work.dtype), axis_name=sharding.AXIS)
     adam = optimizer.build(e.optim, steps_per_epoch=100, epochs=100)
-    state = sharding.copy_to_all(step.create_state(_jax_variables(weights), adam, 0), mesh)
+    state = sharding.copy_to_all(step.create_state(jax_variables(weights), adam, 0), mesh)
     train_step = step.make_train_step(model, e, adam, mesh)
     clips, labels = work.batch()
     batch = {'clips': clips, 'labels': labels, 'index': np.arange(work.clips, dtype=np.int32)}
@@ -135,16 +135,17 @@ def jax_train(work: Work, weights: pathlib.Path) -> Callable[[], float]:
     return act
 
 
-def jax_extract(work: Work, weights: pathlib.Path) -> Callable[[], float]:
+def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Callable[[], float]:
     """Features by jaxreid's own evaluation step, uint8 clips on the host."""
     import jax.numpy as jnp
 
-    from jaxreid import sharding, step
+    from jaxreid import bn_folding, sharding, step
     from jaxreid.models import build
 
     mesh, dtype = sharding.make_mesh(), jnp.dtype(work.dtype)
     model = build.build(work.experiment(), num_ids=work.ids, dtype=dtype)
-    variables = sharding.copy_to_all(_jax_variables(weights), mesh)
+    variables = jax_variables(weights)
+    variables = sharding.copy_to_all(bn_folding.fold(variables) if folded else variables, mesh)
     eval_step = step.make_eval_step(model, mesh, dtype=dtype)
     clips, _ = work.batch()
 

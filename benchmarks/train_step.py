@@ -18,21 +18,22 @@ from benchmarks import contender, mars_size
 SYSTEMS = ('c2d', 'strf')
 
 
-def measure(
-    work: contender.Work, *, kind: str, peer: list[str], repeats: int, peak_tflops: float, threads: int
-) -> list[dict]:
+def measure(work: contender.Work, *, kind: str, options: argparse.Namespace) -> list[dict]:
     """Rows of jaxreid and its peers on one piece of work; `kind` is train or extract."""
-    entries = {'jaxreid': (f'jax_{kind}', {})} | contender.peers(kind, peer)
+    own = {'jaxreid': (f'jax_{kind}', {})}
+    if kind == 'extract':
+        own |= {'jaxreid, norms not folded': ('jax_extract', {'folded': False})}
+    entries = own | contender.peers(kind, options.peer)
     with tempfile.TemporaryDirectory() as folder:
         weights = pathlib.Path(folder) / 'weights.npz'
         contender.draw_weights(work, weights)
-        rows = contender.compare(entries, work, weights, repeats=repeats, threads=threads)
+        rows = contender.compare(entries, work, weights, repeats=options.repeats, threads=options.threads)
     frames = work.clips * work.frames
     gflop = frames * contender.gflop_per_frame(work, training=kind == 'train')
     for row in rows:
         row |= {'system': work.system, 'frames': frames, 'dtype': 'bfloat16' if 'amp' in row['what'] else work.dtype}
         row |= {'frames_per_s': frames / row['median_s'], 'gflop': gflop, 'tflops': gflop / row['median_s'] / 1e3}
-        row['mfu_percent'] = 100 * row['tflops'] / peak_tflops if peak_tflops else None
+        row['mfu_percent'] = 100 * row['tflops'] / options.peak_tflops if options.peak_tflops else None
     return rows
 
 
@@ -75,10 +76,7 @@ def main():
     options = arguments(__doc__.splitlines()[0]).parse_args()
     rows = []
     for work in works(options):
-        rows += measure(
-            work, kind='train', peer=options.peer, repeats=options.repeats, peak_tflops=options.peak_tflops,
-            threads=options.threads,
-        )  # fmt: skip
+        rows += measure(work, kind='train', options=options)
         print(table(rows), flush=True)
     if not options.toy or options.write:
         print(mars_size.write(options.write or 'train_step', rows))

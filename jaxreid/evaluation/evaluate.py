@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreid import atomic_file, config, sharding, step
+from jaxreid import atomic_file, bn_folding, config, sharding, step
 from jaxreid.data import batch_iterator, eval_pipeline, source, tracklet
 from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
 
@@ -70,7 +70,7 @@ def extract(
     with batches:
         sums, counts = features.extract(
             eval_step,
-            variables,
+            jax.jit(bn_folding.fold)(variables),
             batches,
             len(dataset.test),
             mesh=mesh,

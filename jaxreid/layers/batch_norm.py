@@ -96,7 +96,7 @@ def group_moments(x: jax.Array, *, groups: int, axis_name: str | None) -> tuple[
     return mean, variance, jnp.stack([means.mean(0), variances.mean(0)])
 
 
-def _apply(x, scale, bias, mean, variance, shortcut, relu):
+def formula(x, scale, bias, mean, variance, shortcut, relu):
     stat_dtype = mean.dtype
     gain = scale[None] * lax.rsqrt(variance + EPSILON)
     y = (x.astype(stat_dtype) - mean[:, None]) * gain[:, None] + bias[None, None]
@@ -128,12 +128,12 @@ def normalise(
       Like x.
     """
     del groups, axis_name
-    return _apply(x, scale, bias, mean, variance, shortcut, relu)
+    return formula(x, scale, bias, mean, variance, shortcut, relu)
 
 
 def _normalise_forward(x, scale, bias, mean, variance, shortcut, relu, groups, axis_name):
     del groups, axis_name
-    y = _apply(x, scale, bias, mean, variance, shortcut, relu)
+    y = formula(x, scale, bias, mean, variance, shortcut, relu)
     return y, (x, scale, mean, variance, y if relu else None, shortcut is not None)
 
 
@@ -210,7 +210,7 @@ class BatchNorm(nn.Module):
         beside = None if shortcut is None else shortcut.reshape(rows.shape)
         if not self.train:
             moments = running_mean.value[None], running_var.value[None]
-            return _apply(rows, scale, bias, *moments, beside, self.relu).reshape(x.shape)
+            return formula(rows, scale, bias, *moments, beside, self.relu).reshape(x.shape)
         mean, variance, average = group_moments(
             lax.stop_gradient(rows).astype(stat_dtype), groups=self.groups, axis_name=self.axis_name
         )

@@ -1,0 +1,65 @@
+"""The peers of the speed benchmarks are the same networks, and the commands run at toy size."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import contender, extract, gpu, mars_size
+from jaxreid.data import augment
+from jaxreid.models import build
+
+TOY = {'clips': 4, 'frames': 3, 'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5}
+
+
+@pytest.mark.parametrize('system', ['c2d', 'strf'])
+def test_both_forms_of_the_peer_give_the_features_of_jaxreid(system, tmp_path):
+    torch = pytest.importorskip('torch')
+    from benchmarks import peer_torch
+
+    work = contender.Work(system=system, **TOY)
+    contender.draw_weights(work, tmp_path / 'weights.npz')
+    model = build.build(work.experiment(), num_ids=work.ids, dtype=jnp.float32)
+    clips = augment.normalise(jnp.asarray(work.batch()[0]), jnp.float32)
+    expected = model.apply(contender.jax_variables(tmp_path / 'weights.npz'), clips, train=False)
+    for form in peer_torch.FORMS:
+        network = peer_torch.Network(
+            strf=system == 'strf', form=form, frames=work.frames, num_ids=work.ids, width=16, depths=(1, 1, 1, 1)
+        )
+        with np.load(tmp_path / 'weights.npz') as file:
+            network.load(dict(file))
+        with torch.no_grad():
+            embedding, logits = network.eval()(torch.tensor(np.asarray(clips)).permute(0, 4, 1, 2, 3))
+        np.testing.assert_allclose(embedding, expected.embedding, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(logits, expected.logits, rtol=1e-3, atol=1e-3)
+
+
+def test_a_training_step_counts_three_forwards_less_the_gradient_of_the_pixels():
+    assert contender.gflop_per_frame(contender.Work(system='c2d'), training=False) == pytest.approx(8.107, abs=1e-3)
+    assert contender.gflop_per_frame(contender.Work(system='c2d'), training=True) == pytest.approx(24.17, abs=0.01)
+
+
+def test_drawn_lengths_are_those_of_mars():
+    frames = extract.lengths()
+    assert (len(frames), np.median(frames)) == (12_180, 30)
+    assert frames.mean() == pytest.approx(55.9, rel=0.05)
+
+
+def test_ranks_on_the_device_count_what_lies_nearer():
+    rng = np.random.default_rng(0)
+    query, gallery = (jnp.asarray(rng.normal(size=(n, 6)), jnp.float32) for n in (5, 30))
+    matches = rng.integers(0, 30, (5, 4)).astype(np.int32)
+    found = gpu.ranks_on_device(query, gallery, jnp.asarray(matches))
+    distance = -np.asarray(query) @ np.asarray(gallery).T
+    expected = [[int((row < row[m]).sum()) for m in columns] for row, columns in zip(distance, matches, strict=True)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_of_a_section_are_kept_when_its_time_is_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(mars_size, 'RESULTS', tmp_path)
+    rows = list(gpu.run('ceilings', toy=True, limit_s=60))
+    assert [row['what'].split()[0] for row in rows] == ['device', 'matmul', 'matmul', 'copy']
+    assert all(row['median_s'] > 0 for row in rows[1:])
+    assert 'ended after' in list(gpu.run('forms', toy=True, limit_s=0.1))[-1]['what']
+    assert json.loads(mars_size.write('gpu', rows).read_text())['rows'] == rows
