@@ -72,7 +72,7 @@ def main() -> None:
             start = time.perf_counter()
             exact = results.search(gallery, queries, top=TOP, distance='cosine', filters=filters)
             print(f'{words}: exact search {1e3 * (time.perf_counter() - start) / options.queries:.1f} ms a query')
-            for ef in (16, 50, 100, 200, 400):
+            for ef in (50, 100, 200, 400, 1000, 3000):
                 start = time.perf_counter()
                 answered, found = vector_engine.search(client, 'bench', queries, top=TOP, filters=filters, ef=ef)
                 spent = 1e3 * (time.perf_counter() - start) / options.queries

@@ -27,7 +27,7 @@ from jaxreid.search import nearest, opening, results, rows, tracklets
 
 METRICS = {'cosine': 'COSINE', 'euclidean': 'L2'}
 INDEXES = {'hnsw': {'M': 32, 'efConstruction': 200}, 'flat': {}}
-EF = 200  # candidates that HNSW keeps while it searches
+EF = 400  # candidates that HNSW keeps while it searches
 _TEXTS = {'id': 512, 'person': 512, 'camera': 512, 'time': 64, 'clock': 8, 'made': 1024}  # most bytes, UTF-8
 _FIELDS = ('person', 'camera', 'time', 'frames')
 _SEND_BYTES = 8 << 20  # of features in a request; servers refuse requests of 64 MiB
