@@ -1,0 +1,106 @@
+"""What bfloat16 and folded norms do to the results: the figures that stand beside those of speed.
+
+    python -m benchmarks.parity [--steps 200]
+
+Trains STRF in small on the rendered benchmark twice, in float32 and in bfloat16, from the same seed on the same clips,
+and compares the losses. Then takes the features of the float32 checkpoint three times: in float32, in bfloat16, and in
+float32 without folding the norms; compares features, nearest gallery items and scores.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import tempfile
+
+import numpy as np
+
+from benchmarks import gpu, mars_size
+from jaxreid import bn_folding, main
+from jaxreid.evaluation import feature_file, ranking
+
+CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'strf_synthetic.py'
+
+
+def command(workdir: pathlib.Path, *rest: str, size: str, dtype: str) -> pathlib.Path:
+    """Runs jaxreid.main on batches that two cores handle quickly; the workdir."""
+    argv = [
+        'main', f'--config={CONFIG}:{size}', f'--workdir={workdir}', f'--config.train.compute_dtype={dtype}',
+        '--config.sampler.num_ids=4', '--config.sampler.tracklets_per_id=2', '--config.sampler.frames=2',
+        '--config.test.references=False', '--config.train.eval_every_epochs=0', '--config.train.log_every_steps=1',
+        *rest,
+    ]  # fmt: skip
+    if status := main.run(argv):
+        raise RuntimeError(f'{" ".join(argv)} ended with status {status}')
+    return workdir
+
+
+def losses(workdir: pathlib.Path) -> np.ndarray:
+    """The loss of every step of a run."""
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return np.asarray([line['loss'] for line in lines if 'loss' in line])
+
+
+def compare(a: pathlib.Path, b: pathlib.Path, what: str) -> dict:
+    """Features and scores of workdir b against those of a."""
+    fa, fb = (feature_file.load(w / 'features.npz') for w in (a, b))
+    lengths = np.linalg.norm(fa.embedding, axis=1)
+    apart = np.linalg.norm(fb.embedding - fa.embedding, axis=1) / lengths
+    nearest, hits = [], []
+    for f in (fa, fb):
+        d = np.concatenate(
+            [x for _, x in ranking.distance_blocks(f.embedding[f.query], f.embedding, distance='cosine')]
+        )
+        same = f.camera[f.query][:, None] == f.camera[None, :]
+        d[same & (f.pid[f.query][:, None] == f.pid[None, :])] = np.inf
+        nearest.append(d.argmin(axis=1))
+        hits.append(f.pid[nearest[-1]] == f.pid[f.query])
+    ra, rb = (json.loads((w / 'results.json').read_text())[-1] for w in (a, b))
+    return {
+        'what': what,
+        'feature_difference_median': float(np.median(apart)), 'feature_difference_max': float(apart.max()),
+        'queries': len(hits[0]), 'other_nearest': int((nearest[0] != nearest[1]).sum()),
+        'rank1_flips': int((hits[0] != hits[1]).sum()), 'rank1': [ra['cmc']['1'], rb['cmc']['1']],
+        'mAP': [ra['mAP'], rb['mAP']],
+    }  # fmt: skip
+
+
+def measure(folder: pathlib.Path, *, steps: int, size: str) -> list[dict]:
+    """All rows."""
+    length = [f'--config.train.max_steps={steps}', '--config.train.epochs=50']
+    single = command(folder / 'float32', *length, size=size, dtype='float32')
+    half = command(folder / 'bfloat16', *length, size=size, dtype='bfloat16')
+    a, b = losses(single), losses(half)
+    tail = min(50, len(a) // 2)
+    rows = [{
+        'what': f'losses of {len(a)} steps, bfloat16 beside float32', 'first': [a[0], b[0]],
+        'relative_difference_mean': float(np.mean(np.abs(a - b) / a)),
+        'last_mean': [float(a[-tail:].mean()), float(b[-tail:].mean())], 'float32': a.tolist(), 'bfloat16': b.tolist(),
+    }, compare(single, half, 'trained in bfloat16 beside trained in float32')]  # fmt: skip
+    for what, dtype, fold in (
+        ('the float32 checkpoint, features in bfloat16', 'bfloat16', True),
+        ('the float32 checkpoint, norms not folded', 'float32', False),
+    ):
+        with contextlib.nullcontext() if fold else gpu.replaced(bn_folding, 'fold', lambda variables: dict(variables)):
+            made = command(
+                folder / what.replace(' ', '_'), '--mode=eval', f'--checkpoint={single}', size=size, dtype=dtype
+            )
+        rows.append(compare(single, made, what))
+    return rows
+
+
+def run():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--steps', type=int, default=200)
+    parser.add_argument('--size', choices=('tiny', 'demo'), default='demo')
+    parser.add_argument('--write', default='parity', help='name of the JSON in benchmarks/results')
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(pathlib.Path(folder), steps=options.steps, size=options.size)
+    for row in rows:
+        print(json.dumps({k: v for k, v in row.items() if k not in ('float32', 'bfloat16')}))
+    print(mars_size.write(options.write, rows))
+
+
+if __name__ == '__main__':
+    run()
