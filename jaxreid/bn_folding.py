@@ -25,6 +25,8 @@ def fold(variables: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       Variables for `model.apply(..., train=False)` only: they cannot be trained.
     """
+    if 'batch_stats' not in variables:
+        return dict(variables)
     params, stats = _fold(variables['params'], variables['batch_stats'])
     return {**variables, 'params': params, 'batch_stats': stats}
 
