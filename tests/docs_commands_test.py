@@ -60,6 +60,8 @@ def test_commands_within_sentences_name_modules_and_options_that_exist(page):
     for command in docs_commands.inline(page):
         words = command.split()
         source = docs_commands.source(words[2])
+        for shared in re.findall(r'(\w+)\.arguments\(', source):  # benchmarks have options in common
+            source += docs_commands.source(f'{words[2].rpartition(".")[0]}.{shared}')
         for option in re.findall(r'(?<!\S)--[\w-]+', command):
             assert option in ('--help', '--config') or re.search(rf"['\"](--)?{option[2:]}['\"=]", source), command
 
