@@ -184,7 +184,7 @@ def _index(given: config.Data, frames_per_shard: int, workers: int) -> tuple[rec
         test_role = 'val' if settings.get('part') == 'validation' else 'test'
         parts: dict[str, list[int]] = {}
         for role, tracklets in (('train', dataset.train), (test_role, dataset.test)):
-            numbers = [rows.setdefault((t.name, t.pid, t.camera, t.frames), len(rows)) for t in tracklets]
+            numbers = [rows.setdefault((t.name, t.pid, t.camera, t.frames, t.time), len(rows)) for t in tracklets]
             roles += [set() for _ in range(len(rows) - len(roles))]
             for number in numbers:
                 roles[number].add(role)
@@ -198,8 +198,10 @@ def _index(given: config.Data, frames_per_shard: int, workers: int) -> tuple[rec
     names = list(dict.fromkeys(part_of))
     order = sorted(range(len(rows)), key=lambda number: names.index(part_of[number]))
     place = {number: position for position, number in enumerate(order)}
-    everything = list(rows)
-    tracklets = tuple([tracklet_lib.Tracklet(*everything[number]) for number in order])
+    everything = [
+        tracklet_lib.Tracklet(name, pid, camera, frames, time=time) for name, pid, camera, frames, time in rows
+    ]
+    tracklets = tuple([everything[number] for number in order])
     index = record_index.Index(
         dataset=given.dataset,
         version=record_index.version(given.dataset),

@@ -179,6 +179,8 @@ def to_bytes(index: Index) -> bytes:
                 'frames': [path[len(prefix) :] for path in tracklet.frames],
                 'sizes': index.sizes[first : first + len(tracklet.frames)].tolist(),
             }
+            if tracklet.time:
+                line['time'] = tracklet.time
             file.write(json.dumps(line).encode() + b'\n')
     return buffer.getvalue()
 
@@ -202,7 +204,8 @@ def from_bytes(data: bytes, *, folder: str) -> Index:
             for text in file:  # line by line: all of the JSON of a large set would take more memory than the index
                 line = json.loads(text)
                 frames = tuple([line['prefix'] + end for end in line['frames']])
-                tracklets.append(tracklet_lib.Tracklet(line['name'], line['pid'], line['camera'], frames))
+                time = line.get('time', '')
+                tracklets.append(tracklet_lib.Tracklet(line['name'], line['pid'], line['camera'], frames, time=time))
                 sizes.append(np.asarray(line['sizes'], np.int32))
         index = Index(
             dataset=header['dataset'],

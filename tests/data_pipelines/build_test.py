@@ -127,8 +127,8 @@ def write_mars(root):
 def write_manifest(root):
     listing_fixture.draw(root, [f'{name}/{frame}.jpg' for name in 'abc' for frame in range(3)])
     (root / 'table.csv').write_text(
-        'tracklet,pid,camera,role,folder,frames\none,Ann,door,train,a,\ntwo,Bob,door,query,,b/0.jpg|b/2.jpg\n'
-        'three,Bob,gate,gallery,c,\nfour,Ann,door,train,,a/0.jpg|a/2.jpg\n'
+        'tracklet,pid,camera,role,folder,frames,time\none,Ann,door,train,a,,\ntwo,Bob,door,query,,b/0.jpg|b/2.jpg,12.5\n'
+        'three,Bob,gate,gallery,c,,2026-11-21T14:05\nfour,Ann,door,train,,a/0.jpg|a/2.jpg,\n'
     )
     return [{}]
 
@@ -426,7 +426,7 @@ def test_ctrl_c_ends_a_build_at_once_with_a_message_and_nothing_half_written(mar
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             if number >= 30:
                 late.append(number)
-                time.sleep(0.2)  # shards are at work when the main thread hears of it
+                time.sleep(1)  # shards are at work when the main thread hears of it
         return read(path)
 
     expected = files(build.build('mars', mars_root, str(tmp_path / 'whole'), frames_per_shard=20))
