@@ -4,7 +4,9 @@ import csv
 import datetime
 import io
 import math
+import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -82,7 +84,9 @@ def cut(
         else:
             find = _given(boxes, tracked, max_gap)
         out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(out)
         partial = pathlib.Path(tempfile.mkdtemp(prefix=f'.{out.name}.partial-', dir=out.parent))
+        held = _hold(partial)
         try:
             seen, size, outside = _write_crops(opened, video, partial, find, every)
             if not seen.frames:
@@ -120,10 +124,37 @@ def cut(
             partial.rename(out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            if held is not None:
+                os.close(held)
     finally:
         opened.release()
     crops = sum(len(seen.crops[number]) for number in kept)
     return Cut(out / MANIFEST, len(kept), crops, seen.frames, len(seen.crops) - len(kept), outside)
+
+
+def _hold(folder: pathlib.Path) -> int | None:
+    """Marks a folder as in use until this process ends; None where it is in use, or the system has no file locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(number)
+        return None
+    return number
+
+
+def _remove_stale(out):
+    """What processes left that were killed while they cut this `out`."""
+    for folder in out.parent.iterdir():
+        if re.fullmatch(rf'\.{re.escape(out.name)}\.partial-\w{{8}}', folder.name) and folder.is_dir():
+            held = _hold(folder)
+            if held is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
 
 
 class _Seen(NamedTuple):
@@ -132,6 +163,8 @@ class _Seen(NamedTuple):
 
 
 def _open(video):
+    if video.is_dir():
+        raise ValueError(f'{video} is a folder; name a video file, one at a time')
     if not video.is_file():
         raise FileNotFoundError(f'there is no video {video}')
     opened = cv2.VideoCapture(str(video))

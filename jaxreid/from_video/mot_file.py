@@ -33,6 +33,11 @@ def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple
       OSError: it cannot be read.
     """
     path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'there is no file {path}; expected boxes in the format of MOTChallenge, a line '
+            'frame,id,left,top,width,height,confidence each'
+        )
     rows: dict[int, list[tuple[int, list[float]]]] = {}
     tracked: bool | None = None
     with open(path, encoding='utf-8', errors='replace') as file:

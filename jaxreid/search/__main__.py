@@ -20,10 +20,15 @@ from jaxreid import atomic_file, command_line, exit_status
 from jaxreid.search import certainty, gallery, nearest, opening, page, results, tracklets
 
 _SHOWN = 20  # queries in the terminal
+_TOP = 10  # answers per query
 
 
 def search(options: argparse.Namespace) -> None:
     """Answers on the terminal, and in the files asked for."""
+    for path, ours in ((options.html, page.is_page), (options.json, results.is_json)):
+        _check_output(path, ours, options)
+    if options.html and options.json and pathlib.Path(options.html).resolve() == pathlib.Path(options.json).resolve():
+        raise ValueError(f'--html and --json are both {options.html}; choose two files')
     calibration = certainty.read(options.calibration) if options.calibration else None
     threshold = certainty.threshold(options.threshold, calibration) if options.threshold else None
     network = opening.network_loader(options.checkpoint)
@@ -55,7 +60,7 @@ def search(options: argparse.Namespace) -> None:
     found = results.search(
         held,
         asked,
-        top=options.top or min(10, len(held)),
+        top=min(_TOP, len(held)) if options.top is None else options.top,
         distance=distance,
         filters=filters,
         calibration=calibration,
@@ -72,18 +77,40 @@ def search(options: argparse.Namespace) -> None:
         print(f'written    {path}')
 
 
+def _check_output(path, ours, options):
+    """Nothing but an older answer is overwritten, and nothing put among what is read."""
+    if not path:
+        return
+    place = pathlib.Path(path).resolve()
+    for read in filter(None, (options.gallery, options.query, options.checkpoint, options.calibration)):
+        if place.is_relative_to(pathlib.Path(read).expanduser().resolve()):
+            raise ValueError(f'{path} is, or lies in, {read}, which the search reads; choose another place to write to')
+    if place.is_dir():
+        raise ValueError(f'{path} is a folder; name a file in it to write')
+    if place.exists() and not (place.is_file() and (place.stat().st_size == 0 or ours(place))):
+        raise ValueError(f'{path} exists and is not what an earlier search wrote; nothing is overwritten')
+
+
 def _write(path, text):
-    with atomic_file.writing(pathlib.Path(path)) as file:
-        file.write(text.encode())
+    try:
+        with atomic_file.writing(pathlib.Path(path)) as file:
+            file.write(text.encode())
+    except OSError as e:
+        raise OSError(
+            f'cannot write {path}: {e.__cause__}; make space, or choose a place that can be written to'
+        ) from e
 
 
 def add(options: argparse.Namespace) -> None:
     """Appends to a gallery."""
     network = opening.network_loader(options.checkpoint)
+    folder = pathlib.Path(options.gallery).expanduser()
+    new = [opening.open_any(path, 'gallery', network, frames_root=options.frames_root) for path in options.new]
+    gallery.check(folder, new)  # all of them before anything is extracted or written
     for path in options.new:
-        added = opening.open_any(path, 'gallery', network, frames_root=options.frames_root)
-        count = gallery.append(pathlib.Path(options.gallery).expanduser(), added)
-        print(f'{options.gallery}: {len(added):,} tracklets of {path} added, {count:,} in all')
+        done = gallery.append(folder, new.pop(0))
+        there = f'{done.there:,} were there already, ' if done.there else ''
+        print(f'{options.gallery}: {done.added:,} tracklets of {path} added, {there}{done.total:,} in all')
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -101,7 +128,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument('new', metavar='NEW', nargs='+', help='what to add')
         return parser.parse_args(argv[1:])
     parser.add_argument('query', metavar='QUERY', help='what to search for')
-    parser.add_argument('--top', type=int, default=0, help='answers per query (10)')
+    parser.add_argument('--top', type=int, help=f'answers per query ({_TOP})')
     parser.add_argument('--threshold', default='', help='least similarity, or with --calibration a rate such as 0.1%%')
     parser.add_argument('--calibration', default='', help='report.calibration.json of the same network')
     parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')

@@ -27,6 +27,11 @@ def read(path: str) -> Calibration:
       ValueError: it is something else; names it.
       OSError: it cannot be read.
     """
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(
+            f'there is no calibration file {path}; python -m jaxreid.evaluation.report writes one, '
+            'report.calibration.json'
+        )
     try:
         found = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
         verification = found['verification']

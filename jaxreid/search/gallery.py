@@ -3,7 +3,7 @@
   gallery.json              dimension, dtype, and how the features were made (see `tracklets.MADE`)
   shard-00000000/           what one `append` brought; never changed again
     embedding.npy           [n, D] float32
-    tracklets.jsonl         n lines: name, person, camera, time, frames, film (image files)
+    tracklets.jsonl         n lines: name, person, people (whose numbering), camera, time, frames, film (image files)
 
 A shard is written under another name and renamed when it is on disk, so that readers at any time, and after a kill at
 any time, see whole shards only.
@@ -14,8 +14,10 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tqdm
@@ -28,6 +30,16 @@ HEADER = 'gallery.json'
 _FORMAT = 1
 _EMBEDDING, _TRACKLETS = 'embedding.npy', 'tracklets.jsonl'
 _ROWS = 16384  # copied at a time
+_COLUMNS = 'name', 'person', 'camera', 'time', 'frames'
+_EQUAL = 1e-3  # of their length that features of one tracklet differ by when they are extracted again
+
+
+class Appended(NamedTuple):
+    """What an `append` did."""
+
+    added: int
+    there: int  # the same tracklets, which the gallery held already
+    total: int  # that it holds now
 
 
 def is_gallery(folder: pathlib.Path) -> bool:
@@ -46,13 +58,13 @@ def open_folder(folder: pathlib.Path) -> tracklets_lib.Tracklets:
     if not shards:
         raise ValueError(f'the gallery {folder} is empty; add tracklets with python -m jaxreid.search add {folder} ...')
     lengths: list[int] = []
-    columns: dict[str, list] = {key: [] for key in ('name', 'person', 'camera', 'time', 'frames')}
+    columns: dict[str, list] = {key: [] for key in (*_COLUMNS, 'people')}
     for shard in shards:
         lines = list(_lines(shard))
         lengths.append(_length(shard, header['dim'], len(lines)))
         for line in lines:
             for key, values in columns.items():
-                values.append(line[key])
+                values.append(sys.intern(line.get('people', '')) if key == 'people' else line[key])
     ends = np.cumsum(lengths)
 
     def film(row: int) -> list[str]:
@@ -70,45 +82,76 @@ def open_folder(folder: pathlib.Path) -> tracklets_lib.Tracklets:
     )
 
 
-def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> int:
-    """Adds tracklets as one shard, and makes the gallery where there is none; one process at a time.
-
-    Returns:
-      How many tracklets the gallery holds now.
+def check(folder: pathlib.Path, given: Sequence[tracklets_lib.Tracklets]) -> None:
+    """Refuses what could not all be appended, as far as that shows before features are extracted.
 
     Raises:
-      ValueError: features of another kind than the gallery's, not finite, a name that it holds already, or the folder
-        holds something else. The gallery is as it was.
+      ValueError: as `append`; two of `given` differ in kind, or have a name in common.
+    """
+    _check_folder(folder)
+    header = _header(folder) if is_gallery(folder) and _shards(folder) else None
+    places: dict[str, str] = {}
+    for one in given:
+        _check_names(one)
+        if header is not None:
+            _check_kind(f'the gallery {folder}', header['dim'], header['made'], one)
+            _there(folder, one)
+        else:
+            first = given[0]
+            _check_kind(first.where, first.features.dim if first.features.at_hand else None, first.made, one)
+        for name in one.name:
+            if name in places:
+                raise ValueError(
+                    f'{places[name]} and {one.where} both have a tracklet {name!r}; names in a gallery are single'
+                )
+        places |= dict.fromkeys(one.name, one.where)
+
+
+def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> Appended:
+    """Adds tracklets as one shard, and makes the gallery where there is none; one process at a time.
+
+    A tracklet that is there already with the same contents is left, so that what was stopped can be repeated. Images
+    are not looked at again where none has changed since.
+
+    Raises:
+      ValueError: features of another kind than the gallery's, not finite or all zero, a name that it holds with other
+        contents, or the folder holds something else. The gallery is as it was.
       OSError: it cannot be written.
     """
-    if folder.exists() and not is_gallery(folder) and not (folder.is_dir() and not any(_others(folder))):
-        raise ValueError(f'{folder} exists and is no gallery (it has no {HEADER}); choose a folder of its own')
-    _check(added)
+    _check_folder(folder)
+    _check_names(added)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
-            held = _make_or_check(folder, added)
+            held, new = _made_or_checked(folder, added)
+            if not len(new):
+                return Appended(0, len(added), held)
+            _check_values(added, new)
+            if not is_gallery(folder) or not held:  # or whoever wrote the header was killed before the first shard
+                header = {'format': _FORMAT, 'dim': added.features.dim, 'dtype': 'float32', 'made': added.made}
+                with atomic_file.writing(folder / HEADER) as file:
+                    file.write(json.dumps(header, indent=1).encode() + b'\n')
             for stale in folder.glob('.shard-*'):  # of a process that was killed: nobody else writes now
                 shutil.rmtree(stale, ignore_errors=True)
             number = max((int(shard.name.removeprefix('shard-')) for shard in _shards(folder)), default=-1) + 1
             partial = pathlib.Path(tempfile.mkdtemp(prefix='.shard-', dir=folder))
             try:
-                _write(partial, added)
+                _write(partial, added, new)
                 partial.chmod(0o755)
                 partial.rename(folder / f'shard-{number:08d}')
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-            return held + len(added)
+            return Appended(len(new), len(added) - len(new), held + len(new))
     except OSError as e:
         raise OSError(f'cannot add to the gallery {folder}: {e}; it is as it was') from e
 
 
-def _check(added):
-    """Features are finite and names single."""
-    for start in range(0, len(added), _ROWS):
-        finite = np.isfinite(added.features.read(start, start + _ROWS)).all(axis=1)
-        if not finite.all():
-            raise ValueError(f'{added.where}: {added.name[start + int(np.argmin(finite))]} holds NaN or infinity')
+def _check_folder(folder):
+    if folder.exists() and not is_gallery(folder) and not (folder.is_dir() and not any(_others(folder))):
+        raise ValueError(f'{folder} exists and is no gallery (it has no {HEADER}); choose a folder of its own')
+
+
+def _check_names(added):
     if not len(added):
         raise ValueError(f'{added.where} has no tracklets to add')
     if len(set(added.name)) < len(added):
@@ -116,40 +159,92 @@ def _check(added):
         raise ValueError(f'{added.where} has two tracklets with the name {twice!r}; names in a gallery are single')
 
 
-def _make_or_check(folder, added):
-    """How many tracklets there are; the header is written where there is none."""
-    if not is_gallery(folder) or not _shards(folder):  # or whoever wrote the header was killed before the first shard
-        header = {'format': _FORMAT, 'dim': added.features.dim, 'dtype': 'float32', 'made': added.made}
-        with atomic_file.writing(folder / HEADER) as file:
-            file.write(json.dumps(header, indent=1).encode() + b'\n')
-        return 0
-    header = _header(folder)
-    tracklets_lib.check_made(f'the gallery {folder}', header['dim'], header['made'], added)
-    if lacking := [text for key, text in tracklets_lib.MADE.items() if key in header['made'] and key not in added.made]:
+def _check_kind(where, dim, made, added):
+    tracklets_lib.check_made(where, dim, made, added)
+    if lacking := [text for key, text in tracklets_lib.MADE.items() if key in made and key not in added.made]:
         raise ValueError(
-            f'{added.where} does not say how its features were made ({", ".join(lacking)}), but the gallery {folder} '
-            'does; features of another kind would be mixed in. Extract them with jaxreid.'
+            f'{added.where} does not say how its features were made ({", ".join(lacking)}), but {where} does; features '
+            'of another kind would be mixed in. Extract them with jaxreid.'
         )
-    names, held = set(added.name), 0
+
+
+def _check_values(added, rows):
+    """Features are finite and point somewhere."""
+    for start in range(0, len(rows), _ROWS):
+        part = added.features.take(rows[start : start + _ROWS])
+        for good, said in ((np.isfinite(part).all(axis=1), 'NaN or infinity'), (part.any(axis=1), 'zeros only')):
+            if not good.all():
+                raise ValueError(f'{added.where}: {added.name[rows[start + int(np.argmin(good))]]} holds {said}')
+
+
+def _made_or_checked(folder, added):
+    """How many tracklets there are, and the rows of `added` [n] that are none of them."""
+    if not is_gallery(folder) or not _shards(folder):
+        return 0, np.arange(len(added))
+    header = _header(folder)
+    where = f'the gallery {folder}'
+    _check_kind(where, header['dim'], header['made'], added)
+    held, there, doubtful = _there(folder, added)
+    if len(there) < len(added) or doubtful:
+        assert added.features.dim  # extracts, so that it is at hand
+        tracklets_lib.check_made(where, header['dim'], header['made'], added)
+    for row, shard, number in doubtful:
+        ours = np.load(shard / _EMBEDDING, mmap_mode='r')[number]
+        theirs = added.features.read(row, row + 1)[0]
+        if not np.linalg.norm(theirs - ours) <= _EQUAL * np.linalg.norm(ours):
+            raise _differs(added, row, folder, 'features')
+    return held, np.setdiff1d(np.arange(len(added)), there)
+
+
+def _there(folder, added):
+    """How many tracklets there are, rows of `added` that are among them, and (row, shard, its row) to look at again.
+
+    Raises:
+      ValueError: one of the name is another tracklet.
+    """
+    rows = {name: row for row, name in enumerate(added.name)}
+    held, there, doubtful = 0, [], []
     for shard in _shards(folder):
-        for line in _lines(shard):
+        written = (shard / _TRACKLETS).stat().st_mtime
+        for number, line in enumerate(_lines(shard)):
             held += 1
-            if line['name'] in names:
-                raise ValueError(
-                    f'{line["name"]!r} of {added.where} is in the gallery {folder} already; nothing is added'
-                )
-    return held
+            row = rows.get(line['name'])
+            if row is None:
+                continue
+            for key in _COLUMNS:
+                if line[key] != getattr(added, key)[row]:
+                    raise _differs(added, row, folder, f'{key} {line[key]!r} there, {getattr(added, key)[row]!r} here')
+            there.append(row)
+            if added.features.at_hand or not _unchanged(line['film'], added.film(row), written):
+                doubtful.append((row, shard, number))
+    return held, there, doubtful
 
 
-def _write(shard, added):
-    shape = len(added), added.features.dim
+def _unchanged(before, now, written):
+    """Whether these are the images that features were extracted from at some time."""
+    try:
+        return before == now != [] and all(os.stat(path).st_ctime < written for path in now)
+    except OSError:
+        return False
+
+
+def _differs(added, row, folder, what):
+    return ValueError(
+        f'{added.name[row]!r} of {added.where} is in the gallery {folder} already, with other contents ({what}); '
+        'nothing of it is added. Give it another name, or remove the shard that holds the old one.'
+    )
+
+
+def _write(shard, added, rows):
+    shape = len(rows), added.features.dim
     out = np.lib.format.open_memmap(shard / _EMBEDDING, mode='w+', dtype=np.float32, shape=shape)
-    for start in tqdm.trange(0, len(added), _ROWS, desc='write', leave=False, disable=len(added) < 4 * _ROWS):
-        out[start : start + _ROWS] = added.features.read(start, start + _ROWS)
+    for start in tqdm.trange(0, len(rows), _ROWS, desc='write', leave=False, disable=len(rows) < 4 * _ROWS):
+        out[start : start + _ROWS] = added.features.take(rows[start : start + _ROWS])
     out.flush()
     with (shard / _TRACKLETS).open('w', encoding='utf-8') as file:
-        for row in range(len(added)):
-            line = {key: getattr(added, key)[row] for key in ('name', 'person', 'camera', 'time', 'frames')}
+        for row in rows.tolist():
+            line = {key: getattr(added, key)[row] for key in _COLUMNS}
+            line['people'] = added.people[row] if added.people else ''
             file.write(json.dumps(line | {'film': added.film(row)}) + '\n')
     for path in (shard / _EMBEDDING, shard / _TRACKLETS, shard):  # all is on disk before the name says so
         number = os.open(path, os.O_RDONLY)
@@ -188,7 +283,10 @@ def _length(shard, dim, lines):
     try:
         shape = np.load(shard / _EMBEDDING, mmap_mode='r').shape
     except (ValueError, OSError, EOFError) as e:
-        raise ValueError(f'{shard} is damaged ({e}); remove that folder and add its tracklets again') from e
+        said = 'is missing' if isinstance(e, FileNotFoundError) else 'is cut short or no .npy file'
+        raise ValueError(
+            f'{shard} is damaged ({_EMBEDDING} {said}); remove that folder and add its tracklets again'
+        ) from e
     if shape != (lines, dim):
         raise ValueError(f'{shard} is damaged: features {list(shape)}, expected {[lines, dim]}; remove that folder')
     return lines

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -14,9 +15,9 @@ import tqdm
 from jaxreid import command_line, config, sharding
 from jaxreid.data import eval_pipeline, listing, manifest, source
 from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.evaluation import evaluate, feature_file, network_maps
+from jaxreid.evaluation import evaluate, feature_file, features, fingerprint, network_maps
 from jaxreid.from_video import cut
-from jaxreid.search import gallery, tracklets
+from jaxreid.search import gallery, rows, tracklets
 
 KINDS = (
     'a feature file (.npz), a gallery folder (python -m jaxreid.search add), a manifest (.csv, .jsonl), or a folder of '
@@ -27,13 +28,13 @@ KINDS = (
 def open_any(
     path: str, role: str, network: Callable[[], network_maps.Network] | None, *, frames_root: str = ''
 ) -> tracklets.Tracklets:
-    """The tracklets behind a path.
+    """The tracklets behind a path. Images are listed; their features are extracted when they are first read.
 
     Args:
       path: one of KINDS.
       role: 'gallery' or 'query', those asked for where roles are known.
       network: loads the network that crops become features by; None where no checkpoint was named.
-      frames_root: folder that a manifest's paths start from; '' is the one that it lies in.
+      frames_root: folder that the paths of a manifest that `path` names start from; '' is the one that it lies in.
 
     Raises:
       ValueError, OSError: it is none of KINDS, or as what reads it.
@@ -43,10 +44,13 @@ def open_any(
         raise FileNotFoundError(f'{path} does not exist; expected {KINDS}')
     if place.is_dir() and gallery.is_gallery(place):
         return gallery.open_folder(place)
+    if place.is_dir():
+        frames_root = ''
     if (place / cut.MANIFEST).is_file():  # of jaxreid.from_video
         place = place / cut.MANIFEST
     if place.suffix == '.npz' and place.is_file():
         found = feature_file.load(place, roles=False)
+        _warn_of_zeros(found, place)
         return tracklets.chosen(
             found, str(place), role, functools.partial(_film, functools.cache(lambda: _frames_of(found)))
         )
@@ -55,9 +59,26 @@ def open_any(
     dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role, frames_root)
     if network is None:
         raise ValueError(f'{path} holds images; add --checkpoint DIR, the network that turns them into features')
-    found = extract(network(), dataset, root=str(place), frames_root=frames_root)
+    loaded = network()
+    how = {'root': str(place), 'frames_root': frames_root}
     frames = [[os.path.join(dataset.root, frame) for frame in one.frames] for one in dataset.test]
-    return tracklets.chosen(found, str(place), role, lambda row: tracklets.film(frames[row]))
+
+    def chosen(found):
+        return tracklets.chosen(found, str(place), role, lambda row: tracklets.film(frames[row]))
+
+    def read():
+        found = extract(loaded, dataset, **how)
+        _warn_of_zeros(found, place)
+        return chosen(found).features.read(0, len(dataset.test))
+
+    listed = chosen(_listed(loaded, dataset, **how))
+    return dataclasses.replace(listed, features=rows.Rows.later(read, len(listed)))
+
+
+def _warn_of_zeros(found, place):
+    zeros = int((~found.embedding.any(axis=1)).sum())
+    if zeros:
+        print(f'{place}: {zeros} of its {len(found.pid)} tracklets have features of zeros only', file=sys.stderr)
 
 
 def folder_of_tracklets(folder: pathlib.Path) -> tracklet_lib.Dataset:
@@ -127,6 +148,38 @@ def extract(
       dataset: what to go through.
       root, frames_root: its folder or manifest and where that one's paths start, noted in the features.
     """
+    experiment = _settings(network, dataset, root=root, frames_root=frames_root)
+    return evaluate.extract(
+        experiment,
+        dataset,
+        network.model,
+        network.variables,
+        sharding.make_mesh(jax.local_devices()[:1]),
+        clips=experiment.test.clips,
+        at_step=network.at_step,
+        label=f'extract {pathlib.Path(root).name}',
+        trained_on=source.describe(network.experiment.data),
+    )
+
+
+def _listed(network, dataset, *, root, frames_root) -> feature_file.Features:
+    """What `extract` gives, but for the features: [N, 0]."""
+    experiment = _settings(network, dataset, root=root, frames_root=frames_root)
+    meta = {
+        'dataset': experiment.data.dataset,
+        'network': fingerprint.of(network.variables),
+        'clips': experiment.test.clips,
+        'frames_per_clip': experiment.test.frames,
+        'one_frame': False,
+        'flip': experiment.test.flip,
+        'flow': experiment.data.flow,
+        'config': config.to_dict(experiment),
+    }
+    nothing = np.zeros((len(dataset.test), 0), np.float32)
+    return features.describe(dataset, nothing, nothing, meta)
+
+
+def _settings(network, dataset, *, root, frames_root) -> config.Experiment:
     experiment = config.from_dict(config.to_dict(network.experiment))
     experiment.data = dataclasses.replace(
         experiment.data,
@@ -144,17 +197,7 @@ def extract(
     test = experiment.test
     clips = eval_pipeline.count(dataset.test, clips=test.clips, frames=test.frames, batch_clips=1)
     test.batch_clips = min(test.batch_clips, 1 << (clips - 1).bit_length())
-    return evaluate.extract(
-        experiment,
-        dataset,
-        network.model,
-        network.variables,
-        sharding.make_mesh(jax.local_devices()[:1]),
-        clips=experiment.test.clips,
-        at_step=network.at_step,
-        label=f'extract {pathlib.Path(root).name}',
-        trained_on=source.describe(network.experiment.data),
-    )
+    return experiment
 
 
 def _film(frames: Callable[[], list[list[str]]], row: int) -> list[str]:

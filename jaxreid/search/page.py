@@ -14,6 +14,7 @@ from jaxreid.data import frame_decode
 from jaxreid.search import results, tracklets
 from jaxreid.visualize import sheet
 
+_MARK = '<p class="kicker">jaxreid</p>\n<h1>Search</h1>'  # what template/search.html begins with
 _HEIGHT = 128  # pixels of a picture, at most
 
 
@@ -65,16 +66,16 @@ def render(
         entries.append(
             {
                 'name': queries.name[row],
-                'facts': [text for text in results.describe(queries, row) if text],
+                'facts': _facts(queries, row),
                 'film': album.film(queries, row, tracklets.FILM),
                 'hits': [
                     {
                         'name': gallery.name[hit.row],
-                        'facts': [text for text in results.describe(gallery, hit.row) if text],
+                        'facts': _facts(gallery, hit.row),
                         'film': album.film(gallery, hit.row, 3),
                         'similarity': f'{hit.similarity:.3f}',
                         'chance': results.chance(found, hit),
-                        'mark': _mark(queries.person[row], gallery.person[hit.row]),
+                        'mark': _mark(tracklets.who(queries, row), tracklets.who(gallery, hit.row)),
                     }
                     for hit in hits
                 ],
@@ -114,6 +115,17 @@ def render(
     )
 
 
+def is_page(path: pathlib.Path) -> bool:
+    """Whether a file is such a page."""
+    return _MARK in path.read_text(encoding='utf-8', errors='replace')
+
+
+def _facts(of, row):
+    """What is known, in short lines: a date that does not fit breaks before its time of day."""
+    person, camera, time, frames = results.describe(of, row)
+    return [text for text in (person, camera, time.replace('T', ' ', 1), frames) if text]
+
+
 def _mark(wanted, person):
-    """Where both persons are known."""
-    return '' if not (wanted and person) else 'right' if wanted == person else 'wrong'
+    """Where both persons are known, and can be compared."""
+    return '' if not (wanted and person) or wanted[0] != person[0] else 'right' if wanted == person else 'wrong'

@@ -1,6 +1,8 @@
 """From a gallery and queries to the answers: filters, ranking, what each answer means, and a table of it."""
 
 import dataclasses
+import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from jaxreid.search import certainty, nearest, tracklets
 
+_OTHER_CLOCK = 'The time of'
 _SAME = 1e-9  # similarities that differ by no more are of equal features
 
 
@@ -41,6 +44,7 @@ class Found:
     searched: int  # tracklets that the filters leave for some query
     known: list[int]  # queries whose person is among them, by the names of persons
     first: list[int]  # those of them that have that person first
+    notes: Sequence[str] = ()  # what else there is to say
 
 
 def search(
@@ -57,18 +61,21 @@ def search(
 
     Args:
       gallery, queries: comparable (`tracklets.check_comparable`).
-      top: answers per query, at most.
+      top: answers per query, at most; from 1 on.
       distance: 'cosine' or 'euclidean'.
       filters: what may answer.
       calibration: gives false-accept rates.
       threshold: answers are at least so similar.
 
     Raises:
-      ValueError: nothing is left by the filters, `top` is more than the gallery holds, or a time cannot be read.
+      ValueError: nothing is left by the filters, `top` is below 1, or a time cannot be read.
     """
-    if not 1 <= top <= len(gallery):
-        raise ValueError(f'--top {top} of {gallery.where}, which holds {len(gallery)} tracklets')
-    everywhere = _fitting(gallery, filters)
+    if top < 1:
+        raise ValueError(f'--top {top}: expected at least 1')
+    everywhere, notes = _fitting(gallery, filters)
+    if top > len(gallery):
+        notes.append(f'--top {top} is more than the {len(gallery)} tracklets of {gallery.where}; all are listed.')
+        top = len(gallery)
     codes = {camera: number for number, camera in enumerate(dict.fromkeys([*gallery.camera, *queries.camera]))}
     of_gallery = np.array([codes[camera] if camera else -1 for camera in gallery.camera])
     of_queries = np.array([codes[camera] if camera else -2 for camera in queries.camera])
@@ -84,7 +91,8 @@ def search(
 
     searched = int(everywhere.sum())
     if not searched:
-        raise ValueError(f'the filters leave none of the {len(gallery)} tracklets of {gallery.where}')
+        said = ''.join(f'. {note}' for note in notes if note.startswith(_OTHER_CLOCK))
+        raise ValueError(f'the filters leave none of the {len(gallery)} tracklets of {gallery.where}{said}')
     index, similarity = nearest.top(
         queries.features.read(0, len(queries)),
         gallery.features,
@@ -103,8 +111,10 @@ def search(
                 one.append(Hit(item, value, rate))
         hits.append(one[:top])
     known = _known(gallery, queries, allowed)
-    first = [row for row in known if hits[row] and gallery.person[hits[row][0].row] == queries.person[row]]
-    return Found(hits, distance, threshold, calibration, searched, known, first)
+    first = [
+        row for row in known if hits[row] and tracklets.who(gallery, hits[row][0].row) == tracklets.who(queries, row)
+    ]
+    return Found(hits, distance, threshold, calibration, searched, known, first, notes)
 
 
 def _itself(queries, row, gallery, item, similarity, distance):
@@ -114,7 +124,8 @@ def _itself(queries, row, gallery, item, similarity, distance):
 
 
 def _fitting(gallery, filters):
-    """[N] bool, what may answer any query."""
+    """[N] bool, what may answer any query; and what to say of it."""
+    notes: list[str] = []
     camera = np.array(gallery.camera, np.str_)
     kept = np.ones(len(gallery), bool)
     present = sorted(set(gallery.camera) - {''})
@@ -128,46 +139,45 @@ def _fitting(gallery, filters):
         kept &= ~np.isin(camera, filters.not_camera)
     if filters.after or filters.before:
         wanted = [tracklets.moment(text) for text in (filters.after, filters.before) if text]
-        kinds = {kind for kind, _ in wanted}
-        if len(kinds) > 1:
+        asked = wanted[0][0]
+        if any(kind != asked for kind, _ in wanted):
             raise ValueError(f'--after {filters.after} and --before {filters.before} are a date and seconds')
         low = wanted[0][1] if filters.after else -np.inf
         high = wanted[-1][1] if filters.before else np.inf
+        other = 0
         for row, text in enumerate(gallery.time):
-            if not text:
-                kept[row] = False
-                continue
-            kind, value = tracklets.moment(text)
-            if kind not in kinds:
-                raise ValueError(
-                    f'{gallery.name[row]} of {gallery.where} begins at {text}, which is in {kind}; ask for that too'
-                )
-            kept[row] &= low <= value < high
-    return kept
+            kind, value = tracklets.moment(text) if text else ('', 0.0)
+            other += kind not in ('', asked)
+            kept[row] &= kind == asked and low <= value < high
+        if other:
+            given, theirs = ('a date', 'seconds') if asked == 'date' else ('seconds', 'a date')
+            notes.append(
+                f'{_OTHER_CLOCK} {other} of {len(gallery)} tracklets is in {theirs}, --after and --before are in '
+                f'{given}: these were left out, as if their time were not known.'
+            )
+    return kept, notes
 
 
 def _known(gallery, queries, allowed) -> list[int]:
     """Queries whose person the gallery names, in a tracklet that may answer and is not the query's own."""
-    places: dict[str, list[int]] = {}
-    for item, person in enumerate(gallery.person):
-        places.setdefault(person, []).append(item)
+    places: dict[tuple[str, str] | None, list[int]] = {}
+    for item in range(len(gallery)):
+        places.setdefault(tracklets.who(gallery, item), []).append(item)
 
     def has_match(row):
         own = queries.name[row], queries.camera[row]
-        items = [i for i in places.get(queries.person[row], ()) if (gallery.name[i], gallery.camera[i]) != own]
+        items = [i for i in places.get(tracklets.who(queries, row), ()) if (gallery.name[i], gallery.camera[i]) != own]
         return any(allowed(item, row).all() for item in items)
 
-    return [row for row, person in enumerate(queries.person) if person and has_match(row)]
+    return [row for row in range(len(queries)) if tracklets.who(queries, row) and has_match(row)]
 
 
-def meaning(found: Found) -> list[str]:
-    """What the numbers say, a sentence each."""
+def meaning(found: Found, *, calibrate: str = ' (--calibration FILE does)') -> list[str]:
+    """What the numbers say, a sentence each; `calibrate`: how to have them calibrated."""
     name = 'cosine' if found.distance == 'cosine' else 'minus the Euclidean distance'
     said = [f'Similarity is the {name} of the features.']
     if found.calibration is None:
-        said.append(
-            'It is uncalibrated: it orders answers, and does not say how sure they are (--calibration FILE does).'
-        )
+        said.append(f'It is uncalibrated: it orders answers, and does not say how sure they are{calibrate}.')
     else:
         said.append(
             f'"By chance" is the share of pairs of different people that were as similar in {found.calibration.where} '
@@ -181,7 +191,7 @@ def meaning(found: Found) -> list[str]:
             f'Of {len(found.known)} queries whose person the searched tracklets name, {len(found.first)} have that '
             'person first.'
         )
-    return said
+    return [*said, *found.notes]
 
 
 def chance(found: Found, hit: Hit) -> str:
@@ -201,8 +211,16 @@ def describe(of: tracklets.Tracklets, row: int) -> list[str]:
     return [person, camera, of.time[row], frames]
 
 
-def table(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: Found, *, shown: int) -> str:
-    """The answers to the first `shown` queries for a terminal."""
+def table(
+    gallery: tracklets.Tracklets,
+    queries: tracklets.Tracklets,
+    found: Found,
+    *,
+    shown: int,
+    all_in: str = '--json and --html have',
+    **hints: str,
+) -> str:
+    """The answers to the first `shown` queries for a terminal; `all_in` has the others, `hints` go to `meaning`."""
     lines = []
     for row, hits in enumerate(found.hits[:shown]):
         known = ' · '.join(text for text in describe(queries, row) if text)
@@ -224,13 +242,22 @@ def table(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: Fou
             lines.append('  nobody')
         lines.append('')
     if len(found.hits) > shown:
-        lines.append(f'... and {len(found.hits) - shown} more queries (--json and --html have all)\n')
-    return '\n'.join([*lines, *meaning(found)])
+        lines.append(f'... and {len(found.hits) - shown} more queries ({all_in} all)\n')
+    return '\n'.join([*lines, *meaning(found, **hints)])
 
 
 def _plain(text):
     """Names may hold what moves a terminal's cursor."""
     return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)
+
+
+def is_json(path: pathlib.Path) -> bool:
+    """Whether a file is what `to_json` gave."""
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {'gallery', 'queries', 'searched', 'results'} <= found.keys()
 
 
 def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: Found) -> dict[str, Any]:
@@ -246,6 +273,7 @@ def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: F
         'threshold': found.threshold,
         'calibration': None if found.calibration is None else found.calibration.where,
         'searched': found.searched,
+        'notes': list(found.notes),
         'queries_with_their_person_in_the_gallery': len(found.known),
         'of_those_with_that_person_first': len(found.first),
         'results': [

@@ -12,11 +12,11 @@ import numpy as np
 class Rows:
     """[N, D] float, in parts that lie behind each other; never held as a whole."""
 
-    def __init__(self, opens: Sequence[Callable[[], np.ndarray]], lengths: Sequence[int], *, dim: int):
-        """`opens` gives each part [n, D] when called, `lengths` says n."""
+    def __init__(self, opens: Sequence[Callable[[], np.ndarray]], lengths: Sequence[int], *, dim: int | None):
+        """`opens` gives each part [n, D] when called, `lengths` says n; a `dim` of None is found by calling."""
         self._opens = opens
         self._ends = list(itertools.accumulate(lengths))
-        self.dim = dim
+        self._dim = dim
 
     @classmethod
     def of(cls, array: np.ndarray) -> 'Rows':
@@ -24,9 +24,26 @@ class Rows:
         return cls([lambda: array], [len(array)], dim=array.shape[1])
 
     @classmethod
+    def later(cls, extract: Callable[[], np.ndarray], length: int) -> 'Rows':
+        """Of an array [length, D] that is made when it is first needed, and then kept."""
+        return cls([functools.cache(extract)], [length], dim=None)
+
+    @classmethod
     def files(cls, paths: Sequence[pathlib.Path], lengths: Sequence[int], *, dim: int) -> 'Rows':
         """Of .npy files. A file is mapped while a piece of it is copied: pages that stay mapped count as memory."""
         return cls([functools.partial(np.load, path, mmap_mode='r') for path in paths], lengths, dim=dim)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether nothing has to be extracted to read them."""
+        return self._dim is not None
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        if self._dim is None:
+            self._dim = self._opens[0]().shape[1]
+        return self._dim
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ class Tracklets:
     frames: Sequence[int]  # 0: unknown
     made: dict[str, Any]  # keys of MADE; what is not known is left out
     film: Callable[[int], list[str]]  # row -> image files, a few from start to end; none where they are not known
+    people: Sequence[str] = ()  # which data set numbers the persons, '' unknown; () unknown of all
 
     def __len__(self) -> int:
         return len(self.name)
@@ -61,11 +63,36 @@ def chosen(found: feature_file.Features, where: str, role: str, film: Callable[[
         name=found.name[kept].tolist(),
         person=[people.get(str(pid), str(pid)) if pid else '' for pid in pids],
         camera=[cameras.get(str(camera), str(camera)) for camera in found.camera[kept].tolist()],
+        people=[_people(found.meta, where)] * len(kept),
         time=[''] * len(kept) if found.time is None else found.time[kept].tolist(),
         frames=found.frames[kept].tolist(),
         made=made(found.meta),
         film=lambda row: film(int(kept[row])),
     )
+
+
+def _people(meta, where):
+    """The data set that person numbers are of: 7 of one is somebody else than 7 of another."""
+    data = meta.get('config', {}).get('data', {})
+    match data.get('dataset') or meta.get('dataset'):
+        case None:
+            return os.path.abspath(where)
+        case 'manifest':
+            return os.path.abspath(data.get('root') or data.get('records') or where)
+        case name:
+            return f'{name} {data.get("preset", "")}' if name == 'synthetic' else str(name)
+
+
+def who(of: Tracklets, row: int) -> tuple[str, str] | None:
+    """Whom a tracklet shows: (data set, number), or ('', name), which is the same person everywhere.
+
+    None where nobody knows. What differs in the first cannot be compared.
+    """
+    person = of.person[row]
+    if person and not person.lstrip('-').isdecimal():
+        return '', person
+    people = of.people[row] if of.people else ''
+    return (people, person) if person and people else None
 
 
 def made(meta: dict[str, Any]) -> dict[str, Any]:
@@ -80,22 +107,22 @@ def made(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_comparable(first: Tracklets, second: Tracklets) -> None:
-    """Refuses features that cannot be compared.
+    """Refuses features that cannot be compared. Nothing is extracted for that.
 
     Raises:
       ValueError: other dimension, or made in another way; names all that differs.
     """
-    check_made(first.where, first.features.dim, first.made, second)
+    check_made(first.where, first.features.dim if first.features.at_hand else None, first.made, second)
 
 
-def check_made(where: str, dim: int, made: dict[str, Any], other: Tracklets) -> None:
+def check_made(where: str, dim: int | None, made: dict[str, Any], other: Tracklets) -> None:
     """`check_comparable` with what is known of the first."""
     problems = [
         f'{text}: {made[key]} there, {other.made[key]} here'
         for key, text in MADE.items()
         if key in made and key in other.made and made[key] != other.made[key]
     ]
-    if dim != other.features.dim:
+    if dim is not None and other.features.at_hand and dim != other.features.dim:
         problems.insert(0, f'dimensions: {dim} there, {other.features.dim} here')
     if problems:
         raise ValueError(

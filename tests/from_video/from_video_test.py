@@ -1,6 +1,7 @@
 """Tracklets from a rendered video whose people and places are known, by our detector and from MOT files."""
 
 import csv
+import os
 import re
 
 import cv2
@@ -166,6 +167,17 @@ def test_a_bad_mot_file_is_refused_with_its_line(tmp_path, text, message):
         mot_file.read(tmp_path / 'det.txt', min_confidence=0.5)
 
 
+def test_what_a_killed_process_left_goes_and_what_a_running_one_makes_stays(video, tmp_path):
+    left = [tmp_path / f'.{name}.partial-abcd_123' for name in ('cut', 'cutter', 'cut.partial-x')]
+    running = tmp_path / '.cut.partial-12345678'
+    for folder in (*left, running):
+        (folder / 'track-1').mkdir(parents=True)
+    held = cut._hold(running)
+    cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1]))
+    os.close(held)
+    assert sorted(tmp_path.glob('.*')) == sorted([*left[1:], running])
+
+
 def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, capfd):
     path = video[0]
     (tmp_path / 'text.mp4').write_text('hello')
@@ -182,6 +194,8 @@ def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, cap
     before = sorted(tmp_path.iterdir())
     for arguments, message in [
         ([tmp_path / 'none.mp4'], 'there is no video'),
+        ([tmp_path], 'is a folder; name a video file'),
+        ([path, '--detections=nope.txt'], 'there is no file nope.txt; expected boxes in the format of MOTChallenge'),
         ([tmp_path / 'text.mp4'], 'is no video that OpenCV can read'),
         ([still], "no person was found in .* by the detector 'motion' at 48 pixels"),
         ([tmp_path / 'grey.avi', '--detector=hog'], "no person was found in .* by the detector 'hog'"),

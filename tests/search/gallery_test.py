@@ -33,9 +33,9 @@ def some(count=3, *, first=0, dim=4, made=MADE, **changes):
 def test_what_is_added_is_found_behind_what_was_there(tmp_path):
     folder = tmp_path / 'shop'
     first, second = some(3), some(2, first=3)
-    assert gallery.append(folder, first) == 3
+    assert gallery.append(folder, first).total == 3
     before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file() and path.name != '.lock'}
-    assert gallery.append(folder, second) == 5
+    assert gallery.append(folder, second).total == 5
     assert all(path.read_bytes() == data for path, data in before.items())
     held = gallery.open_folder(folder)
     assert held.name == ['t0', 't1', 't2', 't3', 't4']
@@ -72,7 +72,7 @@ def test_an_append_that_is_killed_anywhere_counts_for_nothing(tmp_path, monkeypa
         with pytest.raises(Killed):
             gallery.append(folder, some(2, first=3))
     assert gallery.open_folder(folder).name == ['t0', 't1', 't2']
-    assert gallery.append(folder, some(2, first=3)) == 5
+    assert gallery.append(folder, some(2, first=3)).total == 5
     assert not list(folder.glob('.shard-*'))
 
 
@@ -81,7 +81,7 @@ def test_a_gallery_whose_first_append_was_killed_takes_features_of_any_kind(tmp_
     shutil.rmtree(tmp_path / 'shard-00000000')
     with pytest.raises(ValueError, match='is empty; add tracklets'):
         gallery.open_folder(tmp_path)
-    assert gallery.append(tmp_path, some(2, dim=5, made={})) == 2
+    assert gallery.append(tmp_path, some(2, dim=5, made={})).total == 2
     assert gallery.open_folder(tmp_path).features.dim == 5
 
 
@@ -101,7 +101,12 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path):
         ({'made': MADE | {'network': 'cd34'}}, 'fingerprint of the network: ab12 there, cd34 here'),
         ({'made': MADE | {'clips': 'begin_crop'}}, 'clip protocol: rrs there, begin_crop here'),
         ({'made': {'clips': 'rrs'}}, r'does not say how its features were made \(fingerprint of the network, distance'),
-        ({'first': 2}, "'t2' of new.npz is in the gallery .* already; nothing is added"),
+        (
+            {'first': 2},
+            "'t2' of new.npz is in the gallery .* already, with other contents .features.; nothing of it is added",
+        ),
+        ({'first': 2, 'frames': [8] * 3}, r'with other contents .frames 7 there, 8 here.'),
+        ({'features': rows.Rows.of(np.array([[1, 2, 3, 4], [0.0, 0, 0, 0], [1, 2, 3, 4]]))}, 'x1 holds zeros only'),
         ({'name': ['x', 'y', 'x']}, "two tracklets with the name 'x'"),
         ({'count': 0}, 'has no tracklets to add'),
         ({'features': rows.Rows.of(np.array([[1, 2, 3, 4], [1, np.nan, 3, 4], [1, 2, 3, 4.0]]))}, 'x1 holds NaN'),
@@ -115,6 +120,82 @@ def test_what_does_not_belong_is_refused_and_changes_nothing(tmp_path, changes, 
     with pytest.raises(ValueError, match=message):
         gallery.append(tmp_path, some(**changes))
     assert gallery.open_folder(tmp_path).name == ['t0', 't1', 't2']
+
+
+def joined(*parts):
+    columns = {k: [x for one in parts for x in getattr(one, k)] for k in ('name', 'person', 'camera', 'time', 'frames')}
+    features = rows.Rows.of(np.concatenate([one.features.read(0, len(one)) for one in parts]))
+    film = {name: one.film(row) for one in parts for row, name in enumerate(one.name)}
+    return dataclasses.replace(parts[0], features=features, film=lambda row: film[columns['name'][row]], **columns)
+
+
+def test_what_is_there_with_the_same_contents_is_left_and_the_rest_is_added(tmp_path):
+    assert gallery.append(tmp_path, some(3)) == (3, 0, 3)
+    assert gallery.append(tmp_path, some(3)) == (0, 3, 3)
+    whole = joined(some(2, first=3), some(3))
+    assert gallery.append(tmp_path, whole) == (2, 3, 5)
+    held = gallery.open_folder(tmp_path)
+    assert held.name == ['t0', 't1', 't2', 't3', 't4']
+    np.testing.assert_array_equal(held.features.read(3, 5), some(2, first=3).features.read(0, 2))
+    assert held.film(4) == ['t4/1.jpg', 't4/2.jpg']
+    assert len(list(tmp_path.glob('shard-*'))) == 2
+
+
+def test_images_that_have_not_changed_are_not_extracted_again(tmp_path):
+    images = [tmp_path / f'{row}.jpg' for row in range(3)]
+    for path in images:
+        path.touch()
+    extracted = []
+
+    def listed(first=0):
+        def extract():
+            extracted.append(first)
+            return some(3, first=first).features.read(0, 3)
+
+        return some(3, features=rows.Rows.later(extract, 3), film=lambda row: [str(images[row])])
+
+    assert gallery.append(tmp_path / 'shop', listed()) == (3, 0, 3)
+    written = next(tmp_path.glob('shop/shard-*/tracklets.jsonl'))
+    later = images[0].stat().st_ctime + 10
+    os.utime(written, (later, later))
+    assert gallery.append(tmp_path / 'shop', listed()) == (0, 3, 3)
+    assert extracted == [0]
+    os.utime(written, (later - 20, later - 20))  # the images are newer now
+    assert gallery.append(tmp_path / 'shop', listed()) == (0, 3, 3)
+    with pytest.raises(ValueError, match=r"'t0' of new\.npz .* other contents \(features\)"):
+        gallery.append(tmp_path / 'shop', listed(first=7))
+    assert extracted == [0, 0, 7]
+
+
+@pytest.mark.parametrize(
+    ('second', 'message'),
+    [
+        (some(3, first=2), "new.npz and new.npz both have a tracklet 't2'"),
+        (some(3, first=3, made=MADE | {'network': 'cd34'}), 'fingerprint of the network: ab12 there, cd34 here'),
+        (some(3, first=3, dim=5), 'dimensions: 4 there, 5 here'),
+        (some(3, first=10), "'t10' of new.npz is in the gallery .*frames 7 there"),
+    ],
+)
+def test_all_that_is_to_be_added_is_checked_before_anything_is_extracted(tmp_path, second, message):
+    def never():
+        raise AssertionError('extracted')
+
+    if 'frames' in message:
+        gallery.append(tmp_path, some(1, first=10))
+        second = dataclasses.replace(second, frames=[8] * 3, features=rows.Rows.later(never, 3))
+    elif 'dimensions' not in message:
+        second = dataclasses.replace(second, features=rows.Rows.later(never, 3))
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(ValueError, match=message):
+        gallery.check(tmp_path, [some(3), second])
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_whose_numbers_persons_have_is_kept(tmp_path):
+    gallery.append(tmp_path, some(2, person=['7', 'ann'], people=['mars', 'mars']))
+    gallery.append(tmp_path, some(1, first=2, person=['7']))
+    held = gallery.open_folder(tmp_path)
+    assert [tracklets.who(held, row) for row in range(3)] == [('mars', '7'), ('', 'ann'), None]
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
@@ -132,6 +213,10 @@ def test_damage_is_named(tmp_path):
     lines = (shard / 'tracklets.jsonl').read_text().splitlines(keepends=True)
     (shard / 'tracklets.jsonl').write_text(''.join(lines[:2]))
     with pytest.raises(ValueError, match=r'shard-00000000 is damaged: features \[3, 4\], expected \[2, 4\]'):
+        gallery.open_folder(tmp_path)
+    whole = (shard / 'embedding.npy').read_bytes()
+    (shard / 'embedding.npy').write_bytes(whole[:-4])
+    with pytest.raises(ValueError, match=r'is damaged \(embedding\.npy is cut short or no \.npy file\); remove'):
         gallery.open_folder(tmp_path)
     (shard / 'tracklets.jsonl').write_text(lines[0][:20])
     with pytest.raises(ValueError, match='shard-00000000 is damaged'):

@@ -1,11 +1,13 @@
 """Filters by camera and time, the query itself, and what is said of the answers."""
 
+import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
-from jaxreid.search import results, rows, tracklets
+from jaxreid.search import page, results, rows, tracklets
 
 
 def made(names, angles, **columns):
@@ -67,11 +69,10 @@ def test_filters_leave_what_fits(filters, wanted):
     [
         ({'camera': ['attic']}, "has no camera 'attic'; its cameras are: door, yard"),
         ({'after': 'noon'}, "'noon' is no time"),
-        ({'after': '12.5'}, 'a of here begins at 2026-11-21T14:00, which is in date'),
+        ({'after': '12.5'}, 'The time of 4 of 5 tracklets is in a date, --after and --before are in seconds'),
         ({'after': '12.5', 'before': '2026-11-22'}, 'are a date and seconds'),
         ({'after': '2027-01-01'}, 'the filters leave none of the 5 tracklets'),
-        ({'top': 6}, '--top 6 of here, which holds 5 tracklets'),
-        ({'top': 0}, '--top 0 of here'),
+        ({'top': 0}, '--top 0: expected at least 1'),
     ],
 )
 def test_what_cannot_be_asked_is_said(how, message):
@@ -87,6 +88,40 @@ def test_queries_whose_person_is_named_are_counted():
     assert 'Of 2 queries whose person the searched tracklets name, 2 have that person first.' in results.meaning(found)
     found = results.search(GALLERY, QUERIES, top=1, distance='cosine', filters=results.Filters(not_camera=['yard']))
     assert (found.known, found.first) == ([], [])
+
+
+def test_tracklets_of_another_clock_have_no_known_time():
+    both = made(['a', 'b', 'c'], [0, 10, 20], time=['12.5', '2026-11-21T14:00', '99'])
+    for filters, wanted in (({'after': '5'}, 'ac'), ({'before': '2027-01-01'}, 'b')):
+        found = results.search(both, QUERIES, top=3, distance='cosine', filters=results.Filters(**filters))
+        assert ''.join(sorted(both.name[hit.row] for hit in found.hits[1])) == wanted
+        assert f'The time of {3 - len(wanted)} of 3 tracklets is in' in results.meaning(found)[-1]
+
+
+def test_more_answers_than_tracklets_are_all_of_them():
+    found = results.search(GALLERY, QUERIES, top=1000, distance='cosine', filters=results.Filters())
+    assert [len(hits) for hits in found.hits] == [4, 5]
+    assert results.meaning(found)[-1] == '--top 1000 is more than the 5 tracklets of here; all are listed.'
+
+
+@pytest.mark.parametrize(
+    ('persons', 'people', 'known', 'marks'),
+    [
+        (['1', '1'], ['mars', 'mars'], [0], ['right']),
+        (['1', '1'], ['mars', 'ilids'], [], ['']),
+        (['1', '2'], ['mars', 'mars'], [], ['wrong']),
+        (['1', '1'], ['', ''], [], ['']),
+        (['ann', 'ann'], ['a', 'b'], [0], ['right']),
+        (['ann', '1'], ['a', 'a'], [], ['']),
+    ],
+)
+def test_numbers_of_persons_mean_nothing_in_another_data_set(persons, people, known, marks):
+    gallery = dataclasses.replace(made(['g'], [0], person=persons[:1]), people=people[:1])
+    queries = dataclasses.replace(made(['q'], [0], person=persons[1:]), people=people[1:])
+    found = results.search(gallery, queries, top=1, distance='cosine', filters=results.Filters())
+    assert (found.known, found.first) == (known, known)
+    html = page.render(gallery, queries, found, budget_mb=1, when='now')
+    assert re.findall(r'<li class="item (\w*)">', html) == marks
 
 
 def test_a_threshold_may_leave_nobody():

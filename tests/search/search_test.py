@@ -1,6 +1,7 @@
 """The commands as their user runs them: a video is cut, its tracklets become a gallery, questions get answers."""
 
 import json
+import pathlib
 import re
 import shutil
 
@@ -17,7 +18,7 @@ from jaxreid.evaluation import feature_file, from_checkpoint, report
 from jaxreid.from_video import __main__ as from_video
 from jaxreid.models import build
 from jaxreid.search import __main__ as command
-from jaxreid.search import opening
+from jaxreid.search import opening, tracklets
 from tests import browser
 from tests.from_video import rendered_video
 
@@ -144,8 +145,9 @@ def test_a_gallery_grows_and_keeps_what_its_features_are(made, extracted, capsys
     assert 'person kim' in page
     assert page.count('<img ') == 2 * 5 + 2 * 3
     # Once more, with another network, and with features of another size.
-    assert command.run(['add', str(made / 'shop'), str(extracted)]) == 1
-    assert "'door/0001' of" in capsys.readouterr().err
+    assert command.run(['add', str(made / 'shop'), str(extracted)]) == 0
+    assert '0 tracklets of' in (said := capsys.readouterr().out)
+    assert '3 were there already, 5 in all' in said
     saved(made / 'other', made / 'door' / 'tracklets.csv', seed=1)
     assert run(made, 'shop', 'visitors', f'--checkpoint={made / "other"}') == 1
     assert 'cannot be compared with those of the gallery' in (said := capsys.readouterr().err)
@@ -200,13 +202,97 @@ def test_what_is_nothing_to_search_is_said(made, extracted, tmp_path, capsys):
         ([good, str(made / 'visitors')], 'holds images; add --checkpoint DIR'),
         ([good, str(train)], 'all its tracklets have the role train'),
         ([good, str(tmp_path / 'nan.npz')], '1 of 3 rows of embedding hold NaN'),
-        ([good, good, '--top=4'], '--top 4 of .*features.npz, which holds 3 tracklets'),
+        ([good, good, '--top=0'], '--top 0: expected at least 1'),
+        ([good, good, '--calibration=nope.json'], 'there is no calibration file nope.json; .* writes one'),
+        ([good, good, '--html=/proc/x/y.html'], 'cannot write /proc/x/y.html: .*or choose a place that can be written'),
         ([good, good, '--threshold=1%'], 'needs --calibration FILE'),
         ([good, good, '--camera=attic'], "has no camera 'attic'; its cameras are: door, yard"),
     ]:
         assert command.run(arguments) == 1
         said = capsys.readouterr().err
         assert re.search(message, said), said
+
+
+def test_nothing_but_an_earlier_answer_is_overwritten(made, extracted, tmp_path, capsys):
+    mine, shop = tmp_path / 'mine.npz', tmp_path / 'shop'
+    shutil.copy(extracted, mine)
+    assert command.run(['add', str(shop), str(mine)]) == 0
+    (tmp_path / 'notes.json').write_text('{"results": []}')
+    (tmp_path / 'report.html').write_text('<p class="kicker">jaxreid</p>')
+    (tmp_path / 'report.calibration.json').write_text('{}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    for arguments in (
+        [mine, mine, f'--html={mine}'],
+        [shop, mine, f'--json={shop}/gallery.json'],
+        [mine, shop, f'--html={shop}/new.html'],
+        [mine, mine, f'--json={tmp_path}/notes.json'],
+        [mine, mine, f'--html={tmp_path}/report.html'],
+        [mine, mine, f'--html={tmp_path}'],
+        [mine, mine, f'--checkpoint={made / "net"}', f'--json={made / "net"}/a.json'],
+        [mine, mine, f'--calibration={tmp_path}/report.calibration.json', f'--json={tmp_path}/report.calibration.json'],
+        [mine, mine, f'--html={tmp_path}/x', f'--json={tmp_path}/x'],
+    ):
+        assert command.run([str(a) for a in arguments]) == 1
+        said = capsys.readouterr().err
+        assert re.search('choose another place|nothing is overwritten|is a folder|choose two files', said), said
+    assert {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()} == before
+    again = [str(mine), str(mine), f'--html={tmp_path}/a.html', f'--json={tmp_path}/a.json']
+    assert command.run(again) == command.run(again) == 0
+
+
+def test_an_add_that_was_stopped_is_repeated_and_one_that_cannot_be_done_is_not_begun(
+    made, tmp_path, capsys, monkeypatch
+):
+    net, shop = f'--checkpoint={made / "net"}', tmp_path / 'shop'
+    crops = tmp_path / 'crops'
+    shutil.copytree(made / 'visitors', crops)
+    table = tmp_path / 'table' / 'own.csv'  # whose paths start elsewhere
+    table.parent.mkdir()
+    table.write_text('tracklet,pid,camera,role,folder\na1,anna,door,gallery,ann\n')
+    both = ['add', str(shop), str(made / 'door'), str(table), net, f'--frames-root={crops}']
+    assert command.run([*both[:4], str(tmp_path / 'none'), *both[4:]]) == 1
+    assert not shop.exists()
+    with monkeypatch.context() as patched:
+        extract, calls = opening.extract, []
+
+        def stopped(*args, **kwargs):
+            calls.append(kwargs['root'])
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return extract(*args, **kwargs)
+
+        patched.setattr(opening, 'extract', stopped)
+        assert command.run(both) == 130
+        assert 'run the same command again' in capsys.readouterr().err
+        assert command.run(both) == 0
+        assert [pathlib.Path(root).name for root in calls] == ['tracklets.csv', 'own.csv', 'own.csv']
+    said = capsys.readouterr().out
+    assert '0 tracklets of' in said
+    assert '3 were there already, 3 in all' in said
+    assert '1 tracklets of' in said
+    # Another checkpoint, and other contents of a name, are known without extraction.
+    saved(tmp_path / 'other', made / 'door' / 'tracklets.csv', seed=1)
+    monkeypatch.setattr(opening, 'extract', None)
+    assert command.run(['add', str(shop), str(crops), f'--checkpoint={tmp_path / "other"}']) == 1
+    assert 'fingerprint of the network' in capsys.readouterr().err
+
+
+def test_what_is_known_of_images_before_their_features_is_what_extraction_notes(made):
+    network = opening.network_loader(str(made / 'net'))
+    listed = opening.open_any(str(made / 'visitors'), 'query', network)
+    assert not listed.features.at_hand
+    dataset = opening.folder_of_tracklets(made / 'visitors')
+    found = opening.extract(network(), dataset, root=str(made / 'visitors'), frames_root='')
+    assert listed.made == tracklets.made(found.meta)
+    np.testing.assert_array_equal(listed.features.read(0, 2), found.embedding)
+
+
+def test_features_of_zeros_are_said(extracted, tmp_path, capsys):
+    found = feature_file.load(extracted)
+    found.embedding[1] = 0
+    found.save(tmp_path / 'zero.npz')
+    assert command.run([str(extracted), str(tmp_path / 'zero.npz')]) == 0
+    assert 'zero.npz: 1 of its 3 tracklets have features of zeros only' in capsys.readouterr().err
 
 
 def test_every_folder_with_images_is_a_tracklet(tmp_path):
