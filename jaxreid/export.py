@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from jaxreid import checkpoint, command_line, config, exit_status, exported, sharding
+from jaxreid import bn_folding, checkpoint, command_line, config, exit_status, exported, sharding
 from jaxreid.data import augment, source
 from jaxreid.evaluation import feature_file, fingerprint, from_checkpoint
 
@@ -47,7 +47,7 @@ def export(
     out: pathlib.Path,
     *,
     batch: str = SYMBOLIC,
-    frames: int = 0,
+    frames: int | None = None,
     platforms: Sequence[str] = ('cpu', 'cuda', 'tpu'),
     neck: str = 'after',
     dtype: str = 'float32',
@@ -60,7 +60,7 @@ def export(
       path: a workdir, a folder of checkpoints, or one checkpoint.
       out: the folder to make; must not exist, or be empty.
       batch: clips at a time, a number, or 'symbolic' for any.
-      frames: of a clip; 0: those of the config's test.
+      frames: of a clip; None: those of the config's test.
       platforms: of PLATFORMS, where StableHLO will run. ONNX has none.
       neck: 'after' or 'before' the neck.
       dtype: of the activations, one of DTYPES.
@@ -79,6 +79,8 @@ def export(
         raise ValueError(f'format {kind!r} is not known; choose of {", ".join(FORMATS)}')
     write_onnx = _onnx_writer() if kind == 'onnx' else None
     size = SYMBOLIC if batch == SYMBOLIC else _number(batch)
+    if frames is not None and frames < 1:
+        raise ValueError(f'--frames {frames}: expected at least 1')
     unknown = [name for name in platforms if name not in PLATFORMS]
     if unknown or not platforms:
         raise ValueError(f'platform {unknown[0] if unknown else ""!r} is not known; choose of {", ".join(PLATFORMS)}')
@@ -89,7 +91,8 @@ def export(
     experiment = config.from_dict(saved['config'])
     experiment.train.compute_dtype = dtype
     model, variables = from_checkpoint.restore(experiment, folder, at, sharding.make_mesh(jax.local_devices()[:1]))
-    variables = jax.device_get(variables)
+    network = fingerprint.of(variables)
+    variables = jax.device_get(bn_folding.fold(variables))  # as `--mode extract` does
     data = experiment.data
     frames = frames or experiment.test.frames
     shapes: dict[str, tuple[int, ...]] = {'clips': (frames, data.height, data.width, 3)}
@@ -121,7 +124,7 @@ def export(
         },
         'compare_by': experiment.test.distance,
         'resize': data.resize,
-        'network': fingerprint.of(variables),
+        'network': network,
         'system': experiment.system,
         'step': at,
         'trained_on': source.describe(data),
@@ -250,7 +253,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('out', type=pathlib.Path, metavar='OUT', help='folder to make')
     parser.add_argument('--format', choices=FORMATS, default='stablehlo')
     parser.add_argument('--batch', default=SYMBOLIC, help='clips at a time; symbolic: any number (symbolic)')
-    parser.add_argument('--frames', type=int, default=0, help='frames of a clip (those of the config)')
+    parser.add_argument('--frames', type=int, help='frames of a clip (those of the config)')
     parser.add_argument('--platforms', default='cpu,cuda,tpu', help='where it will run (cpu,cuda,tpu)')
     parser.add_argument('--neck', choices=feature_file.NECKS, default='after', help='features after or before the neck')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='of the activations (float32)')
@@ -263,8 +266,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def act(options: argparse.Namespace) -> None:
     """Does what the command line asks for."""
     command_line.set_up('float32')
-    if options.frames < 0:
-        raise ValueError(f'--frames {options.frames}: expected at least 1')
     meta = export(
         options.checkpoint,
         options.out,

@@ -113,11 +113,17 @@ def export(
     if new:
         _create(client, collection, gallery.features.dim, distance, index)
     else:
-        made = check(client, collection, gallery, distance)[1]
-        if made not in (None, _made(gallery)):
+        there, here = check(client, collection, gallery, distance)[1], _made(gallery)
+        if there not in (None, here):
+            lines = [
+                f'{text}: {there.get(key, "not known")} there, {here.get(key, "not known")} here'
+                for key, text in tracklets.MADE.items()
+                if there.get(key) != here.get(key)
+            ]
             raise ValueError(
-                f'how the features of {collection!r} were made is {made or "not known"}, of those of {gallery.where} '
-                f'{_made(gallery) or "not known"}; choose another collection'
+                f'the features of {gallery.where} were made in another way than those of {collection!r}:\n  '
+                + '\n  '.join(lines)
+                + '\nChoose another collection.'
             )
     client.load_collection(collection)
     done = dict.fromkeys(('added', 'replaced', 'there'), 0)
@@ -252,7 +258,8 @@ def search(
       client: from `connect`.
       collection: its name.
       queries: what to ask with.
-      top: answers per query, at most. The query itself (its name and camera, the same features) is none.
+      top: answers per query, at most; fewer where the collection holds fewer. The query itself (its name and camera,
+        the same features) is none.
       filters: which may answer, as for `jaxreid.search`.
       ef: candidates that HNSW keeps, at least `top`; more find more, slower. Other indexes do not read it.
 
@@ -261,11 +268,19 @@ def search(
       counts the whole collection.
 
     Raises:
-      ValueError: features that cannot be compared with the collection's, or a time that cannot be read.
+      ValueError: features that cannot be compared with the collection's, a camera that it does not know, or a time
+        that cannot be read.
     """
     if top < 1:
         raise ValueError(f'--top {top}: expected at least 1')
     distance = check(client, collection, queries)[0]
+    for camera in (*filters.camera, *filters.not_camera):
+        if not camera or not client.query(collection, filter=f'camera in {_quoted([camera])}', limit=1):
+            known = _cameras(client, collection)
+            raise ValueError(f'the collection {collection!r} has no camera {camera!r}; its cameras are: {known}')
+    # Counted, since statistics leave out what is not flushed yet.
+    count = int(client.query(collection, filter='', output_fields=['count(*)'])[0]['count(*)'])
+    top = min(top, count)
     hits: list[list[results.Hit]] = [[] for _ in queries.name]
     answers: dict[str, dict] = {}
     place: dict[str, int] = {}
@@ -299,8 +314,18 @@ def search(
         film=lambda row: [],
         **{key: [answers[name][key] for name in place] for key in ('person', 'camera', 'time', 'frames')},
     )
-    count = int(client.get_collection_stats(collection)['row_count'])
     return answered, results.Found(hits, distance, None, None, count, [], [])
+
+
+def _cameras(client: Any, collection: str, most: int = 10) -> str:
+    """The first cameras of a collection in words, each found by leaving out those before it."""
+    seen = ['']
+    while len(seen) < most + 2:
+        left = client.query(collection, filter=f'camera not in {_quoted(seen)}', limit=1, output_fields=['camera'])
+        if not left:
+            return ', '.join(sorted(seen[1:])) or 'none that is known'
+        seen.append(left[0]['camera'])
+    return ', '.join(sorted(seen[1:-1])) + ' ...'
 
 
 def _itself(queries, query, name, camera, similarity, distance):
@@ -374,6 +399,30 @@ def share_found(
     return right / total
 
 
+def _check_there(uri: str) -> None:
+    """Refuses a file that is not there, which `connect` would make."""
+    if '://' not in uri and not pathlib.Path(uri).exists():
+        raise OSError(
+            f'there is no {uri}; export a gallery to it first, or give the name that it was exported to (a server as '
+            'http://host:19530)'
+        )
+
+
+def _check_free(path: pathlib.Path, inputs: Sequence[str]) -> None:
+    """Refuses to write answers into what is read, and over anything but answers of an earlier search."""
+    for one in filter(None, inputs):
+        if path.resolve().is_relative_to(pathlib.Path(one).expanduser().resolve()):
+            raise ValueError(f'--json {path} is, or lies in, {one}, which the search reads; choose another place')
+    if not path.exists():
+        return
+    try:
+        held = json.loads(path.read_text()) if path.is_file() else None
+    except ValueError:
+        held = None
+    if not (isinstance(held, dict) and {'queries', 'distance', 'results'} <= held.keys()):
+        raise ValueError(f'--json {path}: exists and holds no answers of a search; it is left, choose another name')
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -415,6 +464,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def act(options: argparse.Namespace) -> None:
     """Does what the command line asks for."""
     command_line.set_up('float32')
+    if options.mode != 'export':
+        _check_there(options.uri)
+    if options.mode == 'search' and options.json:
+        _check_free(pathlib.Path(options.json), (options.query, options.uri, options.checkpoint))
     network = opening.network_loader(options.checkpoint)
 
     def read(role: str) -> tracklets.Tracklets:
@@ -457,7 +510,9 @@ def act(options: argparse.Namespace) -> None:
                 answered, found = search(
                     client, options.collection, queries, top=options.top, filters=filters, ef=options.ef
                 )
-            print(results.table(answered, queries, found, shown=_SHOWN))
+            if options.top > found.searched:
+                print(f'--top {options.top}: the collection holds {found.searched:,}, all are ranked', file=sys.stderr)
+            print(results.table(answered, queries, found, shown=_SHOWN, all_in='--json has', calibrate=''))
             if options.json:
                 with atomic_file.writing(pathlib.Path(options.json)) as file:
                     file.write(json.dumps(results.to_json(answered, queries, found), indent=1).encode())

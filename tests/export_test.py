@@ -14,6 +14,7 @@ import pytest
 
 from jaxreid import checkpoint, config, export, exported, step
 from jaxreid.data import augment
+from jaxreid.evaluation import fingerprint
 from jaxreid.models import build
 
 IDS = 5
@@ -110,6 +111,7 @@ def test_a_fixed_batch_mirror_images_floats_and_the_feature_before_the_neck(strf
     assert meta['inputs'][0] == meta['inputs'][0] | {'shape': [1, 2, 32, 16, 3], 'dtype': 'float32'}
     assert meta['inside']['flip']
     assert meta['step'] == 7
+    assert meta['network'] == fingerprint.of(variables)  # not of those with BatchNorm folded
     clips = np.random.default_rng(1).uniform(0, 255, (1, 2, 32, 16, 3)).astype(np.float32)
     normal = ((clips / 255 - augment.MEAN) / augment.STD).astype(np.float32)
     apply = jax.jit(functools.partial(model.apply, train=False))
@@ -141,7 +143,7 @@ def test_a_program_for_other_devices_says_so(fixed, monkeypatch):
         (['--batch', 'many'], "batch 'many': expected a number of clips, or 'symbolic'"),
         (['--batch', '0'], "batch '0': expected"),
         (['--platforms', 'cpu,gpu'], "platform 'gpu' is not known; choose of cpu, cuda"),
-        (['--frames', '-1'], '--frames -1'),
+        (['--frames', '0'], '--frames 0: expected at least 1'),
     ],
 )
 def test_arguments_that_cannot_be_are_one_message(strf, tmp_path, capsys, arguments, said):

@@ -109,6 +109,13 @@ def test_filters_leave_what_they_say(engine, gallery, queries, filters, allowed)
         )
 
 
+def test_a_camera_that_the_collection_does_not_know_is_refused_with_those_it_knows(engine, queries):
+    for filters in (results.Filters(camera=('cam 1', 'yrad')), results.Filters(not_camera=('yrad',))):
+        with pytest.raises(ValueError, match=r"no camera 'yrad'; its cameras are: cam 1, cam 2, cam 3$"):
+            vector_engine.search(engine, 'cosine', queries, top=1, filters=filters)
+    assert vector_engine._cameras(engine, 'cosine', most=2).endswith(' ...')
+
+
 def test_a_query_does_not_find_itself(engine, gallery):
     answered, found = vector_engine.search(engine, 'cosine', gallery, top=3, filters=results.Filters())
     for row, hits in enumerate(found.hits):
@@ -143,7 +150,7 @@ def test_another_tracklet_of_a_name_is_not_overwritten_unless_asked_for(engine, 
     ('given', 'problem'),
     [
         ({'made': MADE | {'network': 'b2'}}, 'fingerprint of the network: a1 there, b2 here'),
-        ({'made': {}}, 'of those of people 1 not known'),
+        ({'made': {}}, 'of the network: a1 there, not known here\n  clip protocol: rrs there, not known here\nChoose'),
         ({'dim': 7}, 'dimensions: 24 there, 7 here'),
     ],
 )
@@ -211,20 +218,30 @@ def test_recall_of_an_approximate_index_is_measured_against_exact_search(engine)
     assert many >= 0.99
 
 
-def test_the_commands_work_on_feature_files(tmp_path, capsys):
+def save_features(path, *, queries, gallery_from):
+    """A feature file of 30 tracklets, the first of them queries and the last the gallery."""
     made = people(30, seed=1)
-    path = tmp_path / 'features.npz'
     feature_file.Features(
         embedding=made.features.read(0, 30),
         embedding_before_neck=None,
         pid=np.array([int(p) for p in made.person]),
         camera=np.arange(30) % 3,
-        query=np.arange(30) < 4,
-        gallery=np.arange(30) >= 2,
+        query=np.arange(30) < queries,
+        gallery=np.arange(30) >= gallery_from,
         name=np.array(made.name),
         frames=np.full(30, 9),
         meta={'network': 'a1'},
     ).save(path)
+    return path
+
+
+@pytest.fixture
+def features(tmp_path):
+    return save_features(tmp_path / 'features.npz', queries=24, gallery_from=24)
+
+
+def test_the_commands_work_on_feature_files(tmp_path, capsys):
+    path = save_features(tmp_path / 'features.npz', queries=4, gallery_from=2)
     where = ['--uri', str(tmp_path / 'new' / 'engine.db'), '--collection', 'shop']
     assert vector_engine.run(['export', str(path), *where]) == 0
     assert 'shop at' in capsys.readouterr().out
@@ -238,3 +255,38 @@ def test_the_commands_work_on_feature_files(tmp_path, capsys):
     assert {hit['camera'] for answer in answers for hit in answer['hits']} == {'1'}
     assert vector_engine.run(['search', str(path), '--uri', where[1], '--collection', 'no']) == 1
     assert 'export to it first' in capsys.readouterr().err
+
+
+def test_a_search_offers_only_what_it_can_and_all_there_is(tmp_path, capsys, features):
+    where = ['--uri', str(tmp_path / 'engine.db'), '--collection', 'shop']
+    assert vector_engine.run(['export', str(features), *where]) == 0
+    capsys.readouterr()
+    out = tmp_path / 'answers.json'
+    for _ in range(2):  # answers may be written over answers
+        assert vector_engine.run(['search', str(features), *where, '--top', '99999', '--json', str(out)]) == 0
+    said = capsys.readouterr()
+    assert '--html' not in said.out
+    assert '--calibration' not in said.out
+    assert '... and 4 more queries (--json has all)' in said.out
+    assert '--top 99999: the collection holds 6, all are ranked' in said.err
+    assert len(json.loads(out.read_text())['results'][0]['hits']) == 6
+    before = features.read_bytes()
+    (tmp_path / 'mine.json').write_text('{"results": 1}')
+    foreign, read = 'exists and holds no answers of a search', 'which the search reads'
+    for path, problem in (
+        (tmp_path / 'mine.json', foreign),
+        (tmp_path, foreign),
+        (features, read),
+        (tmp_path / 'engine.db' / 'answers.json', read),
+    ):
+        assert vector_engine.run(['search', str(features), *where, '--json', str(path)]) == 1
+        assert problem in capsys.readouterr().err
+    assert features.read_bytes() == before
+
+
+def test_a_mistyped_file_is_not_made(tmp_path, capsys, features):
+    missing = tmp_path / 'new' / 'nosuch.db'
+    for words in (['search', str(features)], ['recall', str(features), str(features)]):
+        assert vector_engine.run([*words, '--uri', str(missing), '--collection', 'shop']) == 1
+        assert 'nosuch.db; export a gallery to it first' in capsys.readouterr().err
+    assert not missing.parent.exists()
