@@ -413,13 +413,7 @@ def _check_free(path: pathlib.Path, inputs: Sequence[str]) -> None:
     for one in filter(None, inputs):
         if path.resolve().is_relative_to(pathlib.Path(one).expanduser().resolve()):
             raise ValueError(f'--json {path} is, or lies in, {one}, which the search reads; choose another place')
-    if not path.exists():
-        return
-    try:
-        held = json.loads(path.read_text()) if path.is_file() else None
-    except ValueError:
-        held = None
-    if not (isinstance(held, dict) and {'queries', 'distance', 'results'} <= held.keys()):
+    if path.exists() and not (path.is_file() and results.is_json(path)):
         raise ValueError(f'--json {path}: exists and holds no answers of a search; it is left, choose another name')
 
 
