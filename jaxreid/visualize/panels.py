@@ -134,8 +134,8 @@ def key_frames(found: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) ->
 
     Args:
       found: from `memory_maps.frames_of_keys`.
-      shown: M lists of n clips of one frame, in the order of `found`; with 'spatial_match' [1, h, w, M] where the places are
-        positions.
+      shown: M lists of n clips of one frame, in the order of `found`; with 'spatial_match' [1, h, w, M] where the
+        places are positions.
     """
     rows = []
     for m, clips in enumerate(shown):
