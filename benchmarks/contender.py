@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 
 
-PAGES = {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}  # glibc asks the kernel for huge pages
-
-
 @dataclasses.dataclass(frozen=True)
 class Work:
     """What all contenders do: the same network on the same clips.
@@ -259,18 +256,6 @@ def _serve(build: str, arguments: dict, work: Work, weights: pathlib.Path, threa
 
 
 @contextlib.contextmanager
-def _environment(more: dict[str, str]) -> Iterator[None]:
-    """Variables that a process started in this context finds."""
-    before = dict(os.environ)
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextlib.contextmanager
 def _started(entries: dict[str, tuple[str, dict]], work: Work, weights: pathlib.Path, threads: int) -> Iterator[dict]:
     context, running = multiprocessing.get_context('spawn'), {}
     try:
@@ -279,8 +264,7 @@ def _started(entries: dict[str, tuple[str, dict]], work: Work, weights: pathlib.
             process = context.Process(
                 target=_serve, args=(build, arguments, work, weights, threads, theirs), daemon=True
             )
-            with _environment(PAGES if name.endswith('huge pages') else {}):
-                process.start()
+            process.start()
             theirs.close()
             running[name] = process, ours
             running[name] += (ours.recv(),)  # one at a time: compiling uses all cores
