@@ -112,8 +112,19 @@ def jax_variables(weights: pathlib.Path) -> dict:
         return traverse_util.unflatten_dict(dict(file), sep='/')
 
 
-def jax_train(work: Work, weights: pathlib.Path) -> Callable[[], float]:
-    """Steps of jaxreid's own training step, uint8 clips on the host."""
+def _freed_memory(kept: bool) -> Callable[[], None]:
+    """What jaxreid calls after its first step; nothing where memory is not to be kept. Call before JAX starts."""
+    from jaxreid import freed_memory
+
+    if not kept:
+        return lambda: None
+    freed_memory.one_heap()
+    return contextlib.ExitStack().enter_context(freed_memory.kept())
+
+
+def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callable[[], float]:
+    """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.freed_memory`."""
+    keep_freed = _freed_memory(kept)
     import jax.numpy as jnp
 
     from jaxreid import optimizer, sharding, step
@@ -130,28 +141,31 @@ def jax_train(work: Work, weights: pathlib.Path) -> Callable[[], float]:
     def act() -> float:
         nonlocal state
         state, metrics = train_step(state, sharding.shard_steps([batch], mesh), None)
-        return float(metrics['loss'][0])
+        loss = float(metrics['loss'][0])
+        keep_freed()
+        return loss
 
     return act
 
 
 def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Callable[[], float]:
     """Features by jaxreid's own evaluation step, uint8 clips on the host."""
-    import jax.numpy as jnp
-
+    keep_freed = _freed_memory(kept=True)
     from jaxreid import bn_folding, sharding, step
     from jaxreid.models import build
 
-    mesh, dtype = sharding.make_mesh(), jnp.dtype(work.dtype)
-    model = build.build(work.experiment(), num_ids=work.ids, dtype=dtype)
+    mesh = sharding.make_mesh()
+    model = build.build(work.experiment(), num_ids=work.ids, dtype=work.dtype)
     variables = jax_variables(weights)
     variables = sharding.copy_to_all(bn_folding.fold(variables) if folded else variables, mesh)
-    eval_step = step.make_eval_step(model, mesh, dtype=dtype)
+    eval_step = step.make_eval_step(model, mesh)
     clips, _ = work.batch()
 
     def act() -> float:
         found = eval_step(variables, sharding.shard_batch({'clips': clips}, mesh))
-        return float(np.linalg.norm(np.asarray(found['embedding'])))
+        length = float(np.linalg.norm(np.asarray(found['embedding'])))
+        keep_freed()
+        return length
 
     return act
 
@@ -249,6 +263,7 @@ def _serve(build: str, arguments: dict, work: Work, weights: pathlib.Path, threa
     with contextlib.suppress(OSError):  # the peak of warm steps, not of compiling
         pathlib.Path('/proc/self/clear_refs').write_text('5')
     while conn.recv():
+        act()  # what lies in the caches is again this contender's
         wall, cpu = time.perf_counter(), time.process_time()
         value = act()
         conn.send({'wall_s': time.perf_counter() - wall, 'cpu_s': time.process_time() - cpu, 'value': value})
@@ -280,6 +295,8 @@ def compare(
     entries: dict[str, tuple[str, dict]], work: Work, weights: pathlib.Path, *, repeats: int, threads: int = 0
 ) -> list[dict[str, Any]]:
     """Times every contender `repeats` times in turns; `threads` limits the cores that each may use (0: no limit).
+
+    In a turn the work is done twice, and the second time counts.
 
     Returns:
       A row each: median, best and all wall seconds, median CPU seconds, seconds from nothing to the first result,

@@ -3,8 +3,9 @@
     python -m benchmarks.train_step [--peer eager compile amp]
 
 Needs no data set. All contenders start from the same weights and see the same clips of 256 x 128 pixels, so that the
-losses of their first steps can be compared; each has a process of its own, and they take turns. jaxreid starts from
-uint8 clips on the host and logs its metrics, PyTorch (in both forms of `peer_torch`) from normalised floats on its
+losses of their first steps can be compared; each has a process of its own, and they take turns: a step that does not
+count, then one that does. jaxreid starts from uint8 clips on the host and logs its metrics ('memory not kept': without
+what `jaxreid.freed_memory` does), PyTorch (in both forms of `peer_torch`) from normalised floats on its
 device. `times` is a contender's median over jaxreid's: above 1 jaxreid is faster. MFU counts 2 operations per dense
 multiply-accumulate, forward and backward, against `--peak-tflops`.
 """
@@ -20,10 +21,11 @@ SYSTEMS = ('c2d', 'strf')
 
 def measure(work: contender.Work, *, kind: str, options: argparse.Namespace) -> list[dict]:
     """Rows of jaxreid and its peers on one piece of work; `kind` is train or extract."""
-    own = {'jaxreid': (f'jax_{kind}', {})}
-    if kind == 'extract':
-        own |= {'jaxreid, norms not folded': ('jax_extract', {'folded': False})}
-    entries = own | contender.peers(kind, options.peer)
+    beside = {
+        'train': {'jaxreid, memory not kept': ('jax_train', {'kept': False})},
+        'extract': {'jaxreid, norms not folded': ('jax_extract', {'folded': False})},
+    }
+    entries = {'jaxreid': (f'jax_{kind}', {})} | beside[kind] | contender.peers(kind, options.peer)
     with tempfile.TemporaryDirectory() as folder:
         weights = pathlib.Path(folder) / 'weights.npz'
         contender.draw_weights(work, weights)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 from absl import flags, logging
 
-from jaxreid import cache, config, exit_status
+from jaxreid import cache, config, exit_status, freed_memory
 from jaxreid.data import source
 
 
@@ -70,13 +70,14 @@ def make_workdir(workdir: pathlib.Path) -> None:
 
 
 def set_up(compute_dtype: str) -> None:
-    """Process-wide settings of JAX: 64-bit numbers where asked for, the compilation cache.
+    """Process-wide settings: 64-bit numbers where asked for, one heap, JAX's compilation cache.
 
     Args:
       compute_dtype: `train.compute_dtype` of the experiment.
     """
     if compute_dtype == 'float64':
         jax.config.update('jax_enable_x64', True)
+    freed_memory.one_heap()
     logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
     try:
         cache.folder().mkdir(parents=True, exist_ok=True)

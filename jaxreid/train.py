@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import tqdm
 
-from jaxreid import checkpoint, config, interrupt, metrics_log, optimizer, sharding, step
+from jaxreid import checkpoint, config, freed_memory, interrupt, metrics_log, optimizer, sharding, step
 from jaxreid.data import device_store, source, tracklet, train_pipeline
 from jaxreid.evaluation import evaluate, references
 from jaxreid.models import build, star
@@ -185,7 +185,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     def kept(at: int) -> bool:
         return monitored(at) or at == last_step or at % experiment.train.checkpoint_every_steps == 0
 
-    with batches, interrupt.listen() as requests:
+    with batches, interrupt.listen() as requests, freed_memory.kept() as keep_freed:
         if monitored(start_step) and not any((r['step'], r['selected']) == (start_step, 'monitoring') for r in earlier):
             with requests.at_once():
                 monitor(start_step)  # the run was stopped between this checkpoint and its evaluation
@@ -200,6 +200,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             pending.append((steps, metrics))
             logging = logged(at) or number == 0
             values = check(leave=0 if logging else 2)
+            keep_freed()
             window.add(waited, len(steps))
             if logging:
                 rates = window.rates()

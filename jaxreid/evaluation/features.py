@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxreid import batch as batch_lib
-from jaxreid import sharding
+from jaxreid import freed_memory, sharding
 from jaxreid.data import tracklet
 from jaxreid.evaluation import feature_file
 
@@ -60,16 +60,17 @@ def extract(
             np.add.at(sums[name], rows[valid], local[valid].astype(np.float32))
         np.add.at(counts, rows[valid], np.float32(1))
 
-    for batch in tqdm.tqdm(
-        batches, total=total, desc=label, unit='batch', leave=False, disable=jax.process_index() > 0
-    ):
-        inputs = {k: v for k, v in batch.items() if k in ('clips', 'flow', 'lengths')}
-        outputs = eval_step(variables, sharding.shard_batch(inputs, mesh))
-        pending.append((batch['tracklet'], batch['valid'], outputs))
-        if len(pending) > 2:  # the device works on the next batch while this one is fetched
+    bar = tqdm.tqdm(batches, total=total, desc=label, unit='batch', leave=False, disable=jax.process_index() > 0)
+    with freed_memory.kept() as keep_freed:
+        for batch in bar:
+            inputs = {k: v for k, v in batch.items() if k in ('clips', 'flow', 'lengths')}
+            outputs = eval_step(variables, sharding.shard_batch(inputs, mesh))
+            pending.append((batch['tracklet'], batch['valid'], outputs))
+            if len(pending) > 2:  # the device works on the next batch while this one is fetched
+                collect()
+                keep_freed()
+        while pending:
             collect()
-    while pending:
-        collect()
     if jax.process_count() > 1:
         sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
         counts = np.sum(multihost_utils.process_allgather(counts), axis=0)

@@ -1,0 +1,120 @@
+"""What a step frees stays with the process between `kept`'s first call and its end, and only then."""
+
+import ctypes
+import pathlib
+import resource
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreid import freed_memory
+
+glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'gnu_get_libc_version'), reason='keeps memory of glibc only')
+MIB = 64  # that a step asks for
+PAGES = MIB // 2  # at least: NumPy and the system may choose pages of 2 MiB
+
+
+def step():
+    return float(np.ones(MIB << 17).sum())
+
+
+def faults():
+    """Pages that a step gets anew from the system."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def resident_mib():
+    line = next(x for x in pathlib.Path('/proc/self/status').read_text().splitlines() if x.startswith('VmRSS'))
+    return int(line.split()[1]) / 2**10
+
+
+@glibc
+def test_steps_get_the_memory_of_the_step_before_them_until_the_end():
+    step()
+    assert faults() >= PAGES
+    with freed_memory.kept() as keep:
+        step()
+        assert faults() >= PAGES
+        keep()
+        step()
+        with freed_memory.kept() as inner:
+            inner()
+            assert faults() < PAGES / 4
+        assert faults() < PAGES / 4
+        keep()
+        held = resident_mib()
+    assert resident_mib() < held - MIB / 2
+    assert faults() >= PAGES
+
+
+@glibc
+def test_the_end_comes_with_an_error_too_and_it_can_begin_again():
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), freed_memory.kept() as keep:
+            _interrupted(keep)
+        assert faults() >= PAGES
+
+
+def _interrupted(keep):
+    keep()
+    step()
+    assert faults() < PAGES / 4
+    raise KeyboardInterrupt
+
+
+def test_nothing_is_kept_beside_an_accelerator(monkeypatch):
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    monkeypatch.setattr(freed_memory, '_set', lambda _: pytest.fail('set'))
+    with freed_memory.kept() as keep:
+        keep()
+    monkeypatch.setattr(freed_memory.importlib.metadata, 'entry_points', lambda group: [group])
+    freed_memory.one_heap()
+
+
+def test_elsewhere_than_with_glibc_nothing_happens(monkeypatch):
+    def missing(_):
+        raise TypeError('no library of the process itself on Windows')
+
+    monkeypatch.setattr(ctypes, 'CDLL', missing)
+    freed_memory.one_heap()
+    with freed_memory.kept() as keep:
+        keep()
+        assert not freed_memory._kept
+
+
+PROGRAM = """
+import resource
+from jaxreid import freed_memory
+freed_memory.one_heap()
+import jax, jax.numpy as jnp
+
+@jax.jit
+def step(x):  # sorting needs a buffer of its own
+    return jnp.sort(jnp.stack([x * k for k in range(16)]), axis=1)[:, 5].sum()
+
+x = jnp.arange(1 << 20, dtype=jnp.float32)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step(x).block_until_ready()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(), faults()
+before = faults()
+with freed_memory.kept() as keep:
+    keep()
+    faults(), faults()
+    print(before, faults())
+"""
+
+
+@glibc
+def test_what_a_compiled_program_frees_is_kept():
+    done = subprocess.run([sys.executable, '-c', PROGRAM], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before >= PAGES
+    assert after < before / 4
