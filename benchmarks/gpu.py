@@ -214,17 +214,24 @@ def extract(toy: bool) -> Iterator[dict]:
 
     from jaxreid import bn_folding
 
-    for system, folded in itertools.product(('c2d', 'strf'), (True, False)):
-        piece = work(toy, system=system, frames=1024)
+    for system, dtype in itertools.product(('c2d', 'strf'), ('float32', 'float16', 'bfloat16')):
+        piece = work(toy, system=system, frames=1024, dtype=dtype)
         model, variables, clips = _network(piece)
         run = jax.jit(lambda v, x, model=model: model.apply(v, x, train=False).embedding)
-        given = bn_folding.fold(variables) if folded else variables
-        found, number = timed(functools.partial(run, given, clips)), piece.clips * piece.frames
-        yield {
-            'what': f'{system}, {number} frames, {piece.dtype}, norms {"folded" if folded else "as they are"}',
-            'frames_per_s': number / found['median_s'],
-            'minutes_of_681089_frames': 681_089 * found['median_s'] / number / 60,
-        } | found  # fmt: skip
+        if dtype == 'float32':
+            with jax.default_matmul_precision('highest'):
+                exact = np.asarray(run(variables, clips))
+            continue
+        for folded in (True, False):
+            given = bn_folding.fold(variables) if folded else variables
+            found, number = timed(functools.partial(run, given, clips)), piece.clips * piece.frames
+            apart = np.linalg.norm(np.asarray(run(given, clips)) - exact, axis=1) / np.linalg.norm(exact, axis=1)
+            yield {
+                'what': f'{system}, {number} frames, {piece.dtype}, norms {"folded" if folded else "as they are"}',
+                'frames_per_s': number / found['median_s'],
+                'features_off_float32': float(np.median(apart)),
+                'minutes_of_681089_frames': 681_089 * found['median_s'] / number / 60,
+            } | found  # fmt: skip
 
 
 def ranks_on_device(query, gallery, matches):

@@ -1,23 +1,24 @@
-"""What bfloat16 and folded norms do to the results: the figures that stand beside those of speed.
+"""What half precision and folded norms do to the results: the figures that stand beside those of speed.
 
-    python -m benchmarks.parity [--steps 200]
+    python -m benchmarks.parity [--steps 200] [--checkpoint WORKDIR ...]
 
 Trains STRF in small on the rendered benchmark twice, in float32 and in bfloat16, from the same seed on the same clips,
-and compares the losses. Then takes the features of the float32 checkpoint three times: in float32, in bfloat16, and in
-float32 without folding the norms; compares features, nearest gallery items and scores.
+and compares the losses. Then takes the features of the float32 checkpoint again: in float16, in bfloat16, and without
+folding the norms in float32 and in float64; compares features, nearest gallery items and scores. `--checkpoint` does
+the same with runs that were trained to their end on the same benchmark.
 """
 
 import argparse
-import contextlib
 import json
 import pathlib
 import tempfile
 
+import jax
 import numpy as np
 
 from benchmarks import gpu, mars_size
-from jaxreid import bn_folding, main
-from jaxreid.evaluation import feature_file, ranking
+from jaxreid import bn_folding, checkpoint, config, main
+from jaxreid.evaluation import feature_file, from_checkpoint, ranking
 
 CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'strf_synthetic.py'
 
@@ -46,6 +47,7 @@ def compare(a: pathlib.Path, b: pathlib.Path, what: str) -> dict:
     fa, fb = (feature_file.load(w / 'features.npz') for w in (a, b))
     lengths = np.linalg.norm(fa.embedding, axis=1)
     apart = np.linalg.norm(fb.embedding - fa.embedding, axis=1) / lengths
+    units = [f.embedding / np.linalg.norm(f.embedding, axis=1, keepdims=True) for f in (fa, fb)]
     nearest, hits = [], []
     for f in (fa, fb):
         d = np.concatenate(
@@ -59,6 +61,7 @@ def compare(a: pathlib.Path, b: pathlib.Path, what: str) -> dict:
     return {
         'what': what,
         'feature_difference_median': float(np.median(apart)), 'feature_difference_max': float(apart.max()),
+        'unit_feature_elements_max': float(np.abs(units[1] - units[0]).max()),
         'queries': len(hits[0]), 'other_nearest': int((nearest[0] != nearest[1]).sum()),
         'rank1_flips': int((hits[0] != hits[1]).sum()), 'rank1': [ra['cmc']['1'], rb['cmc']['1']],
         'mAP': [ra['mAP'], rb['mAP']],
@@ -77,26 +80,45 @@ def measure(folder: pathlib.Path, *, steps: int, size: str) -> list[dict]:
         'relative_difference_mean': float(np.mean(np.abs(a - b) / a)),
         'last_mean': [float(a[-tail:].mean()), float(b[-tail:].mean())], 'float32': a.tolist(), 'bfloat16': b.tolist(),
     }, compare(single, half, 'trained in bfloat16 beside trained in float32')]  # fmt: skip
-    for what, dtype, fold in (
-        ('the float32 checkpoint, features in bfloat16', 'bfloat16', True),
-        ('the float32 checkpoint, norms not folded', 'float32', False),
-    ):
-        with contextlib.nullcontext() if fold else gpu.replaced(bn_folding, 'fold', lambda variables: dict(variables)):
-            made = command(
-                folder / what.replace(' ', '_'), '--mode=eval', f'--checkpoint={single}', size=size, dtype=dtype
-            )
-        rows.append(compare(single, made, what))
-    return rows
+    return rows + of_checkpoint(folder, single)
+
+
+def of_checkpoint(folder: pathlib.Path, source: pathlib.Path) -> list[dict]:
+    """Rows of a run's last checkpoint in half precision, in float64 and with norms that are not folded, each beside
+    its results in float32 with folded norms."""
+    at, step = checkpoint.find(source)
+    settings = checkpoint.read_meta(at, step)['config']
+
+    def evaluated(name: str, dtype: str) -> pathlib.Path:
+        experiment = config.from_dict(settings)
+        experiment.test.compute_dtype = dtype
+        if dtype == 'float64':  # which is no setting of evaluation alone
+            experiment.train.compute_dtype, experiment.test.compute_dtype = dtype, 'auto'
+        (workdir := folder / f'{source.name}_{name}').mkdir()
+        from_checkpoint.run(experiment, workdir, source, scored=True)
+        return workdir
+
+    single = evaluated('single', 'float32')
+    made = {f'features in {dtype}': evaluated(dtype, dtype) for dtype in ('bfloat16', 'float16')}
+    with gpu.replaced(bn_folding, 'fold', dict):
+        made['norms not folded'] = evaluated('not_folded', 'float32')
+        with jax.enable_x64(True):
+            made['float64, norms not folded'] = evaluated('float64', 'float64')
+    return [compare(single, workdir, f'{source.name}, step {step}: {what}') for what, workdir in made.items()]
 
 
 def run():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--steps', type=int, default=200)
+    parser.add_argument('--steps', type=int, default=200, help='of training; 0: none')
     parser.add_argument('--size', choices=('tiny', 'demo'), default='demo')
+    parser.add_argument('--checkpoint', nargs='*', default=(), type=pathlib.Path, help='workdirs of trained runs')
     parser.add_argument('--write', default='parity', help='name of the JSON in benchmarks/results')
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(pathlib.Path(folder), steps=options.steps, size=options.size)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        rows = measure(folder, steps=options.steps, size=options.size) if options.steps else []
+        for source in options.checkpoint:
+            rows += of_checkpoint(folder, source)
     for row in rows:
         print(json.dumps({k: v for k, v in row.items() if k not in ('float32', 'bfloat16')}))
     print(mars_size.write(options.write, rows))

@@ -272,6 +272,8 @@ class Test:
     frames: int = 4  # frames per clip; whole: frames that pass the CNN at a time
     seed: int = 0  # of random clips
     flip: bool = False  # average every clip with its mirror image
+    # auto (that of training, but float16 for bfloat16 unless on a TPU: as fast, finer) | float32 | bfloat16 | float16
+    compute_dtype: str = 'auto'
     distance: str = 'cosine'  # cosine | euclidean
     protocols: tuple[str, ...] = ('mars-paper',)  # each is scored; the first is the headline
     batch_clips: int = 64  # clips per device batch
@@ -360,6 +362,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'test.clips': TEST_CLIPS,
     'test.also_clips': TEST_CLIPS,
     'test.monitor_clips': TEST_CLIPS,
+    'test.compute_dtype': ('auto', 'float32', 'bfloat16', 'float16'),
     'test.distance': ('cosine', 'euclidean'),
     'test.protocols': PROTOCOLS,
 }

@@ -34,7 +34,7 @@ def drawn(model, inputs):
     )
 
 
-@pytest.mark.parametrize(
+SYSTEMS = pytest.mark.parametrize(
     ('experiment', 'kept'),
     [
         (toy('baseline'), []),
@@ -47,12 +47,20 @@ def drawn(model, inputs):
     ],
     ids=['c2d', 'strf_i3d', 'strf_p3dc', 'ap3d_a', 'stmn', 'sta', 'star'],
 )
-def test_folded_networks_give_the_same_features(experiment, kept):
-    model = build.build(experiment, num_ids=3, dtype=jnp.float32)
+
+
+def clips_for(experiment):
     rng = np.random.default_rng(1)
     inputs = [jnp.asarray(rng.normal(size=(2, FRAMES, HEIGHT, WIDTH, 3)), jnp.float32)]
     if experiment.system == 'star':
         inputs.append(jnp.asarray(rng.normal(size=(2, FRAMES, HEIGHT, WIDTH, 2)), jnp.float32))
+    return inputs
+
+
+@SYSTEMS
+def test_folded_networks_give_the_same_features(experiment, kept):
+    model = build.build(experiment, num_ids=3, dtype=jnp.float32)
+    inputs = clips_for(experiment)
     variables = drawn(model, inputs)
     folded = bn_folding.fold(variables)
 
@@ -64,3 +72,23 @@ def test_folded_networks_give_the_same_features(experiment, kept):
     scale = float(jnp.abs(expected).max())
     assert scale > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-5 * scale, rtol=0)
+
+
+@SYSTEMS
+def test_folded_networks_in_float16_give_features_to_a_hundredth_and_finer_than_in_bfloat16(experiment, kept):
+    del kept
+    inputs = clips_for(experiment)
+    model = build.build(experiment, num_ids=3, dtype=jnp.float32)
+    folded = bn_folding.fold(drawn(model, inputs))
+
+    def features(dtype):
+        apply = jax.jit(lambda v: model.clone(dtype=jnp.dtype(dtype)).apply(v, *inputs, train=False).embedding)
+        return np.asarray(apply(folded))
+
+    expected = features('float32')
+    half, brain = (
+        np.linalg.norm(features(dtype) - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        for dtype in ('float16', 'bfloat16')
+    )
+    assert (half < 1e-2).all()
+    assert half.max() < brain.max() / 2

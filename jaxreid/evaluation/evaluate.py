@@ -41,6 +41,9 @@ def extract(
       one_frame: replace the frames of a clip by its first.
       trained_on: as `source.describe`, where it is not the config's data set.
       store: frames of the test split, where they are not to be opened anew.
+
+    Raises:
+      ValueError: a feature is not finite.
     """
     sharding.check_divides(experiment.test.batch_clips, mesh)
     data, test = experiment.data, experiment.test
@@ -63,9 +66,9 @@ def extract(
         flow=data.flow != 'off',
         multiple_of=mesh.size,
     )
-    dtype = step.compute_dtype(experiment.train.compute_dtype)
+    model = model.clone(dtype=step.test_dtype(experiment))
     eval_step = step.make_eval_step(
-        model, mesh, dtype=dtype, flip=test.flip, one_frame=one_frame, chunk=test.frames if clips == 'whole' else 0
+        model, mesh, flip=test.flip, one_frame=one_frame, chunk=test.frames if clips == 'whole' else 0
     )
     with batches:
         sums, counts = features.extract(
@@ -78,6 +81,16 @@ def extract(
             label=label,
         )
     scale = 1 / np.maximum(counts, 1)[:, None]
+    embedding, before_neck = sums['embedding'] * scale, sums['embedding_before_neck'] * scale
+    if bad := int((~np.isfinite(embedding).all(axis=1)).sum()):
+        raise ValueError(
+            f'features of {bad} of {len(embedding)} tracklets are NaN or infinite at step {at_step}. '
+            + (
+                'In float16 the largest number is 65,504: try --config.test.compute_dtype=bfloat16.'
+                if model.dtype == np.float16
+                else 'A network whose training diverged gives these: use an earlier checkpoint.'
+            )
+        )
     meta = {
         'dataset': data.dataset,
         'split': 'test',
@@ -89,6 +102,7 @@ def extract(
         'one_frame': one_frame,
         'flip': test.flip,
         'flow': data.flow,
+        'compute_dtype': str(model.dtype),
         'frames_seen': eval_pipeline.frames_seen(
             dataset.test, clips=clips, frames=test.frames, seed=test.seed, one_frame=one_frame
         ),
@@ -98,7 +112,7 @@ def extract(
         'used_items': {k: used_items(v.sum(0)) for k, v in sums.items() if k.endswith('_items')},
         'config': config.to_dict(experiment),
     }
-    return features.describe(dataset, sums['embedding'] * scale, sums['embedding_before_neck'] * scale, meta)
+    return features.describe(dataset, embedding, before_neck, meta)
 
 
 def used_items(counts: np.ndarray) -> dict[str, Any]:
@@ -138,6 +152,7 @@ def score(found: feature_file.Features, experiment: config.Experiment, *, select
             'one_frame',
             'flip',
             'flow',
+            'compute_dtype',
             'frames_seen',
             'corrupt_frames_replaced',
         )
@@ -180,7 +195,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             lines.append(f'  {row["test_ids_trained_on"]} OF THE TESTED PEOPLE WERE TRAINED ON')
         lines.append(
             f'  step {row["step"]} ({row["selected"]}); clips {_clips(p)}, flip {_yes(p["flip"])}, flow {p["flow"]}; '
-            f'{p["distance"]} distance, re-ranking {p["re_ranking"]}'
+            f'{p["compute_dtype"]}, {p["distance"]} distance, re-ranking {p["re_ranking"]}'
         )
         lines.append(
             f'  {p["ap"]} AP; gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '

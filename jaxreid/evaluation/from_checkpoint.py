@@ -16,8 +16,7 @@ from jaxreid.models import build
 def restore(experiment: config.Experiment, folder: pathlib.Path, at: int, mesh: Mesh) -> tuple[Any, dict]:
     """The network of a checkpoint found by `checkpoint.find`, and its variables on all devices of the mesh."""
     labels = checkpoint.read_meta(folder, at)['labels']
-    dtype = step.compute_dtype(experiment.train.compute_dtype)
-    model = build.build(experiment, num_ids=len(labels), dtype=dtype)
+    model = build.build(experiment, num_ids=len(labels), dtype=step.test_dtype(experiment))
     abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
     placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
     return model, checkpoint.restore(folder, at, placed)

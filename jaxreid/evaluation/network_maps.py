@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import tqdm
 
-from jaxreid import checkpoint, config, sharding, step
+from jaxreid import checkpoint, config, sharding
 from jaxreid.data import augment, batch_iterator, clip_sampling
 from jaxreid.evaluation import from_checkpoint
 from jaxreid.models import output
@@ -73,7 +73,7 @@ def run(
       ValueError: something is not finite.
     """
     with_flow = network.experiment.data.flow != 'off'
-    apply = _program(network.model, reduce, step.compute_dtype(network.experiment.train.compute_dtype))
+    apply = _program(network.model, reduce)
 
     def read(start):
         chosen = [*range(start, min(start + BATCH, len(rows)))]
@@ -103,12 +103,12 @@ def run(
 
 
 @functools.lru_cache(maxsize=8)
-def _program(model, reduce, dtype):
+def _program(model, reduce):
     """Compiled once per network and question, however often it is asked."""
 
     def apply(variables, clips, flow):
-        motion = {} if flow is None else {'flow': augment.normalise_flow(flow, dtype)}
-        return reduce(model.apply(variables, augment.normalise(clips, dtype), **motion, train=False))
+        motion = {} if flow is None else {'flow': augment.normalise_flow(flow, model.dtype)}
+        return reduce(model.apply(variables, augment.normalise(clips, model.dtype), **motion, train=False))
 
     return jax.jit(apply)
 

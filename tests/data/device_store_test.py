@@ -283,6 +283,28 @@ def test_losses_and_parameters_are_the_same_bits_wherever_frames_come_from(train
         np.testing.assert_array_equal(state[name], our_state[name], err_msg=name)
 
 
+def _convolutions_in_loops(program):
+    """How many convolutions a compiled program makes inside loops, and how many outside."""
+    text = {m[1]: m[2] for m in re.finditer(r'^(?:ENTRY )?%([\w.-]+) [^\n]*\{\n(.*?)^\}', program, re.M | re.S)}
+
+    def reached(names):
+        called = {n for name in names for n in re.findall(r'(?:calls|to_apply|body|condition)=%([\w.-]+)', text[name])}
+        return names if called <= names else reached(names | called)
+
+    looped = reached(set(re.findall(r'body=%([\w.-]+)', program)))
+    count = {name: len(re.findall(r' convolution\(', body)) for name, body in text.items()}
+    inside = sum(count[name] for name in looped)
+    return inside, sum(count.values()) - inside
+
+
+def test_a_step_on_its_own_is_no_loop(trained):
+    """A loop of one turn: XLA's convolutions in it are nine times slower on CPU."""
+    inside, outside = _convolutions_in_loops(trained['device'][2].as_text())
+    assert (inside, outside > 1) == (0, True)
+    inside, outside = _convolutions_in_loops(trained['together'][2].as_text())
+    assert (inside > 1, outside) == (True, 0)
+
+
 def test_steps_made_together_are_those_made_singly(trained):
     # A program with a loop rounds differently; Adam turns the noise of small gradients into whole steps of its rate.
     (one, _, _), (together, _, _) = trained['device'], trained['together']

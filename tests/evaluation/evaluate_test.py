@@ -27,7 +27,7 @@ def found(step=5):
         frames=np.arange(6),
         meta={
             'dataset': 'mars', 'split': 'test', 'clips': 'rrs', 'clip_seed': None, 'frames_per_clip': 4,
-            'one_frame': False, 'flip': False, 'flow': 'off', 'frames_seen': 24,
+            'one_frame': False, 'flip': False, 'flow': 'off', 'compute_dtype': 'float32', 'frames_seen': 24,
             'corrupt_frames_replaced': 0, 'step': step,
         },
     )  # fmt: skip
@@ -63,7 +63,7 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
         assert (row['step'], row['selected'], row['protocol']['gallery_size']) == (5, 'last step', 5)
         assert row['protocol'].keys() >= {
             'ap', 'gallery', 'junk', 'distractors', 'distance', 'clips', 'flip', 'frames_seen', 'answered_queries',
-            'unanswered_queries', 're_ranking', 'dataset', 'flow', 'clip_seed',
+            'unanswered_queries', 're_ranking', 'dataset', 'flow', 'compute_dtype', 'clip_seed',
         }  # fmt: skip
     text = evaluate.table(rows)
     for word in (
@@ -73,7 +73,7 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
         'trapezoid AP',
         'cosine',
         'rrs x 4 frames',
-        'flow off',
+        'flow off; float32',
         '2 queries answered',
     ):
         assert word in text

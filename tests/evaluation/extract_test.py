@@ -19,6 +19,9 @@ FRAMES = 2
 class Fake(nn.Module):
     """Means over the left half of the real frames: colour (3) and flow (2), then what the call looked like (3)."""
 
+    dtype: jnp.dtype = jnp.float32
+    diverged: bool = False
+
     @nn.compact
     def __call__(self, clips, flow=None, *, train, lengths=None, chunk=0):
         assert not train
@@ -32,6 +35,8 @@ class Fake(nn.Module):
         motion = jnp.full((b, 2), 100.0) if flow is None else mean(flow)
         call = jnp.broadcast_to(jnp.asarray([t, chunk, 0 if lengths is None else 1], jnp.float32)[None], (b, 3))
         embedding = jnp.concatenate([mean(clips), motion, call], -1)
+        if self.diverged:
+            embedding = embedding.at[0].set(jnp.nan)
         return output.ModelOutput(embedding, 2 * embedding, jnp.zeros((b, 1)), {})
 
 
@@ -56,13 +61,17 @@ def _quick_flow(monkeypatch):
     monkeypatch.setattr(folder_store, 'FolderStore', _Store)
 
 
-def _extract(dataset, *, clips='whole', flow='tvl1', flip=False, devices=1, batch_clips=8, one_frame=False):
+def _extract(
+    dataset, *, clips='whole', flow='tvl1', flip=False, devices=1, batch_clips=8, one_frame=False,
+    trained='float32', dtype='auto', diverged=False,
+):  # fmt: skip
     experiment = config.Experiment()
     experiment.data = config.Data(height=16, width=8, flow=flow)
-    experiment.test = config.Test(frames=FRAMES, batch_clips=batch_clips, flip=flip, seed=3)
-    experiment.train.compute_dtype = 'float32'
+    experiment.test = config.Test(frames=FRAMES, batch_clips=batch_clips, flip=flip, seed=3, compute_dtype=dtype)
+    experiment.train.compute_dtype = trained
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    return evaluate.extract(experiment, dataset, Fake(), {}, mesh, clips=clips, at_step=7, one_frame=one_frame)
+    model = Fake(diverged=diverged)
+    return evaluate.extract(experiment, dataset, model, {}, mesh, clips=clips, at_step=7, one_frame=one_frame)
 
 
 def _by_hand(frames, *, flip=False, with_flow=True):
@@ -142,3 +151,33 @@ def test_stores_of_a_split_share_computed_flow_between_evaluations(dataset):
     assert stores[0]._how.cache is stores[1]._how.cache
     assert stores[0]._how.cache is not stores[2]._how.cache
     assert stores[0]._how.flow == 'tvl1'
+
+
+@pytest.mark.parametrize(
+    ('trained', 'asked', 'platform', 'used'),
+    [
+        ('float32', 'auto', 'gpu', 'float32'),
+        ('auto', 'auto', 'cpu', 'float32'),
+        ('auto', 'auto', 'gpu', 'float16'),
+        ('bfloat16', 'auto', 'cpu', 'float16'),
+        ('auto', 'auto', 'tpu', 'bfloat16'),
+        ('bfloat16', 'float32', 'gpu', 'float32'),
+        ('float32', 'bfloat16', 'cpu', 'bfloat16'),
+    ],
+)
+def test_features_say_in_what_they_were_computed(dataset, monkeypatch, trained, asked, platform, used):
+    exact = _extract(dataset, flow='off').embedding
+    monkeypatch.setattr(jax, 'default_backend', lambda: platform)
+    found = _extract(dataset, flow='off', trained=trained, dtype=asked)
+    assert found.meta['compute_dtype'] == used
+    off = np.abs(found.embedding[:, :3] - exact[:, :3]).max()
+    assert off == 0 if used == 'float32' else 1e-5 < off < {'float16': 2e-3, 'bfloat16': 2e-2}[used]
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'advice'), [('float16', 'compute_dtype=bfloat16'), ('float32', 'use an earlier checkpoint')]
+)
+def test_features_that_are_not_finite_stop_with_advice(dataset, dtype, advice):
+    message = rf'features of \d+ of {len(dataset.test)} tracklets are NaN or infinite at step 7\..*{advice}'
+    with pytest.raises(ValueError, match=message):
+        _extract(dataset, flow='off', dtype=dtype, diverged=True)

@@ -70,8 +70,9 @@ def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_netwo
         stores.append(store)
         made = {
             'dataset': 'mars', 'split': 'test', 'clips': clips, 'clip_seed': None, 'frames_per_clip': 4,
-            'one_frame': False, 'flip': False, 'flow': 'off', 'frames_seen': 4, 'corrupt_frames_replaced': 0,
-            'step': at_step, 'trained_on': trained_on, 'tested_on': 'mars',
+            'one_frame': False, 'flip': False, 'flow': 'off', 'compute_dtype': 'float32', 'frames_seen': 4,
+            'corrupt_frames_replaced': 0, 'step': at_step,
+            'trained_on': trained_on, 'tested_on': 'mars',
         }  # fmt: skip
         return features.describe(dataset, np.ones((2, 3), np.float32), np.ones((2, 3), np.float32), made)
 

@@ -33,6 +33,7 @@ class Fake(nn.Module):
 
     system: str
     mlp: bool = False
+    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, clips, flow=None, *, train):
