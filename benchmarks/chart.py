@@ -34,7 +34,12 @@ def draw(rows: list[dict], title: str) -> str:
             f'<text x="{LEFT + length + 6:.0f}" y="{y + 15}">{row["cpu_s"]:.2f} s</text>'
         )
         y += BAR
-    size = f'width="{LEFT + WIDTH + 70}" height="{y + 12}"'
+    return frame(parts, title, width=LEFT + WIDTH + 70, height=y + 12)
+
+
+def frame(parts: list[str], title: str, *, width: int, height: int) -> str:
+    """The SVG around the parts."""
+    size = f'width="{width}" height="{height}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13" fill="#37474f">'
         f'<rect {size} fill="#ffffff"/><text x="8" y="22" font-size="15">{title}</text>{"".join(parts)}</svg>\n'

@@ -122,9 +122,8 @@ def _freed_memory(kept: bool) -> Callable[[], None]:
     return contextlib.ExitStack().enter_context(freed_memory.kept())
 
 
-def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callable[[], float]:
-    """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.freed_memory`."""
-    keep_freed = _freed_memory(kept)
+def jax_training(work: Work, weights: pathlib.Path) -> tuple[Any, Any, dict]:
+    """jaxreid's own training step, its first state, and a batch on the host, uint8."""
     import jax.numpy as jnp
 
     from jaxreid import optimizer, sharding, step
@@ -137,6 +136,16 @@ def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callab
     train_step = step.make_train_step(model, e, adam, mesh)
     clips, labels = work.batch()
     batch = {'clips': clips, 'labels': labels, 'index': np.arange(work.clips, dtype=np.int32)}
+    return train_step, state, batch
+
+
+def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callable[[], float]:
+    """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.freed_memory`."""
+    keep_freed = _freed_memory(kept)
+    from jaxreid import sharding
+
+    train_step, state, batch = jax_training(work, weights)
+    mesh = sharding.make_mesh()
 
     def act() -> float:
         nonlocal state

@@ -74,7 +74,7 @@ class Data:
 
 @dataclasses.dataclass
 class Sampler:
-    """P identities x K tracklets x T frames of a training batch (spec section 7, peers 2.2)."""
+    """P identities x K tracklets x T frames of a training batch (docs/training.md)."""
 
     kind: str = 'tracklet_epoch'  # one of SAMPLER_KINDS
     num_ids: int = 8  # P, identities per batch
@@ -99,7 +99,7 @@ class Augment:
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Backbone:
-    """ResNet with optional 3-D blocks (spec section 1)."""
+    """ResNet with optional 3-D blocks (docs/strf.md)."""
 
     block: str = 'p3dc'  # one of BLOCKS: what replaces the middle convolution of the chosen bottlenecks
     stages: tuple[int, ...] = (2, 3)  # stages (1-4) that hold replaced bottlenecks: every other one, from 0
@@ -115,7 +115,7 @@ class Backbone:
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Strf:
-    """Spatio-temporal representation factorisation units (STRF, ICCV 2021; spec section 2)."""
+    """Spatio-temporal representation factorisation units (STRF, ICCV 2021; docs/strf.md)."""
 
     stages: tuple[int, ...] = (2, 3)  # stages (1-4) whose 3-D bottlenecks hold a unit; () = no STRF
     branches: tuple[str, ...] = (
@@ -160,7 +160,7 @@ class NonLocal:
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Head:
-    """What turns the clip feature into embedding and logits (spec section 1.4)."""
+    """What turns the clip feature into embedding and logits (docs/strf.md)."""
 
     kind: str = (
         'a'  # a: BN neck with trained shift, classifier with bias | b: frozen shift, no bias | plain: no neck, no bias
@@ -169,7 +169,7 @@ class Head:
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Stmn:
-    """Spatial and temporal memory networks (STMN, ICCV 2021; spec section 3)."""
+    """Spatial and temporal memory networks (STMN, ICCV 2021; docs/stmn.md)."""
 
     sm: bool = True  # spatial memory, with its query head
     tm: str = 'memory'  # temporal weights from: memory | mlp | off (temporal mean, one stream)
@@ -186,7 +186,7 @@ class Stmn:
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Sta:
-    """Spatial-temporal attention without parameters (STA, AAAI 2019; spec section 4)."""
+    """Spatial-temporal attention without parameters (STA, AAAI 2019; docs/sta.md)."""
 
     mode: str = 'fusion'  # image (each frame a sample) | avg | sta (weighted sum only) | fusion (Algorithm 1)
     stripes: int = 4  # K, horizontal stripes of the feature map
@@ -200,7 +200,7 @@ class Sta:
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
 class Star:
-    """Spatio-temporal attention on RGB and optical flow (STAR, BMVC 2019; spec section 5)."""
+    """Spatio-temporal attention on RGB and optical flow (STAR, BMVC 2019; docs/star.md)."""
 
     streams: tuple[str, ...] = ('rgb', 'flow')  # what the stems see
     flow_channels: int = 2  # 2: (u, v) | 3: with the magnitude
@@ -262,7 +262,7 @@ class Train:
 
 @dataclasses.dataclass
 class Test:
-    """How tracklets become features and features become a score (spec section 9)."""
+    """How tracklets become features and features become a score (docs/protocols.md)."""
 
     # all_frames: consecutive clips | interleaved: clips of every n-th frame, rest dropped (STMN) | rrs: first frame of
     # each chunk | begin_crop: from the start | random, even: `frames` of all | whole: one sequence per tracklet (STAR)

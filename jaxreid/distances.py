@@ -1,4 +1,4 @@
-"""Distances between rows of features, differentiable, for the losses on the device (spec section 6).
+"""Distances between rows of features, differentiable, for the losses on the device (docs/training.md).
 
 Evaluation ranks with the NumPy twins in `evaluation/ranking.py`.
 """

@@ -1,4 +1,4 @@
-"""Adam with coupled weight decay and the recipes' learning-rate schedules (spec section 8)."""
+"""Adam with coupled weight decay and the recipes' learning-rate schedules (docs/recipes.md)."""
 
 from collections.abc import Callable
 

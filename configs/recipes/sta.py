@@ -1,4 +1,4 @@
-"""STA (AAAI 2019): its recipe and every row of its tables; spec of every option in jaxreid/config.py."""
+"""STA (AAAI 2019): its recipe and every row of its tables; every option in jaxreid/config.py."""
 
 from configs.recipes.variants import Changes
 

@@ -1,4 +1,4 @@
-"""STAR (BMVC 2019): its recipe and every row of its tables and figures; spec of every option in jaxreid/config.py."""
+"""STAR (BMVC 2019): its recipe and every row of its tables and figures; every option in jaxreid/config.py."""
 
 from configs.recipes.variants import Changes
 

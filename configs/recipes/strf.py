@@ -1,4 +1,4 @@
-"""STRF (ICCV 2021): its recipe and every row of its tables and figures; spec of every option in jaxreid/config.py.
+"""STRF (ICCV 2021): its recipe and every row of its tables and figures; every option in jaxreid/config.py.
 
 Values the paper does not give are marked "our choice"; they follow the public code of AP3D (ECCV 2020), whose recipe
 the paper adopts.

@@ -1,4 +1,4 @@
-"""Which frames of a tracklet make a clip. Positions only; pixels come later (spec sections 7 and 9).
+"""Which frames of a tracklet make a clip. Positions only; pixels come later (docs/protocols.md).
 
 F frames of the tracklet, T frames of the clip. Every function works for any F >= 1, T >= 1.
 """

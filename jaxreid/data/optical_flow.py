@@ -1,4 +1,4 @@
-"""Dense optical flow between frames by TV-L1 (Zach, Pock, Bischof, DAGM 2007), as STAR uses it (spec 5.1).
+"""Dense optical flow between frames by TV-L1 (Zach, Pock, Bischof, DAGM 2007), as STAR uses it.
 
 Two engines compute it: OpenCV, one pair at a time on the CPU, and JAX, many pairs at a time on its device.
 """

@@ -32,8 +32,7 @@ def extract(
     """Sums of the clip features of every tracklet, and the number of its clips.
 
     Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
-    on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine (spec:
-    STRF section 1.4).
+    on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine.
 
     Args:
       eval_step: from `step.make_eval_step`.

@@ -1,7 +1,7 @@
 """The rules by which rankings become a score.
 
-A number carries its protocol: every rule is a field and is stored with the score. Rules and their origin: spec section
-9 and the public evaluators named at `named`.
+A number carries its protocol: every rule is a field and is stored with the score. Rules and their origin:
+docs/protocols.md and the public evaluators named at `named`.
 """
 
 import dataclasses

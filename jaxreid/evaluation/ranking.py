@@ -1,4 +1,4 @@
-"""Average precision and first hit of ranked galleries, in NumPy (spec section 9).
+"""Average precision and first hit of ranked galleries, in NumPy (rules: docs/protocols.md).
 
 Ranks are those of a full stable sort (equal distances: the gallery's order decides), but only distances no farther than
 a query's farthest match are sorted, and only as numbers: a match's rank is what a binary search among them finds.

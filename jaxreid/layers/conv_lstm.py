@@ -1,4 +1,4 @@
-"""Convolutional LSTM over the feature maps of a clip (Shi et al., NIPS 2015; STAR, BMVC 2019, eq. 6; spec 5.4)."""
+"""Convolutional LSTM over the feature maps of a clip (Shi et al., NIPS 2015; STAR, BMVC 2019, eq. 6)."""
 
 import jax
 import jax.numpy as jnp

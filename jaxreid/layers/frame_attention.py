@@ -1,4 +1,4 @@
-"""Attention within a frame: LSTA of STAR (BMVC 2019, eqs 4-5) and what it is compared with (spec 5.3, 5.7).
+"""Attention within a frame: LSTA of STAR (BMVC 2019, eqs 4-5) and what it is compared with (docs/star.md).
 
 Every module maps [B, T, H, W, C] to the same shape and dtype, and gives the weights of the positions [B, T, H, W] where
 it weighs positions. Gates are computed in at least float32.

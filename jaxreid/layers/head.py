@@ -1,4 +1,4 @@
-"""BN neck and classifier on the clip feature (spec section 1.4)."""
+"""BN neck and classifier on the clip feature (docs/strf.md)."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""How likely a query reads each item of a memory (STMN, ICCV 2021, eqs. 1 and 4; spec section 3.2)."""
+"""How likely a query reads each item of a memory (STMN, ICCV 2021, eqs. 1 and 4; docs/stmn.md)."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Spatio-temporal representation factorisation unit (STRF, ICCV 2021; spec section 2).
+"""Spatio-temporal representation factorisation unit (STRF, ICCV 2021; docs/strf.md).
 
     paper             here
     f                 features, [B, T, H, W, C]

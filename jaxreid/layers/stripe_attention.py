@@ -1,4 +1,4 @@
-"""Spatial-temporal attention without parameters over horizontal stripes of a clip's frames (STA, AAAI 2019; spec 4).
+"""Spatial-temporal attention without parameters over stripes of a clip's frames (STA, AAAI 2019; docs/sta.md).
 
 paper        here
 f_n          features of frame n, after ReLU

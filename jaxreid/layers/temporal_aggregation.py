@@ -1,5 +1,5 @@
-"""From the feature maps of a clip to one vector: GSTA of STAR (BMVC 2019, eqs 6-8) and what it is compared with (spec
-sections 5.4, 5.7).
+"""From the feature maps of a clip to one vector: GSTA of STAR (BMVC 2019, eqs 6-8) and what it is compared with
+(docs/star.md).
 
 Every module takes maps [B, T, H, W, C] and `real` and gives the vector [B, C] and the frames' weights [B, T], None
 where frames are not weighed; both are at least float32. `real` [B, T] bool marks the frames that exist, the first ones

@@ -1,4 +1,4 @@
-"""Identity classification loss (spec section 6)."""
+"""Identity classification loss, with label smoothing (Szegedy et al. 2016)."""
 
 import jax
 import jax.numpy as jnp

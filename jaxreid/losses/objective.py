@@ -1,5 +1,5 @@
 """What training minimises: cross entropy and batch-hard triplet of every stream, and the system's own term (STRF, ICCV
-2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; spec section 6).
+2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; docs/training.md).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Pyramid ranking regulariser of STAR (BMVC 2019, eqs 9-10; spec section 5.5)."""
+"""Pyramid ranking regulariser of STAR (BMVC 2019, eqs 9-10; docs/star.md)."""
 
 import functools
 from collections.abc import Mapping

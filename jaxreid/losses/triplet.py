@@ -1,4 +1,4 @@
-"""Batch-hard triplet loss (Hermans et al., In Defense of the Triplet Loss, 2017, eq. 5; spec section 6)."""
+"""Batch-hard triplet loss (Hermans et al., In Defense of the Triplet Loss, 2017, eq. 5)."""
 
 import jax
 import jax.numpy as jnp

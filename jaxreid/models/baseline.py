@@ -1,4 +1,4 @@
-"""C2D, I3D, P3D-A/B/C, AP3D, with or without STRF units or non-local blocks: one network (spec sections 1 and 2)."""
+"""C2D, I3D, P3D-A/B/C, AP3D, with or without STRF units or non-local blocks: one network (docs/strf.md)."""
 
 import functools
 

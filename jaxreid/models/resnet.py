@@ -1,5 +1,5 @@
 """ResNet on clips [B, T, H, W, C]: every kernel sees one frame, but in chosen bottlenecks, where a 3-D block takes the
-place of the middle convolution (He et al. 2016; spec sections 1 and 2.5). Stem, stages and bottlenecks are separate
+place of the middle convolution (He et al. 2016; docs/strf.md). Stem, stages and bottlenecks are separate
 modules, so that systems can share, copy or leave out stages.
 """
 

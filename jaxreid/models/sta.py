@@ -1,4 +1,4 @@
-"""STA: frames fused stripe by stripe, by attention that has no parameters (STA, AAAI 2019; spec section 4)."""
+"""STA: frames fused stripe by stripe, by attention that has no parameters (STA, AAAI 2019; docs/sta.md)."""
 
 import functools
 

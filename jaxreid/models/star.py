@@ -1,4 +1,4 @@
-"""STAR: spatio-temporal attention on RGB and optical flow (BMVC 2019; spec section 5)."""
+"""STAR: spatio-temporal attention on RGB and optical flow (BMVC 2019; docs/star.md)."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Spatial and temporal memory networks (STMN, ICCV 2021; spec section 3).
+"""Spatial and temporal memory networks (STMN, ICCV 2021; docs/stmn.md).
 
 paper         here
 f^o, f^s      person, refined: the person's feature map before and after the spatial memory

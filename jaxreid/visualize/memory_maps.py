@@ -1,4 +1,4 @@
-"""What the memories of STMN hold, as data for the figures of the paper (ICCV 2021, Figs. 5 to 10; spec section 3.7)."""
+"""What the memories of STMN hold, as data for the figures of the paper (ICCV 2021, Figs. 5 to 10; docs/stmn.md)."""
 
 from typing import Any, NamedTuple
 

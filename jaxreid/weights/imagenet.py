@@ -93,7 +93,7 @@ def _like(value: np.ndarray | None, target: Any) -> np.ndarray | None:
 
 
 def _seen_by_flow(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel [k, k, 3, C] for RGB as one for flow: the mean over its inputs, repeated (spec section 5.2)."""
+    """A kernel [k, k, 3, C] for RGB as one for flow: the mean over its inputs, repeated (docs/star.md)."""
     return np.repeat(kernel.mean(2, keepdims=True), channels, axis=2)
 
 

@@ -1,12 +1,13 @@
 """The peers of the speed benchmarks are the same networks, and the commands run at toy size."""
 
 import json
+import xml.etree.ElementTree
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import contender, extract, gpu, mars_size
+from benchmarks import chart, contender, extract, gpu, mars_size, profile
 from jaxreid.data import augment
 from jaxreid.models import build
 
@@ -63,3 +64,32 @@ def test_rows_of_a_section_are_kept_when_its_time_is_up(monkeypatch, tmp_path):
     assert all(row['median_s'] > 0 for row in rows[1:])
     assert 'ended after' in list(gpu.run('forms', toy=True, limit_s=0.1))[-1]['what']
     assert json.loads(mars_size.write('gpu', rows).read_text())['rows'] == rows
+
+
+def test_operations_belong_to_the_layer_and_the_direction_that_the_program_names():
+    program = """
+  %fusion.1 = f32[8]{0} fusion(%a), kind=kLoop, metadata={op_type="x" op_name="jit(f)/jvp(B)/layer2/block0/conv1/dot"}
+  ROOT %dot.2 = f32[8]{0} dot(%b, %c), metadata={op_name="jit(f)/transpose(jvp(B))/layer2/block0/strf/t_tau/dot"}
+  %add.3 = f32[] add(%x, %y)
+"""
+    paths = profile.names(program)
+    events = [
+        {'ph': 'X', 'dur': dur, 'args': {'hlo_op': op}}
+        for op, dur in (('fusion.1', 2000), ('dot.2', 3000), ('fusion.1', 1000), ('add.3', 500))
+    ]
+    assert profile.milliseconds([*events, {'ph': 'X', 'dur': 9, 'args': {}}, {'ph': 'M'}], paths) == {
+        ('convolutions', 'forward'): 3, ('STRF units', 'backward'): 3, (profile.REST, 'forward'): 0.5,
+    }  # fmt: skip
+
+
+def test_the_profile_of_a_step_finds_every_kind_of_layer(monkeypatch, tmp_path):
+    monkeypatch.setattr(mars_size, 'RESULTS', tmp_path)
+    monkeypatch.setattr(chart, 'IMAGES', tmp_path)
+    monkeypatch.setattr('sys.argv', ['profile', '--toy', '--systems', 'strf'])
+    profile.main()
+    rows = {row['what']: row for row in json.loads((tmp_path / 'profile.json').read_text())['rows']}
+    assert rows.keys() == {*profile.KINDS, profile.REST}
+    assert rows['convolutions']['forward_ms'] > 0 < rows['convolutions']['backward_ms']
+    assert sum(row['percent'] for row in rows.values()) == pytest.approx(100)
+    svg = xml.etree.ElementTree.parse(tmp_path / 'profile.svg')
+    assert len(svg.findall('.//{http://www.w3.org/2000/svg}rect')) == 1 + 2 * len(rows)

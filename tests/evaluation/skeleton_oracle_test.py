@@ -20,7 +20,7 @@ def stored(plan):
 
 
 def stride_crop(frames, rng):
-    """Spec section 7, written on its own."""
+    """A training clip (configs of STRF: every 8th frame), written on its own."""
     if frames >= 32:
         return rng.integers(0, frames - 24) + 8 * np.arange(4)
     return np.sort(rng.choice(frames, 4, replace=frames < 4))

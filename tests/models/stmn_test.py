@@ -1,4 +1,4 @@
-"""STMN against PyTorch, and its properties (spec sections 3, 11 and 12)."""
+"""STMN against PyTorch, and its properties."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""STMN's memories and spread loss as slow loops (spec sections 3.2-3.4)."""
+"""STMN's memories and spread loss as slow loops."""
 
 import math
 

@@ -1,0 +1,132 @@
+"""Where the time of a training step goes: by kind of layer, forward and backward.
+
+    python -m benchmarks.profile
+
+Needs no data set. Compiles jaxreid's training step for full C2D and STRF-P3DC, traces some steps with `jax.profiler`,
+and adds up the operations by the layers that the compiled program says they come from; an operation that XLA fused
+from several layers counts for the last. Writes benchmarks/results/profile.json and docs/images/profile.svg.
+"""
+
+import argparse
+import collections
+import gzip
+import json
+import pathlib
+import re
+import tempfile
+
+from benchmarks import chart, contender, mars_size
+from jaxreid import atomic_file
+
+# By the part of the layer's path that tells, most telling first.
+KINDS = {
+    'STRF units': r'/strf/',
+    'temporal kernels': r'/temporal/',
+    'convolutions': r'/(\w*conv\d?)/',
+    'norms, shortcuts, ReLU': r'/(\w*bn\d?|neck)/',
+    'pooling': r'stem|frames|pool|max',
+}
+REST = 'loss, Adam, the rest'
+STEPS = 3
+
+
+def kind(path: str) -> tuple[str, str]:
+    """What layer an operation comes from, and 'forward' or 'backward', by its name in the program."""
+    found = next((name for name, telling in KINDS.items() if re.search(telling, path)), REST)
+    return found, 'backward' if 'transpose(' in path else 'forward'
+
+
+def names(program: str) -> dict[str, str]:
+    """Operation -> name with the layer's path, of a compiled program's text."""
+    return dict(re.findall(r'%?([\w.-]+) = .*?metadata=\{[^}]*op_name="([^"]*)"', program))
+
+
+def milliseconds(events: list[dict], paths: dict[str, str]) -> dict[tuple[str, str], float]:
+    """Of all steps together, by kind and direction."""
+    total: collections.Counter = collections.Counter()
+    for event in events:
+        if event.get('ph') == 'X' and 'hlo_op' in event.get('args', {}):
+            total[kind(paths.get(event['args']['hlo_op'], ''))] += event['dur'] / 1e3
+    return total
+
+
+def measure(work: contender.Work) -> list[dict]:
+    """A row per kind of layer."""
+    import jax
+
+    from jaxreid import sharding
+
+    with tempfile.TemporaryDirectory() as folder:
+        weights = pathlib.Path(folder) / 'weights.npz'
+        contender.draw_weights(work, weights)
+        train_step, state, batch = contender.jax_training(work, weights)
+        batch = sharding.shard_steps([batch], sharding.make_mesh())
+        compiled = train_step.lower(state, batch, None).compile()
+        state, _ = compiled(state, batch, None)
+        jax.block_until_ready(state)
+        with jax.profiler.trace(folder):
+            for _ in range(STEPS):
+                state, _ = compiled(state, batch, None)
+            jax.block_until_ready(state)
+        (trace,) = pathlib.Path(folder).glob('**/*.trace.json.gz')
+        events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
+    spent = milliseconds(events, names(compiled.as_text()))
+    whole = sum(spent.values())
+    rows = []
+    for name in (*KINDS, REST):
+        both = {way: spent.get((name, way), 0.0) for way in ('forward', 'backward')}
+        if sum(both.values()):
+            rows.append({
+                'system': work.system, 'frames': work.clips * work.frames, 'what': name,
+                **{f'{way}_ms': ms / STEPS for way, ms in both.items()}, 'percent': 100 * sum(both.values()) / whole,
+            })  # fmt: skip
+    return rows
+
+
+def draw(rows: list[dict], title: str) -> str:
+    """An SVG of bars, forward and backward joined."""
+    longest = max(row['forward_ms'] + row['backward_ms'] for row in rows)
+    parts, y, system = [], 34, None
+    for row in rows:
+        if row['system'] != system:
+            system, y = row['system'], y + 26
+            parts.append(f'<text x="8" y="{y - 6}" font-weight="bold">{chart.NAMES[system]}</text>')
+        forward, backward = (chart.WIDTH * row[f'{way}_ms'] / longest for way in ('forward', 'backward'))
+        end = chart.LEFT + forward + backward
+        said = f'{row["forward_ms"]:.0f} + {row["backward_ms"]:.0f} ms, {row["percent"]:.0f} %'
+        parts.append(
+            f'<text x="{chart.LEFT - 8}" y="{y + 15}" text-anchor="end">{row["what"]}</text>'
+            f'<rect x="{chart.LEFT}" y="{y + 2}" width="{forward:.0f}" height="18" fill="{chart.OURS}"/>'
+            f'<rect x="{chart.LEFT + forward:.0f}" y="{y + 2}" width="{backward:.0f}" height="18" fill="#9fa8da"/>'
+            f'<text x="{end + 6:.0f}" y="{y + 15}">{said}</text>'
+        )
+        y += chart.BAR
+    return chart.frame(parts, title, width=chart.LEFT + chart.WIDTH + 150, height=y + 12)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--systems', nargs='+', choices=('c2d', 'strf'), default=('c2d', 'strf'))
+    parser.add_argument('--clips', type=int, default=2, help='of 4 frames')
+    parser.add_argument('--toy', action='store_true', help='a narrow network on small frames, to try the command')
+    parser.add_argument('--write', default='profile', help='name of the JSON and of the picture')
+    options = parser.parse_args()
+    size = {'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5} if options.toy else {}
+    rows = []
+    for system in options.systems:
+        rows += measure(contender.Work(system=system, clips=options.clips, **size))
+    for row in rows:
+        print(
+            f'{row["system"]:<6}{row["what"]:<24}{row["forward_ms"]:9.1f}{row["backward_ms"]:9.1f} ms'
+            f'{row["percent"]:6.1f} %'
+        )
+    path = mars_size.write(options.write, rows)
+    found = json.loads(path.read_text())
+    with atomic_file.writing(picture := chart.IMAGES / f'{options.write}.svg') as file:
+        title = f'Where a training step of {rows[0]["frames"]} frames spends its time: forward + backward'
+        file.write(draw(rows, f'{title} ({found["device"]}, {found["date"]})').encode())
+    print(path, picture, sep='\n')
+
+
+if __name__ == '__main__':
+    main()
