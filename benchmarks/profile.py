@@ -27,6 +27,7 @@ KINDS = {
     'pooling': r'stem|frames|pool|max',
 }
 REST = 'loss, Adam, the rest'
+KERNEL_GRADIENT = 'transpose()/conv/'
 STEPS = 3
 
 
@@ -37,8 +38,21 @@ def kind(path: str) -> tuple[str, str]:
 
 
 def names(program: str) -> dict[str, str]:
-    """Operation -> name with the layer's path, of a compiled program's text."""
-    return dict(re.findall(r'%?([\w.-]+) = .*?metadata=\{[^}]*op_name="([^"]*)"', program))
+    """Operation -> name with the layer's path, of a compiled program's text.
+
+    What XLA makes for the gradients of kernels of 3 x 3 and more has no name: convolutions and transpositions without
+    one are called KERNEL_GRADIENT.
+    """
+    bodies = dict(re.findall(r'^%([\w.-]+) [^\n]*\{\n(.*?)^\}', program, re.M | re.S))
+    found = {}
+    for name, line in re.findall(r'^\s+(?:ROOT )?%([\w.-]+) = (.*)$', program, re.M):
+        if named := re.search(r'op_name="([^"]*)"', line):
+            found[name] = named[1]
+            continue
+        called = re.search(r'calls=%([\w.-]+)', line)
+        if re.search(r'\b(convolution|transpose)\(', bodies.get(called[1], '') if called else line):
+            found[name] = KERNEL_GRADIENT
+    return found
 
 
 def milliseconds(events: list[dict], paths: dict[str, str]) -> dict[tuple[str, str], float]:

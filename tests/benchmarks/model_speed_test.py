@@ -71,21 +71,28 @@ def test_operations_belong_to_the_layer_and_the_direction_that_the_program_names
   %fusion.1 = f32[8]{0} fusion(%a), kind=kLoop, metadata={op_type="x" op_name="jit(f)/jvp(B)/layer2/block0/conv1/dot"}
   ROOT %dot.2 = f32[8]{0} dot(%b, %c), metadata={op_name="jit(f)/transpose(jvp(B))/layer2/block0/strf/t_tau/dot"}
   %add.3 = f32[] add(%x, %y)
+  %ynn_fusion.4 = f32[3,7,7,64]{3,2,1,0} fusion(%d, %e), kind=kCustom, calls=%fused_computation.79
+}
+
+%fused_computation.79 (d: f32[3,8], e: f32[8,4]) -> f32[3,7,7,64] {
+  ROOT %c.3 = f32[3,7,7,64]{3,2,1,0} convolution(%d, %e), window={size=128x64}, dim_labels=b01f_01io->b01f
+}
 """
     paths = profile.names(program)
     events = [
         {'ph': 'X', 'dur': dur, 'args': {'hlo_op': op}}
-        for op, dur in (('fusion.1', 2000), ('dot.2', 3000), ('fusion.1', 1000), ('add.3', 500))
+        for op, dur in (('fusion.1', 2000), ('dot.2', 3000), ('fusion.1', 1000), ('add.3', 500), ('ynn_fusion.4', 7000))
     ]
     assert profile.milliseconds([*events, {'ph': 'X', 'dur': 9, 'args': {}}, {'ph': 'M'}], paths) == {
         ('convolutions', 'forward'): 3, ('STRF units', 'backward'): 3, (profile.REST, 'forward'): 0.5,
+        ('convolutions', 'backward'): 7,
     }  # fmt: skip
 
 
 def test_the_profile_of_a_step_finds_every_kind_of_layer(monkeypatch, tmp_path):
     monkeypatch.setattr(mars_size, 'RESULTS', tmp_path)
     monkeypatch.setattr(chart, 'IMAGES', tmp_path)
-    monkeypatch.setattr('sys.argv', ['profile', '--toy', '--systems', 'strf'])
+    monkeypatch.setattr('sys.argv', ['profile', '--toy', '--systems', 'strf', '--clips', '8'])
     profile.main()
     rows = {row['what']: row for row in json.loads((tmp_path / 'profile.json').read_text())['rows']}
     assert rows.keys() == {*profile.KINDS, profile.REST}
