@@ -112,7 +112,7 @@ def jax_variables(weights: pathlib.Path) -> dict:
         return traverse_util.unflatten_dict(dict(file), sep='/')
 
 
-def _freed_memory(kept: bool) -> Callable[[], None]:
+def keep_freed_memory(kept: bool) -> Callable[[], None]:
     """What jaxreid calls after its first step; nothing where memory is not to be kept. Call before JAX starts."""
     from jaxreid import freed_memory
 
@@ -141,7 +141,7 @@ def jax_training(work: Work, weights: pathlib.Path) -> tuple[Any, Any, dict]:
 
 def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callable[[], float]:
     """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.freed_memory`."""
-    keep_freed = _freed_memory(kept)
+    keep_freed = keep_freed_memory(kept)
     from jaxreid import sharding
 
     train_step, state, batch = jax_training(work, weights)
@@ -159,7 +159,7 @@ def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callab
 
 def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Callable[[], float]:
     """Features by jaxreid's own evaluation step, uint8 clips on the host."""
-    keep_freed = _freed_memory(kept=True)
+    keep_freed = keep_freed_memory(kept=True)
     from jaxreid import bn_folding, sharding, step
     from jaxreid.models import build
 

@@ -66,6 +66,7 @@ def milliseconds(events: list[dict], paths: dict[str, str]) -> dict[tuple[str, s
 
 def measure(work: contender.Work) -> list[dict]:
     """A row per kind of layer."""
+    keep_freed = contender.keep_freed_memory(True)
     import jax
 
     from jaxreid import sharding
@@ -76,6 +77,9 @@ def measure(work: contender.Work) -> list[dict]:
         train_step, state, batch = contender.jax_training(work, weights)
         batch = sharding.shard_steps([batch], sharding.make_mesh())
         compiled = train_step.lower(state, batch, None).compile()
+        state, _ = compiled(state, batch, None)
+        jax.block_until_ready(state)
+        keep_freed()
         state, _ = compiled(state, batch, None)
         jax.block_until_ready(state)
         with jax.profiler.trace(folder):
@@ -137,7 +141,7 @@ def main():
     path = mars_size.write(options.write, rows)
     found = json.loads(path.read_text())
     with atomic_file.writing(picture := chart.IMAGES / f'{options.write}.svg') as file:
-        title = f'Where a training step of {rows[0]["frames"]} frames spends its time: forward + backward'
+        title = f'A training step of {rows[0]["frames"]} frames by layers, forward + backward'
         file.write(draw(rows, f'{title} ({found["device"]}, {found["date"]})').encode())
     print(path, picture, sep='\n')
 

@@ -6,10 +6,11 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreid import atomic_file, bn_folding, config, sharding, step
+from jaxreid import atomic_file, bn_folding, config, metrics_log, sharding, step
 from jaxreid.data import batch_iterator, eval_pipeline, source, tracklet
 from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
 
@@ -43,7 +44,7 @@ def extract(
       store: frames of the test split, where they are not to be opened anew.
 
     Raises:
-      ValueError: a feature is not finite.
+      ValueError: a feature is not finite, in bfloat16 neither where float16 was not asked for by name.
     """
     sharding.check_divides(experiment.test.batch_clips, mesh)
     data, test = experiment.data, experiment.test
@@ -51,45 +52,50 @@ def extract(
     count = eval_pipeline.count(
         dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips, multiple_of=mesh.size
     )
-    batches = eval_pipeline.batches(
-        dataset.test,
-        store,
-        clips=clips,
-        frames=test.frames,
-        batch_clips=test.batch_clips,
-        threads=data.threads,
-        prefetch=data.prefetch,
-        processes=data.processes,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        seed=test.seed,
-        flow=data.flow != 'off',
-        multiple_of=mesh.size,
-    )
-    model = model.clone(dtype=step.test_dtype(experiment))
-    eval_step = step.make_eval_step(
-        model, mesh, flip=test.flip, one_frame=one_frame, chunk=test.frames if clips == 'whole' else 0
-    )
-    with batches:
-        sums, counts = features.extract(
-            eval_step,
-            jax.jit(bn_folding.fold)(variables),
-            batches,
-            len(dataset.test),
-            mesh=mesh,
-            total=count,
-            label=label,
+
+    def sums(dtype: jnp.dtype) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
+        """Sums and clip counts as `features.extract` gives them, and how many frames were replaced."""
+        batches = eval_pipeline.batches(
+            dataset.test,
+            store,
+            clips=clips,
+            frames=test.frames,
+            batch_clips=test.batch_clips,
+            threads=data.threads,
+            prefetch=data.prefetch,
+            processes=data.processes,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            seed=test.seed,
+            flow=data.flow != 'off',
+            multiple_of=mesh.size,
         )
-    scale = 1 / np.maximum(counts, 1)[:, None]
-    embedding, before_neck = sums['embedding'] * scale, sums['embedding_before_neck'] * scale
+        eval_step = step.make_eval_step(
+            model.clone(dtype=dtype),
+            mesh,
+            flip=test.flip,
+            one_frame=one_frame,
+            chunk=test.frames if clips == 'whole' else 0,
+        )
+        with batches:
+            found = features.extract(eval_step, folded, batches, len(dataset.test), mesh=mesh, total=count, label=label)
+        return *found, batches.skipped
+
+    folded = jax.jit(bn_folding.fold)(variables)
+    dtype = step.test_dtype(experiment)
+    found, counts, replaced = sums(dtype)
+    if dtype == jnp.float16 and test.compute_dtype == 'auto' and not np.isfinite(found['embedding']).all():
+        metrics_log.say(f'{label}: float16 ends at 65,504, which is too little for this network; again in bfloat16')
+        dtype = jnp.dtype('bfloat16')
+        found, counts, replaced = sums(dtype)
+    embedding, before_neck = (
+        found[name] / np.maximum(counts, 1)[:, None] for name in ('embedding', 'embedding_before_neck')
+    )
     if bad := int((~np.isfinite(embedding).all(axis=1)).sum()):
         raise ValueError(
-            f'features of {bad} of {len(embedding)} tracklets are NaN or infinite at step {at_step}. '
-            + (
-                'In float16 the largest number is 65,504: try --config.test.compute_dtype=bfloat16.'
-                if model.dtype == np.float16
-                else 'A network whose training diverged gives these: use an earlier checkpoint.'
-            )
+            f'features of {bad} of {len(embedding)} tracklets are NaN or infinite at step {at_step} in {dtype}. '
+            'A network whose training diverged gives these: use an earlier checkpoint. float16 does beyond 65,504: use '
+            '--config.test.compute_dtype=auto.'
         )
     meta = {
         'dataset': data.dataset,
@@ -102,14 +108,14 @@ def extract(
         'one_frame': one_frame,
         'flip': test.flip,
         'flow': data.flow,
-        'compute_dtype': str(model.dtype),
+        'compute_dtype': str(dtype),
         'frames_seen': eval_pipeline.frames_seen(
             dataset.test, clips=clips, frames=test.frames, seed=test.seed, one_frame=one_frame
         ),
-        'corrupt_frames_replaced': batches.skipped,
+        'corrupt_frames_replaced': replaced,
         'step': at_step,
         'network': fingerprint.of(variables),
-        'used_items': {k: used_items(v.sum(0)) for k, v in sums.items() if k.endswith('_items')},
+        'used_items': {k: used_items(v.sum(0)) for k, v in found.items() if k.endswith('_items')},
         'config': config.to_dict(experiment),
     }
     return features.describe(dataset, embedding, before_neck, meta)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -73,7 +74,9 @@ def run(
       ValueError: something is not finite.
     """
     with_flow = network.experiment.data.flow != 'off'
-    apply = _program(network.model, reduce)
+    # A few clips: no need for half precision.
+    model = network.model.clone(dtype=jnp.promote_types(network.model.dtype, jnp.float32))
+    apply = _program(model, reduce)
 
     def read(start):
         chosen = [*range(start, min(start + BATCH, len(rows)))]

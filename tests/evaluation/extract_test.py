@@ -21,6 +21,7 @@ class Fake(nn.Module):
 
     dtype: jnp.dtype = jnp.float32
     diverged: bool = False
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, clips, flow=None, *, train, lengths=None, chunk=0):
@@ -34,7 +35,7 @@ class Fake(nn.Module):
 
         motion = jnp.full((b, 2), 100.0) if flow is None else mean(flow)
         call = jnp.broadcast_to(jnp.asarray([t, chunk, 0 if lengths is None else 1], jnp.float32)[None], (b, 3))
-        embedding = jnp.concatenate([mean(clips), motion, call], -1)
+        embedding = jnp.concatenate([mean(clips), motion, call], -1).astype(self.dtype) * self.scale
         if self.diverged:
             embedding = embedding.at[0].set(jnp.nan)
         return output.ModelOutput(embedding, 2 * embedding, jnp.zeros((b, 1)), {})
@@ -63,14 +64,14 @@ def _quick_flow(monkeypatch):
 
 def _extract(
     dataset, *, clips='whole', flow='tvl1', flip=False, devices=1, batch_clips=8, one_frame=False,
-    trained='float32', dtype='auto', diverged=False,
+    trained='float32', dtype='auto', diverged=False, scale=1.0,
 ):  # fmt: skip
     experiment = config.Experiment()
     experiment.data = config.Data(height=16, width=8, flow=flow)
     experiment.test = config.Test(frames=FRAMES, batch_clips=batch_clips, flip=flip, seed=3, compute_dtype=dtype)
     experiment.train.compute_dtype = trained
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    model = Fake(diverged=diverged)
+    model = Fake(diverged=diverged, scale=scale)
     return evaluate.extract(experiment, dataset, model, {}, mesh, clips=clips, at_step=7, one_frame=one_frame)
 
 
@@ -174,10 +175,24 @@ def test_features_say_in_what_they_were_computed(dataset, monkeypatch, trained, 
     assert off == 0 if used == 'float32' else 1e-5 < off < {'float16': 2e-3, 'bfloat16': 2e-2}[used]
 
 
+def test_where_float16_overflows_features_are_computed_in_bfloat16(dataset, capsys):
+    exact = 6e4 * _extract(dataset, flow='off').embedding
+    found = _extract(dataset, flow='off', trained='bfloat16', scale=6e4)
+    assert found.meta['compute_dtype'] == 'bfloat16'
+    np.testing.assert_allclose(found.embedding, exact, rtol=2e-2, atol=1e3)
+    assert 'again in bfloat16' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
-    ('dtype', 'advice'), [('float16', 'compute_dtype=bfloat16'), ('float32', 'use an earlier checkpoint')]
+    ('trained', 'dtype', 'wrong'),
+    [
+        ('float32', 'float16', {'scale': 6e4}),
+        ('float32', 'auto', {'diverged': True}),
+        ('bfloat16', 'auto', {'diverged': True}),
+    ],
 )
-def test_features_that_are_not_finite_stop_with_advice(dataset, dtype, advice):
-    message = rf'features of \d+ of {len(dataset.test)} tracklets are NaN or infinite at step 7\..*{advice}'
+def test_features_that_are_not_finite_stop_with_advice(dataset, trained, dtype, wrong):
+    used = {'float16': 'float16'}.get(dtype, trained)
+    message = rf'features of \d+ of {len(dataset.test)} tracklets are NaN or infinite at step 7 in {used}\..*earlier'
     with pytest.raises(ValueError, match=message):
-        _extract(dataset, flow='off', dtype=dtype, diverged=True)
+        _extract(dataset, flow='off', trained=trained, dtype=dtype, **wrong)
