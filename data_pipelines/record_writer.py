@@ -135,7 +135,13 @@ def run(job: Job, folder: str, shards: Sequence[record_index.Shard], *, workers:
     """
     todo = missing(folder, shards)
     total, left = (sum(shard.stop - shard.start for shard in some) for some in (shards, todo))
-    stop = threading.Event()
+    # A signal amid the start of a thread makes the pool forget that thread: work begins when all have started.
+    begin, stop = threading.Event(), threading.Event()
+
+    def held(shard: record_index.Shard) -> None:
+        begin.wait()
+        report(0)
+        job(shard, report)
 
     def report(records: int) -> None:
         if stop.is_set():
@@ -146,12 +152,14 @@ def run(job: Job, folder: str, shards: Sequence[record_index.Shard], *, workers:
         tqdm.tqdm(total=total, initial=total - left, desc=label, unit='frame', mininterval=0.5) as bar,
         futures.ThreadPoolExecutor(workers) as pool,
     ):
-        jobs = [pool.submit(job, shard, report) for shard in todo]
         try:
+            jobs = [pool.submit(held, shard) for shard in todo]
+            begin.set()
             for done in futures.as_completed(jobs):
                 done.result()
         except BaseException:
             stop.set()
+            begin.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
