@@ -147,7 +147,8 @@ def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> Appended:
 
 
 def _check_folder(folder):
-    if folder.exists() and not is_gallery(folder) and not (folder.is_dir() and not any(_others(folder))):
+    strange = folder.exists() and not (folder.is_dir() and not any(_others(folder)))
+    if strange and not is_gallery(folder):  # asked last: another process may be making it one
         raise ValueError(f'{folder} exists and is no gallery (it has no {HEADER}); choose a folder of its own')
 
 
