@@ -3,8 +3,6 @@
 import ctypes
 import pathlib
 import resource
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -85,35 +83,3 @@ def test_elsewhere_than_with_glibc_nothing_happens(monkeypatch):
     with freed_memory.kept() as keep:
         keep()
         assert not freed_memory._kept
-
-
-PROGRAM = """
-import resource
-from jaxreid import freed_memory
-freed_memory.one_heap()
-import jax, jax.numpy as jnp
-
-@jax.jit
-def step(x):  # sorting needs a buffer of its own
-    return jnp.sort(jnp.stack([x * k for k in range(16)]), axis=1)[:, 5].sum()
-
-x = jnp.arange(1 << 20, dtype=jnp.float32)
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    step(x).block_until_ready()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-faults(), faults()
-before = faults()
-with freed_memory.kept() as keep:
-    keep()
-    print(before, min(faults() for _ in range(12)))  # a busy machine's threads may need more buffers at once
-"""
-
-
-@glibc
-def test_what_a_compiled_program_frees_is_kept():
-    done = subprocess.run([sys.executable, '-c', PROGRAM], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
-    assert before >= PAGES
-    assert after < before / 4
