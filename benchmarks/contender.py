@@ -102,6 +102,10 @@ def draw_weights(work: Work, path: pathlib.Path, seed: int = 0) -> None:
     np.savez(path, **{k: draw(k, v.shape).astype(np.float32) for k, v in flat.items()})
 
 
+# A narrow network on small frames, to try the commands.
+TOY: dict[str, Any] = {'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5}
+
+
 # What a contender makes in its process: `(work, weights) -> act`; `act()` does the work once and returns a value.
 
 

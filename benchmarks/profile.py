@@ -130,7 +130,7 @@ def main():
     parser.add_argument('--toy', action='store_true', help='a narrow network on small frames, to try the command')
     parser.add_argument('--write', default='profile', help='name of the JSON and of the picture')
     options = parser.parse_args()
-    size = {'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5} if options.toy else {}
+    size = contender.TOY if options.toy else {}
     rows = []
     for system in options.systems:
         rows += measure(contender.Work(system=system, clips=options.clips, **size))

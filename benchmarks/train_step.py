@@ -70,7 +70,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def works(options: argparse.Namespace) -> list[contender.Work]:
     """The work of each system."""
-    toy = {'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5} if options.toy else {}
+    toy = contender.TOY if options.toy else {}
     return [contender.Work(system=s, clips=options.clips, dtype=options.dtype, **toy) for s in options.systems]
 
 
