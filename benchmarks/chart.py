@@ -10,7 +10,7 @@ import json
 import pathlib
 
 from benchmarks import mars_size
-from jaxreid import atomic_file
+from jaxreid.process import atomic_file
 
 IMAGES = pathlib.Path(__file__).parents[1] / 'docs' / 'images'
 NAMES = {'c2d': 'C2D', 'strf': 'STRF-P3DC'}

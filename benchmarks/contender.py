@@ -63,8 +63,7 @@ def gflop_per_frame(work: Work, *, training: bool) -> float:
     """
     import jax.numpy as jnp
 
-    from jaxreid import cost
-    from jaxreid.models import build
+    from jaxreid.models import build, cost
 
     model = build.build(work.experiment(), num_ids=work.ids, dtype=jnp.float32)
     size = {'frames': work.frames, 'height': work.height, 'width': work.width_px}
@@ -78,8 +77,7 @@ def draw_weights(work: Work, path: pathlib.Path, seed: int = 0) -> None:
     import jax.numpy as jnp
     from flax import traverse_util
 
-    from jaxreid import cost
-    from jaxreid.models import build
+    from jaxreid.models import build, cost
 
     model = build.build(work.experiment(), num_ids=work.ids, dtype=jnp.float32)
     shapes = cost.shapes(model, frames=work.frames, height=work.height, width=work.width_px)
@@ -118,7 +116,7 @@ def jax_variables(weights: pathlib.Path) -> dict:
 
 def keep_freed_memory(kept: bool) -> Callable[[], None]:
     """What jaxreid calls after its first step; nothing where memory is not to be kept. Call before JAX starts."""
-    from jaxreid import freed_memory
+    from jaxreid.process import freed_memory
 
     if not kept:
         return lambda: None
@@ -130,8 +128,9 @@ def jax_training(work: Work, weights: pathlib.Path) -> tuple[Any, Any, dict]:
     """jaxreid's own training step, its first state, and a batch on the host, uint8."""
     import jax.numpy as jnp
 
-    from jaxreid import optimizer, sharding, step
+    from jaxreid import sharding
     from jaxreid.models import build
+    from jaxreid.training import optimizer, step
 
     e, mesh = work.experiment(), sharding.make_mesh()
     model = build.build(e, num_ids=work.ids, dtype=jnp.dtype(work.dtype), axis_name=sharding.AXIS)
@@ -164,8 +163,9 @@ def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callab
 def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Callable[[], float]:
     """Features by jaxreid's own evaluation step, uint8 clips on the host."""
     keep_freed = keep_freed_memory(kept=True)
-    from jaxreid import bn_folding, sharding, step
-    from jaxreid.models import build
+    from jaxreid import sharding
+    from jaxreid.models import bn_folding, build
+    from jaxreid.training import step
 
     mesh = sharding.make_mesh()
     model = build.build(work.experiment(), num_ids=work.ids, dtype=work.dtype)

@@ -15,10 +15,10 @@ import tempfile
 import numpy as np
 
 from benchmarks import mars_size
-from jaxreid.data import synthetic_plan
+from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.from_video import cut, mot_file, track
 from jaxreid.search import __main__ as search
-from tests.from_video import rendered_video
+from tests.fixtures import rendered_video
 
 EVERY = 50  # frames from one walker to the next; a walk takes about 65, so that many meet
 

@@ -101,8 +101,8 @@ def _network(piece: contender.Work) -> tuple[Any, dict, Any]:
     import jax
     import jax.numpy as jnp
 
-    from jaxreid.data import augment
     from jaxreid.models import build
+    from jaxreid.training import augment
 
     model = build.build(piece.experiment(), num_ids=piece.ids, dtype=jnp.dtype(piece.dtype))
     with tempfile.TemporaryDirectory() as folder:
@@ -173,8 +173,9 @@ def steps(toy: bool) -> Iterator[dict]:
     import jax.numpy as jnp
     from jax.sharding import NamedSharding
 
-    from jaxreid import optimizer, sharding, step
+    from jaxreid import sharding
     from jaxreid.models import build
+    from jaxreid.training import optimizer, step
 
     piece, mesh = work(toy, system='strf'), sharding.make_mesh()
     e = piece.experiment()
@@ -212,7 +213,7 @@ def steps(toy: bool) -> Iterator[dict]:
 def extract(toy: bool) -> Iterator[dict]:
     import jax
 
-    from jaxreid import bn_folding
+    from jaxreid.models import bn_folding
 
     for system, dtype in itertools.product(('c2d', 'strf'), ('float32', 'float16', 'bfloat16')):
         piece = work(toy, system=system, frames=1024, dtype=dtype)

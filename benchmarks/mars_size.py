@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from jaxreid import atomic_file
+from jaxreid.process import atomic_file
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 

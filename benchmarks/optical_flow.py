@@ -23,8 +23,8 @@ import cv2
 import jax
 import numpy as np
 
-from jaxreid import atomic_file
-from jaxreid.data import optical_flow, tv_l1_jax
+from jaxreid.data.flow import optical_flow, tv_l1_jax
+from jaxreid.process import atomic_file
 
 SIZES = {(64, 32): 512, (256, 128): 64}  # height, width: pairs on an accelerator
 CPU_SHARE = 16  # a CPU computes one of so many

@@ -17,8 +17,10 @@ import jax
 import numpy as np
 
 from benchmarks import gpu, mars_size
-from jaxreid import bn_folding, checkpoint, config, main
+from jaxreid import config, main
 from jaxreid.evaluation import feature_file, from_checkpoint, ranking
+from jaxreid.models import bn_folding
+from jaxreid.training import checkpoint
 
 CONFIG = pathlib.Path(__file__).parents[1] / 'configs' / 'strf_synthetic.py'
 

@@ -16,7 +16,7 @@ import re
 import tempfile
 
 from benchmarks import chart, contender, mars_size
-from jaxreid import atomic_file
+from jaxreid.process import atomic_file
 
 # By the part of the layer's path that tells, most telling first.
 KINDS = {

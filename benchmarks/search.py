@@ -28,8 +28,8 @@ def queries(count):
 
 def write(folder, rows, conn):
     """The gallery, as `python -m jaxreid.search add` leaves it."""
+    from jaxreid.search import feature_rows as rows_lib
     from jaxreid.search import gallery, tracklets
-    from jaxreid.search import rows as rows_lib
 
     for shard, start in enumerate(range(0, rows, SHARD)):
         count = min(SHARD, rows - start)

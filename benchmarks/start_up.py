@@ -64,8 +64,9 @@ def checkpoint(folder: pathlib.Path, repeats: int) -> dict[str, Any]:
     import numpy as np
 
     from configs import strf_mars
-    from jaxreid import checkpoint, config, optimizer, sharding, step
+    from jaxreid import config, sharding
     from jaxreid.models import build
+    from jaxreid.training import checkpoint, optimizer, step
 
     e = strf_mars.get_config()
     e.data.height, e.data.width = 64, 32

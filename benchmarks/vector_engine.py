@@ -15,8 +15,9 @@ import time
 import jax
 import numpy as np
 
-from jaxreid import vector_engine
-from jaxreid.search import results, rows, tracklets
+from jaxreid.search import feature_rows as rows
+from jaxreid.search import results, tracklets
+from jaxreid.vector_engine import collection as vector_engine
 
 TOP = 10
 CAMERAS = 6

@@ -16,7 +16,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
 from data_pipelines import build
-from jaxreid.data import record_index, source, synthetic
+from jaxreid.data import source
+from jaxreid.data.stores import record_index
+from jaxreid.data.synthetic import render as synthetic
 
 
 class TrackletBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import tqdm
 
-from jaxreid import atomic_file, exit_status
-from jaxreid.data import hash_order, listing, manifest
+from jaxreid.data.datasets import hash_order, listing, manifest
+from jaxreid.process import atomic_file, exit_status
 
 _SHOWN = 3
 _NOBODY = re.compile('-1|0+', re.ASCII)  # junk and distractors

@@ -19,8 +19,12 @@ import tqdm
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxreid import config, exit_status
-from jaxreid.data import batch_iterator, folder_store, mixing, optical_flow, source, tracklet
+from jaxreid import config
+from jaxreid.data import mixing, source, tracklet
+from jaxreid.data.batches import batch_iterator
+from jaxreid.data.flow import optical_flow
+from jaxreid.data.stores import folder_store
+from jaxreid.process import exit_status
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
 ENGINE = flags.DEFINE_enum('engine', None, optical_flow.ENGINES, 'Short for --config.data.flow_engine.')

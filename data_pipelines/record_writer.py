@@ -19,7 +19,7 @@ from typing import Any
 import tqdm
 from array_record.python import array_record_module
 
-from jaxreid.data import record_files, record_index
+from jaxreid.data.stores import record_files, record_index
 
 _TEMPORARY = '.writing-'
 

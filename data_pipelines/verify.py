@@ -22,8 +22,8 @@ import numpy as np
 
 from data_pipelines import contents as contents_lib
 from data_pipelines import image_check
-from jaxreid import atomic_file, exit_status
 from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.process import atomic_file, exit_status
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]
 _LISTED = 1000  # of many findings of a kind, how many the JSON report names

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import jax
 from absl import flags, logging
 
-from jaxreid import cache, config, exit_status, freed_memory
+from jaxreid import config
 from jaxreid.data import source
+from jaxreid.process import cache, exit_status, freed_memory
 
 
 def run(act: Callable[[], int]) -> int:

@@ -16,8 +16,9 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxreid import command_line, config, splits, summary, train
+from jaxreid import command_line, config, summary, train
 from jaxreid.evaluation import from_checkpoint
+from jaxreid.reproduce import ten_splits as splits
 
 DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
 MODES = ('train', 'eval', 'extract', 'summary')

@@ -5,8 +5,10 @@ import pathlib
 
 import jax
 
-from jaxreid import atomic_file, config, cost, step
-from jaxreid.models import build
+from jaxreid import config
+from jaxreid.models import build, cost
+from jaxreid.process import atomic_file
+from jaxreid.training import step
 
 
 def compute(experiment: config.Experiment) -> dict:

@@ -13,10 +13,15 @@ import numpy as np
 import optax
 import tqdm
 
-from jaxreid import checkpoint, config, freed_memory, interrupt, metrics_log, optimizer, sharding, step
-from jaxreid.data import device_store, source, tracklet, train_pipeline
-from jaxreid.evaluation import evaluate, references
+from jaxreid import config, sharding
+from jaxreid.data import source, tracklet
+from jaxreid.data.batches import train_pipeline
+from jaxreid.data.stores import device_store
+from jaxreid.evaluation import evaluate
+from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build, star
+from jaxreid.process import freed_memory, interrupt, metrics_log
+from jaxreid.training import checkpoint, optimizer, step
 from jaxreid.weights import imagenet
 
 

@@ -7,7 +7,9 @@ import re
 
 import pytest
 
-from jaxreid import config, published, reproduce
+from jaxreid import config
+from jaxreid.reproduce import published
+from jaxreid.reproduce import runs as reproduce
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'docs' / 'checklist.md').read_text()

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from tests import docs_commands
+from tests.fixtures import docs_commands
 
 COMMANDS = [command for page in docs_commands.PAGES for command in docs_commands.commands(page)]
 # (pattern of commands, the test that runs them)

@@ -10,9 +10,10 @@ import shlex
 import pytest
 import yaml
 
-from jaxreid import config, cost, dry_run
-from jaxreid.models import build
-from tests import docs_commands
+from jaxreid import config
+from jaxreid.models import build, cost
+from jaxreid.reproduce import costs as dry_run
+from tests.fixtures import docs_commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -108,7 +109,7 @@ def test_costs_of_recipes_are_those_of_their_configs(system, dataset, frames, st
 
 def test_multiply_accumulates_of_recipes_are_counted():
     assert len(RECIPES) == 10
-    for system in ('sta', 'star'):  # the quickest to trace; the others' are in tests/cost_test.py
+    for system in ('sta', 'star'):  # the quickest to trace; the others' are in tests/models/cost_test.py
         experiment = config.validate(importlib.import_module(f'configs.{system}_mars').get_config())
         model = build.build(experiment, num_ids=625, dtype='float32')
         size = {'frames': experiment.sampler.frames, 'height': 256, 'width': 128, 'flow': experiment.data.flow != 'off'}

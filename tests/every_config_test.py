@@ -15,8 +15,9 @@ import optax
 import pytest
 
 import configs
-from jaxreid import config, optimizer, step
+from jaxreid import config
 from jaxreid.models import build
+from jaxreid.training import optimizer, step
 
 NUM_IDS, CLIPS, FRAMES, HEIGHT, WIDTH = 3, 4, 3, 32, 16
 FILES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob('*_*.py') if p.stem != '__init__')

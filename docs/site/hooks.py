@@ -8,48 +8,39 @@ from mkdocs.structure import files as files_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Page -> its title, its first sentence, and where its modules are. Those of jaxreid/ itself are shared out below.
+# Page -> its title, its first sentence, and where its modules are.
 PAGES = {
-    'data': ('Data', 'From a data set on a disk to batches on a device.', 'jaxreid/data/*.py'),
+    'data': ('Data', 'From a data set on a disk to batches on a device.', 'jaxreid/data/**/*.py'),
     'layers': ('Layers', 'The building blocks that systems share, as Flax modules.', 'jaxreid/layers/*.py'),
     'models': ('Models', 'The systems.', 'jaxreid/models/*.py'),
     'losses': ('Losses', 'Per-sample losses, and the objective that adds them up.', 'jaxreid/losses/*.py'),
-    'training': ('Training', 'Settings, the step, devices, checkpoints and the loop.', 'jaxreid/*.py'),
-    'evaluation': ('Evaluation', 'From features to numbers, intervals and the report.', 'jaxreid/evaluation/*.py'),
+    'training': (
+        'Training',
+        'Settings, the step, devices, checkpoints and the loop.',
+        'jaxreid/*.py jaxreid/training/*.py jaxreid/process/*.py',
+    ),
+    'evaluation': ('Evaluation', 'From features to numbers, intervals and the report.', 'jaxreid/evaluation/**/*.py'),
     'visualize': ('Pictures', 'Film strips, attention and memories.', 'jaxreid/visualize/*.py'),
     'weights': ('Weights', 'ImageNet, and PyTorch in both directions.', 'jaxreid/weights/*.py'),
     'use': (
         'Use',
         'Tables of the papers, search, video and export.',
-        'jaxreid/*.py jaxreid/search/*.py jaxreid/from_video/*.py',
+        'jaxreid/reproduce/**/*.py jaxreid/search/*.py jaxreid/vector_engine/*.py jaxreid/from_video/*.py '
+        'jaxreid/export/*.py',
     ),
     'data_pipelines': ('Data pipelines', 'Commands that prepare data once.', 'data_pipelines/*.py'),
 }
-# Of jaxreid/*.py: what is for using trained networks. The rest is on the page Training.
-USE = (
-    'reproduce',
-    'published',
-    'report_table',
-    'dry_run',
-    'search',
-    'from_video',
-    'export',
-    'vector_engine',
-    'summary',
-)
 FIELD = re.compile(r'^    (\w+): .*$')
 
 
 def modules(page: str) -> list[str]:
     """Dotted names of the modules on a page of the reference, sorted."""
-    found = []
-    for path in sorted(path for pattern in PAGES[page][2].split() for path in ROOT.glob(pattern)):
-        name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
-        at_top = path.parent == ROOT / 'jaxreid'
-        if path.name in ('__init__.py', '__main__.py') or (at_top and (path.stem.startswith(USE)) != (page == 'use')):
-            continue
-        found.append(name)
-    return found
+    paths = {path for pattern in PAGES[page][2].split() for path in ROOT.glob(pattern)}
+    return [
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+        for path in sorted(paths)
+        if path.name not in ('__init__.py', '__main__.py')
+    ]
 
 
 def summary(module: str) -> str:

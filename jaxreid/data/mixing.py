@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreid import config
-from jaxreid.data import folder_store
 from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.stores import folder_store
 
 
 def settings(data: config.Data) -> list[config.Data]:

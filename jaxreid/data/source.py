@@ -10,28 +10,13 @@ import numpy as np
 import tqdm
 
 from jaxreid import config
-from jaxreid.data import (
-    batch_iterator,
-    dense_split,
-    device_store,
-    dukev,
-    flow_cache,
-    flow_owner,
-    folder_store,
-    ilids,
-    lsvid,
-    manifest,
-    mars,
-    mixing,
-    prid,
-    ram_store,
-    record_files,
-    record_index,
-    record_store,
-    synthetic,
-    tracklet,
-    validation_split,
-)
+from jaxreid.data import mixing, tracklet
+from jaxreid.data.batches import batch_iterator
+from jaxreid.data.datasets import dense_split, dukev, ilids, lsvid, manifest, mars, prid, validation_split
+from jaxreid.data.flow import cache as flow_cache
+from jaxreid.data.flow import owner as flow_owner
+from jaxreid.data.stores import device_store, folder_store, ram_store, record_files, record_index, record_store
+from jaxreid.data.synthetic import render as synthetic
 
 _LOOKED_AT = 64  # frames whose size is told before training [choice]
 

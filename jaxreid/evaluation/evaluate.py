@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreid import atomic_file, bn_folding, config, metrics_log, sharding, step
-from jaxreid.data import batch_iterator, eval_pipeline, source, tracklet
+from jaxreid import config, sharding
+from jaxreid.data import source, tracklet
+from jaxreid.data.batches import batch_iterator, eval_pipeline
 from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
+from jaxreid.models import bn_folding
+from jaxreid.process import atomic_file, metrics_log
+from jaxreid.training import step
 
 
 def extract(

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid import atomic_file
+from jaxreid.process import atomic_file
 
 NECKS = ('after', 'before')
 _NEEDED = ('pid', 'camera', 'query', 'gallery')

@@ -13,10 +13,11 @@ import tqdm
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxreid import batch as batch_lib
-from jaxreid import freed_memory, sharding
+from jaxreid import sharding
 from jaxreid.data import tracklet
+from jaxreid.data.batches import batch as batch_lib
 from jaxreid.evaluation import feature_file
+from jaxreid.process import freed_memory
 
 
 def extract(

@@ -7,10 +7,14 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxreid import checkpoint, config, interrupt, metrics_log, sharding, step
-from jaxreid.data import batch_iterator, host_memory, mixing, source, tracklet
-from jaxreid.evaluation import evaluate, features, frame_cache
+from jaxreid import config, sharding
+from jaxreid.data import mixing, source, tracklet
+from jaxreid.data.batches import batch_iterator
+from jaxreid.data.stores import frame_cache
+from jaxreid.evaluation import evaluate, features
 from jaxreid.models import build
+from jaxreid.process import host_memory, interrupt, metrics_log
+from jaxreid.training import checkpoint, step
 
 
 def restore(experiment: config.Experiment, folder: pathlib.Path, at: int, mesh: Mesh) -> tuple[Any, dict]:

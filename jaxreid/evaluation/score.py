@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid import atomic_file, config, exit_status
+from jaxreid import config
 from jaxreid.evaluation import bootstrap, expansion, feature_file, protocols, ranking, sanity
+from jaxreid.process import atomic_file, exit_status
 
 _HELD = 2**30  # bytes of distances that are computed once for all rules
 

@@ -16,8 +16,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxreid import exit_status
 from jaxreid.from_video import cut, detect
+from jaxreid.process import exit_status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

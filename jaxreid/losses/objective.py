@@ -9,8 +9,16 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxreid import config, distances
-from jaxreid.losses import cross_entropy, frame_consistency, memory_spread, pyramid_ranking, ring_mining, triplet
+from jaxreid import config
+from jaxreid.losses import (
+    cross_entropy,
+    distances,
+    frame_consistency,
+    memory_spread,
+    pyramid_ranking,
+    ring_mining,
+    triplet,
+)
 
 
 class Stream(Protocol):

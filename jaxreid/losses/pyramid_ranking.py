@@ -6,9 +6,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxreid import distances
 from jaxreid.layers import pooling
-from jaxreid.losses import triplet
+from jaxreid.losses import distances, triplet
 
 
 def pyramid_ranking(

@@ -16,8 +16,10 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxreid import atomic_file, command_line, exit_status
-from jaxreid.search import certainty, gallery, nearest, opening, page, results, tracklets
+from jaxreid import command_line
+from jaxreid.process import atomic_file, exit_status
+from jaxreid.search import certainty, gallery, nearest, page, results, tracklets
+from jaxreid.search import sources as opening
 
 _SHOWN = 20  # queries in the terminal
 _TOP = 10  # answers per query

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from jaxreid import atomic_file
-from jaxreid.search import rows as rows_lib
+from jaxreid.process import atomic_file
+from jaxreid.search import feature_rows as rows_lib
 from jaxreid.search import tracklets as tracklets_lib
 
 HEADER = 'gallery.json'

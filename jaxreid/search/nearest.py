@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 
 from jaxreid.evaluation import ranking
-from jaxreid.search import rows as rows_lib
+from jaxreid.search import feature_rows as rows_lib
 
 NOBODY = -1
 DISTANCES = ('cosine', 'euclidean')

@@ -85,7 +85,7 @@ def render(
         loader=jinja2.ChoiceLoader(
             [
                 jinja2.PackageLoader('jaxreid.search', 'template'),
-                jinja2.PackageLoader('jaxreid.evaluation', 'report_template'),
+                jinja2.PackageLoader('jaxreid.evaluation.report', 'template'),
             ]
         ),
         autoescape=True,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid.data import clip_sampling
+from jaxreid.data.batches import clip_sampling
 from jaxreid.evaluation import feature_file
-from jaxreid.search import rows as rows_lib
+from jaxreid.search import feature_rows as rows_lib
 
 FILM = 5  # frames of a tracklet's film strip
 # What features depend on: setting -> what it is called in messages. They must agree to be compared.

@@ -18,8 +18,10 @@ import safetensors.numpy
 from absl import logging
 from flax import traverse_util
 
-from jaxreid import atomic_file, checkpoint, config, exit_status, step
+from jaxreid import config
 from jaxreid.models import build
+from jaxreid.process import atomic_file, exit_status
+from jaxreid.training import checkpoint, step
 from jaxreid.weights import torch_names
 
 

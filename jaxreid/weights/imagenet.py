@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from jaxreid import cache, config
+from jaxreid import config
+from jaxreid.process import cache
 from jaxreid.weights import state_file, torch_names
 
 CACHE_FILES = ('resnet50.safetensors', 'resnet50.pth')

@@ -28,9 +28,11 @@ from absl import logging
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxreid import checkpoint, config, cost, exit_status
+from jaxreid import config
 from jaxreid.layers import batch_norm
-from jaxreid.models import build
+from jaxreid.models import build, cost
+from jaxreid.process import exit_status
+from jaxreid.training import checkpoint
 from jaxreid.weights import state_file, torch_names
 
 # Source -> block of AP3D's code. 'ap3d' and 'ap3d_nl' are the released networks, 'ap3dres50' and 'ap3dnlres50' there.

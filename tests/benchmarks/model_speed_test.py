@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import chart, contender, extract, gpu, mars_size, profile
-from jaxreid.data import augment
 from jaxreid.models import build
+from jaxreid.training import augment
 
 TOY = {'clips': 4, 'frames': 3, 'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5}
 

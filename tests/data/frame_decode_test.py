@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxreid.data import frame_decode
-from tests.data import mars_fixture
+from tests.fixtures import mars_folder as mars_fixture
 
 
 def _decode(data, *, height=16, width=8, resize='bicubic'):

@@ -15,8 +15,12 @@ from PIL import Image
 
 from data_pipelines import published_counts, verify
 from jaxreid import config
-from jaxreid.data import dukev, folder_store, frame_decode, ilids, lsvid, mars, prid, source, tracklet
-from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
+from jaxreid.data import frame_decode, source, tracklet
+from jaxreid.data.datasets import dukev, ilids, lsvid, mars, prid
+from jaxreid.data.stores import folder_store
+from tests.data.datasets import dukev_test, ilids_test, lsvid_test
+from tests.fixtures import listed_folder as listing_fixture
+from tests.fixtures import mars_folder as mars_fixture
 
 EXPECTED = (config.ConfigError, ValueError, OSError)
 

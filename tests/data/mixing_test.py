@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from data_pipelines import build
-from jaxreid import checkpoint, config, sharding, train
-from jaxreid.data import identity_sampling, mixing, source, tracklet, train_pipeline
-from tests.data import device_store_test, listing_fixture
+from jaxreid import config, sharding, train
+from jaxreid.data import mixing, source, tracklet
+from jaxreid.data.batches import identity_sampling, train_pipeline
+from jaxreid.training import checkpoint
+from tests.data.stores import device_store_test
+from tests.fixtures import listed_folder as listing_fixture
 
 
 def own(folder, people, cameras=(1, 2), *, names=False, seed=0):

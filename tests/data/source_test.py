@@ -4,7 +4,7 @@ import pytest
 
 from jaxreid import command_line, config, sharding
 from jaxreid.data import source
-from tests.data import mars_fixture
+from tests.fixtures import mars_folder as mars_fixture
 
 
 @pytest.mark.parametrize(

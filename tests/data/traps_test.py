@@ -12,92 +12,96 @@ import pytest
 import scipy.io
 
 from jaxreid import config
-from jaxreid.data import dukev, lsvid, mars, source, synthetic
+from jaxreid.data import source
 from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.datasets import dukev, lsvid, mars
+from jaxreid.data.synthetic import render as synthetic
 from jaxreid.evaluation import protocols
-from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
-from tests.data import prid_test as prid_fixture
+from tests.data.datasets import dukev_test, ilids_test, lsvid_test
+from tests.data.datasets import prid_test as prid_fixture
+from tests.fixtures import listed_folder as listing_fixture
+from tests.fixtures import mars_folder as mars_fixture
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 TRAPS = {
     'MARS: query_IDX is uint16 and counts from 1: casting comes before subtracting': (
         'data/traps_test.py::test_row_0_of_unsigned_queries_does_not_wrap_around_to_another_row',
-        'data/mars_test.py::test_query_rows_of_any_integer_type_are_counted_from_one',
+        'data/datasets/mars_test.py::test_query_rows_of_any_integer_type_are_counted_from_one',
     ),
-    'MARS: name lists with CRLF': ('data/mars_test.py::test_tolerates_crlf_and_a_blank_line',),
+    'MARS: name lists with CRLF': ('data/datasets/mars_test.py::test_tolerates_crlf_and_a_blank_line',),
     'MARS: folder = first four characters; 00-1 is id -1, 0000 is id 0': (
-        'data/mars_test.py::test_reads_a_folder_with_junk_distractors_and_queries_in_the_gallery',
+        'data/datasets/mars_test.py::test_reads_a_folder_with_junk_distractors_and_queries_in_the_gallery',
     ),
     'MARS: tracklet numbers run on over the cameras of an id, with holes': (
         'data/traps_test.py::test_tracklet_numbers_run_on_over_cameras_and_have_holes',
     ),
     'MARS: frame numbers have holes (0001C2T0041)': (
         'data/traps_test.py::test_frame_numbers_with_a_hole_lose_no_frame',
-        'data/mars_test.py::test_real_frame_names_with_a_gap_make_whole_tracklets',
+        'data/datasets/mars_test.py::test_real_frame_names_with_a_gap_make_whole_tracklets',
     ),
     'MARS: tables count the sorted names, 00-1 before 0000': (
-        'data/mars_test.py::test_order_of_the_name_list_does_not_matter',
+        'data/datasets/mars_test.py::test_order_of_the_name_list_does_not_matter',
     ),
-    'MARS: doubled folders': ('data/mars_test.py::test_tolerates_doubled_folders',),
+    'MARS: doubled folders': ('data/datasets/mars_test.py::test_tolerates_doubled_folders',),
     'MARS: list and folders need not agree': (
-        'data/mars_test.py::test_files_that_no_list_names_are_ignored',
-        'data/mars_test.py::test_missing_frames_are_counted_and_the_first_named',
+        'data/datasets/mars_test.py::test_files_that_no_list_names_are_ignored',
+        'data/datasets/mars_test.py::test_missing_frames_are_counted_and_the_first_named',
     ),
     'MARS: the gallery is 11,310 with queries and 9,330 without, where 140 queries have no match': (
-        'data/mars_test.py::test_counts_of_queries_and_gallery_are_those_of_the_public_tables',
+        'data/datasets/mars_test.py::test_counts_of_queries_and_gallery_are_those_of_the_public_tables',
         'data/traps_test.py::test_matches_under_both_gallery_rules_of_mars_are_those_of_the_public_tables',
         'evaluation/protocols_test.py::test_published_evaluators_agree_on_mars',
     ),
     'Duke: names of two formats': (
-        'data/dukev_test.py::test_reads_new_and_old_names_and_the_folder_of_the_archive',
-        'data/dukev_test.py::test_frames_stand_in_order_of_their_number_even_where_both_formats_are_mixed',
+        'data/datasets/dukev_test.py::test_reads_new_and_old_names_and_the_folder_of_the_archive',
+        'data/datasets/dukev_test.py::test_frames_stand_in_order_of_their_number_even_where_both_formats_are_mixed',
     ),
     'Duke: tracklets that start at F0002, ids up to 7140, a tracklet of one frame': (
-        'data/dukev_test.py::test_reads_new_and_old_names_and_the_folder_of_the_archive',
-        'data/dukev_test.py::test_counts_are_those_of_the_public_tables',
+        'data/datasets/dukev_test.py::test_reads_new_and_old_names_and_the_folder_of_the_archive',
+        'data/datasets/dukev_test.py::test_counts_are_those_of_the_public_tables',
     ),
     'Duke: the gallery holds all queries again, and 408 ids of one camera': (
-        'data/dukev_test.py::test_counts_are_those_of_the_public_tables',
+        'data/datasets/dukev_test.py::test_counts_are_those_of_the_public_tables',
         'data/traps_test.py::test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_camera',
         'evaluation/protocols_test.py::test_published_evaluators_agree_on_dukemtmc',
     ),
     'iLIDS-VID: splits count the sorted folders, whose numbers have gaps': (
-        'data/ilids_test.py::test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes',
+        'data/datasets/ilids_test.py::test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes',
     ),
     'iLIDS-VID: the first half is the test half, for most': (
-        'data/ilids_test.py::test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes',
-        'data/ilids_test.py::test_halves_and_splits_differ',
+        'data/datasets/ilids_test.py::test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes',
+        'data/datasets/ilids_test.py::test_halves_and_splits_differ',
     ),
     'iLIDS-VID: the stills in images/ are no tracklets': (
-        'data/ilids_test.py::test_frames_stand_in_order_and_the_stills_are_not_read',
+        'data/datasets/ilids_test.py::test_frames_stand_in_order_and_the_stills_are_not_read',
     ),
-    'iLIDS-VID: a folder name with spaces': ('data/ilids_test.py::test_missing_folders_and_files_are_named',),
+    'iLIDS-VID: a folder name with spaces': ('data/datasets/ilids_test.py::test_missing_folders_and_files_are_named',),
     'PRID-2011: from person 201 on, one number is two people': (
-        'data/prid_test.py::test_query_is_camera_a_and_gallery_camera_b_of_the_tested_half',
+        'data/datasets/prid_test.py::test_query_is_camera_a_and_gallery_camera_b_of_the_tested_half',
     ),
     'PRID-2011: the 178 persons and their ten splits': (
-        'data/prid_test.py::test_splits_of_178_persons_are_the_public_ones',
-        'data/prid_test.py::test_counts_are_the_published_ones',
+        'data/datasets/prid_test.py::test_splits_of_178_persons_are_the_public_ones',
+        'data/datasets/prid_test.py::test_counts_are_the_published_ones',
     ),
     'LS-VID: a prefix catches the frames of a longer one': (
-        'data/lsvid_test.py::test_a_sequence_does_not_catch_the_frames_of_one_whose_name_goes_on',
+        'data/datasets/lsvid_test.py::test_a_sequence_does_not_catch_the_frames_of_one_whose_name_goes_on',
     ),
     'LS-VID: MATLAB 7.3 is HDF5 and transposed; query counts from 1': (
-        'data/matlab_test.py::test_tables_have_matlab_s_orientation_in_all_formats',
-        'data/lsvid_test.py::test_the_validation_part_has_lists_of_its_own',
-        'data/lsvid_test.py::test_queries_are_counted_from_one_whatever_their_type',
+        'data/datasets/matlab_test.py::test_tables_have_matlab_s_orientation_in_all_formats',
+        'data/datasets/lsvid_test.py::test_the_validation_part_has_lists_of_its_own',
+        'data/datasets/lsvid_test.py::test_queries_are_counted_from_one_whatever_their_type',
     ),
     'LS-VID: lists below info/ in some copies; the camera is the third field': (
-        'data/lsvid_test.py::test_reads_lists_hdf5_tables_and_frames_in_both_layouts',
+        'data/datasets/lsvid_test.py::test_reads_lists_hdf5_tables_and_frames_in_both_layouts',
         'data/traps_test.py::test_a_copy_of_ls_vid_of_the_published_size_has_its_counts',
     ),
     'all: the order in which folders are listed': (
         'data/traps_test.py::test_the_order_of_listings_changes_no_data_set',
-        'data/dukev_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
-        'data/ilids_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
-        'data/prid_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
-        'data/lsvid_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
-        'data/manifest_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/datasets/dukev_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/datasets/ilids_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/datasets/prid_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/datasets/lsvid_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
+        'data/datasets/manifest_test.py::test_the_order_in_which_folders_are_listed_does_not_matter',
     ),
     'all: class labels in the order of a set or of a listing': (
         'data/traps_test.py::test_class_labels_are_in_the_order_of_the_ids',

@@ -21,9 +21,14 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_pipelines import build, builders, record_writer
-from jaxreid import config, exit_status
-from jaxreid.data import record_files, record_index, source, synthetic
-from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture, prid_test
+from jaxreid import config
+from jaxreid.data import source
+from jaxreid.data.stores import record_files, record_index
+from jaxreid.data.synthetic import render as synthetic
+from jaxreid.process import exit_status
+from tests.data.datasets import dukev_test, ilids_test, lsvid_test, prid_test
+from tests.fixtures import listed_folder as listing_fixture
+from tests.fixtures import mars_folder as mars_fixture
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

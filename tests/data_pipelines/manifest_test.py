@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from data_pipelines import manifest as tool
-from jaxreid.data import manifest
-from tests.data import listing_fixture
+from jaxreid.data.datasets import manifest
+from tests.fixtures import listed_folder as listing_fixture
 
 FOLDERS = r'(?P<pid>\d+)/c(?P<camera>\d)_(?P<tracklet>\d+)/.*'
 FLAT = r'(?P<role>train|query|gallery)/(?P<pid>-?\d{4})_c(?P<camera>\d)_\d+\.jpg'

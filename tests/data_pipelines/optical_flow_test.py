@@ -11,9 +11,12 @@ import pytest
 
 from data_pipelines import build, optical_flow
 from jaxreid import config
-from jaxreid.data import flow_owner, folder_store, source, tv_l1_jax
-from jaxreid.data import optical_flow as tv_l1
-from tests.data import mars_fixture
+from jaxreid.data import source
+from jaxreid.data.flow import optical_flow as tv_l1
+from jaxreid.data.flow import owner as flow_owner
+from jaxreid.data.flow import tv_l1_jax
+from jaxreid.data.stores import folder_store
+from tests.fixtures import mars_folder as mars_fixture
 
 TRAIN = ((1, 1, 3), (2, 2, 1))
 TEST = ((3, 1, 2), (3, 2, 2))

@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 
 from data_pipelines import contents, published_counts, verify
-from jaxreid import exit_status
-from jaxreid.data import frame_decode, prid, synthetic, synthetic_plan
-from tests.data import dukev_test, ilids_test, listing_fixture, lsvid_test, mars_fixture
+from jaxreid.data import frame_decode
+from jaxreid.data.datasets import prid
+from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.synthetic import render as synthetic
+from jaxreid.process import exit_status
+from tests.data.datasets import dukev_test, ilids_test, lsvid_test
+from tests.fixtures import listed_folder as listing_fixture
+from tests.fixtures import mars_folder as mars_fixture
 
 PRESET = dataclasses.replace(
     synthetic.PRESETS['tiny'],

@@ -7,10 +7,13 @@ import pytest
 from flax import linen as nn
 
 from jaxreid import config, sharding
-from jaxreid.data import eval_pipeline, folder_store, mars, source
+from jaxreid.data import source
+from jaxreid.data.batches import eval_pipeline
+from jaxreid.data.datasets import mars
+from jaxreid.data.stores import folder_store
 from jaxreid.evaluation import evaluate, features
 from jaxreid.models import output
-from tests.data import mars_fixture
+from tests.fixtures import mars_folder as mars_fixture
 from tests.oracles import augmentation, sampling
 
 FRAMES = 2

@@ -4,9 +4,11 @@ import json
 import numpy as np
 import pytest
 
-from jaxreid import checkpoint, config
+from jaxreid import config
 from jaxreid.data import source, tracklet
-from jaxreid.evaluation import evaluate, feature_file, features, frame_cache, from_checkpoint
+from jaxreid.data.stores import frame_cache
+from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint
+from jaxreid.training import checkpoint
 
 
 def people(data, pids, *, tested, names=None, trained=None):

@@ -10,7 +10,7 @@ import pytest
 
 from jaxreid import config
 from jaxreid.evaluation import expansion, feature_file, protocols, rerank, score
-from tests.evaluation import mars_features
+from tests.fixtures import mars_features
 
 
 def arrays(seed=0, *, n=150, d=6, num_ids=12):

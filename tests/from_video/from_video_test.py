@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxreid.data import manifest
+from jaxreid.data.datasets import manifest
 from jaxreid.from_video import __main__ as command
 from jaxreid.from_video import cut, detect, mot_file, track
-from tests.from_video import rendered_video
+from tests.fixtures import rendered_video
 
 FRAMES = 110
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from jaxreid import main
-from jaxreid.data import synthetic
+from jaxreid.data.synthetic import render as synthetic
 from tests.integration import conftest
 
 TINY = f'--config={conftest.ROOT / "configs" / "strf_synthetic.py"}:tiny'

@@ -30,7 +30,7 @@ def gradients(command, out, dtype, bn_groups, *, devices=1, processes=1):
         arguments = [
             sys.executable,
             '-m',
-            'tests.integration.gradient_worker',
+            'tests.fixtures.gradient_worker',
             str(out),
             dtype,
             str(bn_groups),

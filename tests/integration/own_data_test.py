@@ -9,9 +9,10 @@ import pytest
 
 from configs import strf_manifest
 from data_pipelines import manifest
-from jaxreid import checkpoint, command_line, config, sharding, train
+from jaxreid import command_line, config, sharding, train
 from jaxreid.evaluation import evaluate, from_checkpoint
-from tests.data import listing_fixture
+from jaxreid.training import checkpoint
+from tests.fixtures import listed_folder as listing_fixture
 
 PATTERN = r'(?P<pid>[^/]+)/cam(?P<camera>\d)/(?P<tracklet>\d)_\d+\.png'
 

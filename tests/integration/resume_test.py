@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from data_pipelines import build
-from jaxreid import checkpoint
+from jaxreid.training import checkpoint
 
 LAST = 40
 STEPS = f'--config.train.max_steps={LAST}'

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid import distances
-from jaxreid.losses import triplet
+from jaxreid.losses import distances, triplet
 from tests.oracles import triplet as oracle
 
 KINDS = ['euclidean', 'cosine']

@@ -9,9 +9,9 @@ import pytest
 from flax import linen as nn
 from flax import traverse_util
 
-from jaxreid import config, cost
+from jaxreid import config
 from jaxreid.layers import batch_norm
-from jaxreid.models import build, resnet
+from jaxreid.models import build, cost, resnet
 
 AP3D = config.Ap3d(reduction=2)
 # PyTorch's name -> ours and the order of its axes, in channels-last order.

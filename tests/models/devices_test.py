@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreid import config, sharding, step
+from jaxreid import config, sharding
 from jaxreid.models import build
+from jaxreid.training import step
 
 IDS, TRACKLETS, NUM_IDS = 4, 4, 6
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxreid import config, cost
-from jaxreid.models import sta
+from jaxreid import config
+from jaxreid.models import cost, sta
 from tests.oracles import sta as oracle
 
 NUM_IDS = 5

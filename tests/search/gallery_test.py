@@ -9,7 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from jaxreid.search import gallery, rows, tracklets
+from jaxreid.search import feature_rows as rows
+from jaxreid.search import gallery, tracklets
 
 MADE = {'network': 'ab12', 'clips': 'rrs', 'distance': 'cosine'}
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxreid.search import nearest, rows
+from jaxreid.search import feature_rows as rows
+from jaxreid.search import nearest
 from tests.oracles import nearest as oracle
 
 

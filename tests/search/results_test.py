@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from jaxreid.search import page, results, rows, tracklets
+from jaxreid.search import feature_rows as rows
+from jaxreid.search import page, results, tracklets
 
 
 def made(names, angles, **columns):

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from configs import strf_manifest
-from jaxreid import checkpoint, config, step
-from jaxreid.data import manifest
-from jaxreid.evaluation import feature_file, from_checkpoint, report
+from jaxreid import config
+from jaxreid.data.datasets import manifest
+from jaxreid.evaluation import feature_file, from_checkpoint
+from jaxreid.evaluation.report import command as report
 from jaxreid.from_video import __main__ as from_video
 from jaxreid.models import build
 from jaxreid.search import __main__ as command
-from jaxreid.search import opening, tracklets
-from tests import browser
-from tests.from_video import rendered_video
+from jaxreid.search import sources as opening
+from jaxreid.search import tracklets
+from jaxreid.training import checkpoint, step
+from tests.fixtures import browser, rendered_video
 
 
 def settings(root):

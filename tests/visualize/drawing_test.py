@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxreid import published
-from jaxreid.visualize import parameters, sheet, svg
+from jaxreid.reproduce import parameters, published
+from jaxreid.visualize import sheet, svg
 
 
 def places(chart, tag):

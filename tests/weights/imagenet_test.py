@@ -9,8 +9,8 @@ import pytest
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxreid import config, cost
-from jaxreid.models import build
+from jaxreid import config
+from jaxreid.models import build, cost
 from jaxreid.weights import imagenet, state_file
 
 DEPTHS = (2, 1, 1, 1)

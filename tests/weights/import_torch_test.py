@@ -9,8 +9,9 @@ import pytest
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxreid import checkpoint, config, cost
-from jaxreid.models import build
+from jaxreid import config
+from jaxreid.models import build, cost
+from jaxreid.training import checkpoint
 from jaxreid.weights import export_torch, import_torch, state_file, torch_names
 
 torch = pytest.importorskip('torch')

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxreid import config, cost
-from jaxreid.models import build
+from jaxreid import config
+from jaxreid.models import build, cost
 from jaxreid.weights import torch_names
 
 

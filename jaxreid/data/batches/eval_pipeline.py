@@ -1,0 +1,227 @@
+"""Evaluation batches: clips of many tracklets side by side. All of one shape, or of few where clips are tracklets."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.batches import batch as batch_lib
+from jaxreid.data.batches import batch_iterator, clip_sampling
+
+
+class _Item(TypedDict):
+    """One process's share of a batch, before its pixels."""
+
+    tracklet: np.ndarray  # [b] int32, 0 where not valid
+    frames: np.ndarray  # [b, T] int64
+    valid: np.ndarray  # [b] bool
+    lengths: np.ndarray | None  # [b] int32, or None where all T frames count
+
+
+def count(
+    tracklets: Sequence[tracklet_lib.Tracklet], *, clips: str, frames: int, batch_clips: int, multiple_of: int = 1
+) -> int:
+    """How many batches `batches` gives, on every process."""
+    if clips == 'whole':
+        return len(_whole_batches(tracklets, frames=frames, batch_clips=batch_clips, multiple_of=multiple_of))
+    return -(-int(_clips_per_tracklet(tracklets, clips=clips, frames=frames).sum()) // batch_clips)
+
+
+def frames_seen(
+    tracklets: Sequence[tracklet_lib.Tracklet], *, clips: str, frames: int, seed: int = 0, one_frame: bool = False
+) -> int:
+    """How many different frames of the tracklets are in their clips; repeated and padded ones count once.
+
+    Args:
+      tracklets, clips, frames, seed: as for `batches`.
+      one_frame: of every clip the first frame only.
+    """
+    seen = 0
+    for row, tracklet in enumerate(tracklets):
+        positions = clip_sampling.test_clips(len(tracklet.frames), kind=clips, frames=frames, seed=seed, row=row)
+        seen += len(np.unique(positions[:, :1] if one_frame else positions))
+    return seen
+
+
+def batches(
+    tracklets: Sequence[tracklet_lib.Tracklet],
+    store: batch_iterator.Store,
+    *,
+    clips: str,
+    frames: int,
+    batch_clips: int,
+    threads: int,
+    prefetch: int,
+    processes: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    seed: int = 0,
+    flow: bool = False,
+    multiple_of: int = 1,
+) -> batch_iterator.BatchIterator[batch_lib.EvalBatch]:
+    """All clips of all tracklets in order, in batches of one shape; the last is padded with rows that are not valid.
+
+    A pass holds a few batches in memory, however long a tracklet is: its clips may lie in several batches.
+
+    Clips 'whole' are the exception. A tracklet is one clip, padded by its last frame to T * 2^k frames; `lengths` says
+    how many are its own (1 in rows that are not valid). Tracklets of one k, in order, share batches of
+    B = batch_clips / 2^k rows (rounded down to a multiple of `multiple_of`, at least that), so that a batch holds about
+    batch_clips * T frames whatever k is; shorter tracklets come first.
+
+    Args:
+      tracklets: what to go through.
+      store: answers rows of `tracklets`.
+      clips: one of config.TEST_CLIPS.
+      frames: T, frames per clip.
+      batch_clips: B, clips of a global batch, all processes together.
+      threads, prefetch, processes: see `batch_iterator.BatchIterator`.
+      process_index, process_count: this host and the number of hosts. Each gets its contiguous slice of every global
+        batch, so all of them get the same number of batches.
+      seed: of 'random' clips.
+      flow: whether to read the flow too.
+      multiple_of: the rows of 'whole' batches split over so many devices, of all processes together.
+
+    Returns:
+      Iterator of EvalBatch with B / process_count clips; close it when done.
+
+    Raises:
+      ValueError: the batch does not split over the hosts.
+    """
+    if multiple_of % process_count and clips == 'whole':
+        raise ValueError(
+            f'multiple_of = {multiple_of} rows do not split over {process_count} processes; give a multiple of that.'
+        )
+    if batch_clips % process_count:
+        raise ValueError(
+            f'{batch_clips} clips do not split over {process_count} processes; make test.batch_clips a multiple of '
+            f'{process_count}.'
+        )
+    plan: batch_iterator.Plan
+    if clips == 'whole':
+        plan = _WholePlan(
+            num_frames=_num_frames(tracklets),
+            batches=_whole_batches(tracklets, frames=frames, batch_clips=batch_clips, multiple_of=multiple_of),
+            frames=frames,
+            process_index=process_index,
+            process_count=process_count,
+        )
+    else:
+        share = batch_clips // process_count
+        plan = _Plan(
+            num_frames=_num_frames(tracklets),
+            ends=np.cumsum(_clips_per_tracklet(tracklets, clips=clips, frames=frames)),
+            clips=clips,
+            frames=frames,
+            seed=seed,
+            batch_clips=batch_clips,
+            slots=range(process_index * share, (process_index + 1) * share),
+        )
+    return batch_iterator.BatchIterator(
+        plan,
+        functools.partial(_load, store, flow),
+        store,
+        threads=threads,
+        processes=processes,
+        prefetch=prefetch,
+    )
+
+
+def _num_frames(tracklets: Sequence[tracklet_lib.Tracklet]) -> np.ndarray:
+    return np.asarray([len(tracklet.frames) for tracklet in tracklets], np.int64)
+
+
+def _clips_per_tracklet(tracklets: Sequence[tracklet_lib.Tracklet], *, clips: str, frames: int) -> np.ndarray:
+    return np.asarray(
+        [clip_sampling.num_test_clips(len(tracklet.frames), kind=clips, frames=frames) for tracklet in tracklets],
+        np.int64,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Item i is this process's share of global batch i."""
+
+    num_frames: np.ndarray  # [N] int64, frames per tracklet
+    ends: np.ndarray  # [N] int64, clips of the tracklets up to and with this one
+    clips: str
+    frames: int
+    seed: int
+    batch_clips: int
+    slots: range  # this process's positions in the global batch
+
+    def __len__(self) -> int:
+        return -(-int(self.ends[-1]) // self.batch_clips) if len(self.ends) else 0
+
+    def __getitem__(self, index: int) -> _Item:
+        position = index * self.batch_clips + np.asarray(self.slots)  # among the clips of all tracklets
+        valid = position < self.ends[-1]
+        tracklet = np.where(valid, np.searchsorted(self.ends, position, side='right'), 0)
+        frames = np.zeros((len(position), self.frames), np.int64)
+        for slot in np.flatnonzero(valid):
+            num_frames = int(self.num_frames[tracklet[slot]])
+            all_clips = clip_sampling.test_clips(
+                num_frames, kind=self.clips, frames=self.frames, seed=self.seed, row=int(tracklet[slot])
+            )
+            frames[slot] = all_clips[position[slot] - self.ends[tracklet[slot]]]  # counted from the tracklet's last
+        return _Item(tracklet=tracklet.astype(np.int32), frames=frames, valid=valid, lengths=None)
+
+
+def _whole_batches(
+    tracklets: Sequence[tracklet_lib.Tracklet], *, frames: int, batch_clips: int, multiple_of: int
+) -> list[np.ndarray]:
+    """The global batches of clips 'whole': [B] int64 rows of `tracklets` each, -1 where there is none left."""
+    lengths = np.asarray([len(clip_sampling.whole(len(t.frames), frames=frames)) for t in tracklets], np.int64)
+    batches = []
+    for length in np.unique(lengths):
+        size = max(batch_clips * frames // int(length) // multiple_of, 1) * multiple_of
+        rows = np.flatnonzero(lengths == length)
+        rows = np.pad(rows, (0, -len(rows) % size), constant_values=-1)
+        batches += list(rows.reshape(-1, size))
+    return batches
+
+
+@dataclasses.dataclass(frozen=True)
+class _WholePlan:
+    """Item i is this process's share of global batch i."""
+
+    num_frames: np.ndarray  # [N] int64, frames per tracklet
+    batches: list[np.ndarray]  # from `_whole_batches`
+    frames: int
+    process_index: int
+    process_count: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> _Item:
+        rows = np.split(self.batches[index], self.process_count)[self.process_index]
+        valid = rows >= 0
+        # One length per batch, also where a process has no valid row in it.
+        length = len(clip_sampling.whole(int(self.num_frames[self.batches[index][0]]), frames=self.frames))
+        lengths = np.where(valid, self.num_frames[rows], 1)
+        return _Item(
+            tracklet=np.where(valid, rows, 0).astype(np.int32),
+            frames=np.minimum(np.arange(length)[None], lengths[:, None] - 1),
+            valid=valid,
+            lengths=lengths.astype(np.int32),
+        )
+
+
+def _load(store: batch_iterator.Store, with_flow: bool, item: _Item) -> batch_lib.EvalBatch:
+    shape = (*item['frames'].shape, *store.frame_shape)
+    clips = np.zeros(shape, np.uint8)  # padding rows stay black
+    flow = np.zeros((*shape[:-1], 2), np.float16) if with_flow else None
+    for slot in np.flatnonzero(item['valid']):
+        wanted = (int(item['tracklet'][slot]), item['frames'][slot])
+        clips[slot] = store.read(*wanted)
+        if flow is not None:
+            flow[slot] = store.read_flow(*wanted)
+    batch = batch_lib.EvalBatch(clips=clips, tracklet=item['tracklet'], valid=item['valid'])
+    if flow is not None:
+        batch['flow'] = flow
+    if item['lengths'] is not None:
+        batch['lengths'] = item['lengths']
+    return batch

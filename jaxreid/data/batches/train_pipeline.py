@@ -1,0 +1,148 @@
+"""Training batches as a function of (seed, step): sampler -> clips -> decoded uint8, made ahead of the step."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from jaxreid import config
+from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.batches import batch as batch_lib
+from jaxreid.data.batches import batch_iterator, clip_sampling, identity_sampling
+from jaxreid.data.stores import device_store, packed_frames
+
+_ENDLESS = 2**40  # steps; who trains decides when to stop
+
+
+class _Item(TypedDict):
+    """One process's share of a batch, before its pixels."""
+
+    tracklets: np.ndarray  # [b] int32, rows of the training tracklets
+    frames: np.ndarray  # [b, T] int64, positions in the tracklet
+    index: np.ndarray  # [b] int32, positions in the global batch
+
+
+def sampler(
+    tracklets: Sequence[tracklet_lib.Tracklet], experiment: config.Experiment
+) -> identity_sampling.IdentitySampler:
+    """The sampler of an experiment; its `steps_per_epoch` is what schedules count with."""
+    return identity_sampling.IdentitySampler(
+        [tracklet.pid for tracklet in tracklets],
+        [tracklet.camera for tracklet in tracklets],
+        kind=experiment.sampler.kind,
+        num_ids=experiment.sampler.num_ids,
+        tracklets_per_id=experiment.sampler.tracklets_per_id,
+        seed=experiment.train.seed,
+    )
+
+
+def batches(
+    tracklets: Sequence[tracklet_lib.Tracklet],
+    store: batch_iterator.Store | device_store.DeviceStore,
+    labels: Mapping[int, int],
+    experiment: config.Experiment,
+    *,
+    start_step: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> batch_iterator.BatchIterator[batch_lib.TrainBatch | batch_lib.TrainRows]:
+    """Endless batches from `start_step` on; the batch of a step does not depend on where the run started.
+
+    Args:
+      tracklets: the training split.
+      store: answers rows of `tracklets`.
+      labels: person id -> label, see `tracklet.label_map`.
+      experiment: sampler, seed, flow, threads, processes and prefetch are read.
+      start_step: global step of the first batch.
+      process_index, process_count: this host and the number of hosts; each gets its contiguous slice of every batch.
+
+    Returns:
+      Iterator of TrainBatch (of a DeviceStore, TrainRows) with B = P * K / process_count clips; close it when done.
+
+    Raises:
+      ValueError: the split cannot fill a batch, or the batch does not split over the hosts.
+    """
+    clips = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
+    if clips % process_count:
+        raise ValueError(
+            f'{clips} clips do not split over {process_count} processes; make sampler.num_ids * '
+            f'sampler.tracklets_per_id a multiple of {process_count}.'
+        )
+    share = clips // process_count
+    plan = _Plan(
+        sampler=sampler(tracklets, experiment),
+        num_frames=np.asarray([len(tracklet.frames) for tracklet in tracklets]),
+        clip=experiment.sampler.clip,
+        frames=experiment.sampler.frames,
+        stride_frames=experiment.sampler.stride_frames,
+        seed=experiment.train.seed,
+        start_step=start_step,
+        slots=range(process_index * share, (process_index + 1) * share),
+    )
+    row_labels = np.asarray([labels[tracklet.pid] for tracklet in tracklets], np.int32)
+    load: Callable[[_Item], batch_lib.TrainBatch | batch_lib.TrainRows]
+    if isinstance(store, device_store.DeviceStore):
+        load = functools.partial(_rows, store.packing, row_labels)
+    else:
+        load = functools.partial(_load, store, row_labels, experiment.data.flow != 'off')
+    return batch_iterator.BatchIterator(
+        plan,
+        load,
+        store,
+        threads=experiment.data.threads,
+        processes=experiment.data.processes,
+        prefetch=experiment.data.prefetch,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Item i is this process's share of global step start_step + i."""
+
+    sampler: identity_sampling.IdentitySampler
+    num_frames: np.ndarray  # [N] int64, frames per tracklet
+    clip: str
+    frames: int
+    stride_frames: int
+    seed: int
+    start_step: int
+    slots: range  # this process's positions in the global batch
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: int) -> _Item:
+        step = self.start_step + index
+        epoch = step // self.sampler.steps_per_epoch
+        tracklets = self.sampler.tracklets(step)[self.slots.start : self.slots.stop]
+        frames = [
+            clip_sampling.train_clip(
+                int(self.num_frames[tracklet]),
+                np.random.default_rng((self.seed, epoch, step, slot)),
+                kind=self.clip,
+                frames=self.frames,
+                stride_frames=self.stride_frames,
+            )
+            for slot, tracklet in zip(self.slots, tracklets, strict=True)
+        ]
+        return _Item(tracklets=tracklets, frames=np.stack(frames), index=np.asarray(self.slots, np.int32))
+
+
+def _load(store: batch_iterator.Store, labels: np.ndarray, with_flow: bool, item: _Item) -> batch_lib.TrainBatch:
+    wanted = [(int(row), frames) for row, frames in zip(item['tracklets'], item['frames'], strict=True)]
+    batch = batch_lib.TrainBatch(
+        clips=np.stack([store.read(row, frames) for row, frames in wanted]),
+        labels=labels[item['tracklets']],
+        index=item['index'],
+    )
+    if with_flow:
+        batch['flow'] = np.stack([store.read_flow(row, frames) for row, frames in wanted])
+    return batch
+
+
+def _rows(packing: packed_frames.Packing, labels: np.ndarray, item: _Item) -> batch_lib.TrainRows:
+    return batch_lib.TrainRows(
+        rows=packing.rows(item['tracklets'], item['frames']), labels=labels[item['tracklets']], index=item['index']
+    )

@@ -1,0 +1,64 @@
+"""Which data set a flow folder is of: files in it are named after the frames' paths, which two data sets may share.
+
+The folder keeps digests of some of the frames that its flow was computed from. A data set that is moved, read in
+another split or grows keeps its folder; one whose frames under the same paths are others is refused.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+
+from jaxreid.process import atomic_file
+
+FILE = 'dataset.json'
+_FRAMES = 16  # whose digests are kept [choice]
+
+
+def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, dataset: str, root: str) -> None:
+    """Makes an unused flow folder the data set's, and checks that one in use is.
+
+    Args:
+      folder: of the flow; made where needed.
+      paths: of the data set's frames, below its root; some are looked at.
+      read: a frame's file from its path; OSError or ValueError where there is none.
+      dataset, root: what the data set is called and where it is, for people.
+
+    Raises:
+      ValueError: the folder holds the flow of other frames, or its description is damaged.
+      OSError: it cannot be read or written.
+    """
+    file = pathlib.Path(folder, FILE)
+    try:
+        kept = json.loads(file.read_text())
+        owner, digests = f'{kept["dataset"]} in {kept["root"]}', dict(kept['frames'])
+        if not digests:
+            raise ValueError('no frames')
+    except FileNotFoundError:
+        step = max(1, len(paths) // _FRAMES)
+        if made := _digests(paths[::step][:_FRAMES], read):
+            with atomic_file.writing(file) as opened:
+                text = json.dumps({'dataset': dataset, 'root': root, 'frames': made}, indent=1)
+                opened.write(text.encode() + b'\n')
+        return
+    except (ValueError, KeyError, TypeError) as e:
+        raise ValueError(f'{file} is damaged ({e!r}); remove it if {folder} holds the flow of {dataset}.') from e
+    found = _digests(list(digests), read)
+    wrong = [path for path, digest in found.items() if digest != digests[path]]
+    if wrong or not found:
+        raise ValueError(
+            f'{folder} holds the flow of {owner}; {(wrong or list(digests))[0]} is another image, or none, in '
+            f'{dataset} in {root}. Give every data set a flow folder of its own (--config.data.flow_folder); if the '
+            'images of this one have changed, remove the folder.'
+        )
+
+
+def _digests(paths: Sequence[str], read: Callable[[str], bytes]) -> dict[str, str]:
+    """Of the frames that are there."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = hashlib.sha256(read(path)).hexdigest()
+        except (OSError, ValueError):
+            continue
+    return found

@@ -1,0 +1,229 @@
+"""Index of a record set: every tracklet once, where its frames lie among the records, and the splits made of them.
+
+A record is a frame. Records are counted from 0 through all parts of the set ('train', 'test', ...: the splits that TFDS
+sees), within a part in the order of the index's tracklets; a part is cut into shards of equally many records. The file
+is gzipped JSON lines: what the set is, then a tracklet per line.
+"""
+
+import dataclasses
+import gzip
+import io
+import itertools
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxreid import config
+from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.datasets import dense_split
+from jaxreid.data.synthetic import plan as synthetic_plan
+
+FILE = 'index.jsonl.gz'
+_FORMAT = 1  # of this file and of the records
+
+
+class Shard(NamedTuple):
+    """A file of records."""
+
+    name: str
+    part: str
+    start: int  # record that it begins with
+    stop: int  # record that the next one begins with
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Rows of the index's tracklets, in the order of the data set's reader."""
+
+    settings: Mapping[str, Any]  # fields of config.Data that ask for it; empty where the data set has one split
+    train: Sequence[int]
+    test: Sequence[int]
+    query: Sequence[int]  # positions in `test`
+    gallery: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Index:
+    """See the module."""
+
+    dataset: str  # one of config.DATASETS
+    version: str
+    frames_per_shard: int
+    parts: Mapping[str, int]  # name -> number of tracklets; their records follow each other in this order
+    tracklets: tuple[tracklet_lib.Tracklet, ...]
+    sizes: np.ndarray  # [records] int32, bytes of each image
+    splits: tuple[Split, ...]
+    pid_names: Mapping[int, str]  # see `tracklet.Dataset`
+    camera_names: Mapping[int, str]
+
+    @property
+    def first(self) -> np.ndarray:
+        """[N + 1] int64, record of every tracklet's first frame, and the number of records."""
+        return np.cumsum([0, *(len(tracklet.frames) for tracklet in self.tracklets)])
+
+    def shards(self, name: str) -> list[Shard]:
+        """The files of the record set `name`, in order."""
+        ends = self.first[np.cumsum([0, *self.parts.values()])].tolist()
+        shards = []
+        for part, (begin, end) in zip(self.parts, itertools.pairwise(ends), strict=True):
+            starts = range(begin, end, self.frames_per_shard)
+            for number, start in enumerate(starts):
+                file = f'{name}-{part}.array_record-{number:05d}-of-{len(starts):05d}'
+                shards.append(Shard(file, part, start, min(start + self.frames_per_shard, end)))
+        return shards
+
+    def first_records(self, tracklets: Sequence[tracklet_lib.Tracklet]) -> np.ndarray:
+        """[N] int64, record of the first frame of each tracklet; pieces of the index's tracklets count as well.
+
+        Raises:
+          ValueError: a tracklet has frames that do not lie one behind the other in a tracklet of that name in the set.
+        """
+        named: dict[str, list[tuple[tracklet_lib.Tracklet, int]]] = {}
+        for whole, record in zip(self.tracklets, self.first.tolist(), strict=False):
+            named.setdefault(whole.name, []).append((whole, record))
+        records = []
+        for one in tracklets:
+            for name, start in ((one.name, 0), dense_split.origin(one.name)):
+                found = [
+                    record + start
+                    for whole, record in named.get(name, ())
+                    if whole.frames[start : start + len(one.frames)] == one.frames
+                ]
+                if found:
+                    break
+            else:
+                raise ValueError(f'{one.frames[0]} of tracklet {one.name} is not among the records of {self.dataset}.')
+            records.append(found[0])
+        return np.asarray(records, np.int64)
+
+
+def version(dataset: str) -> str:
+    """Of what the records of a data set hold; with the renderer's version for what is rendered."""
+    return f'{synthetic_plan.RENDERER_VERSION if dataset == "synthetic" else 1}.0.0'
+
+
+def place(data: config.Data) -> str:
+    """Folder of a record set below the one that all are in, as TFDS has it."""
+    preset = f'/{data.preset}' if data.dataset == 'synthetic' else ''
+    return f'{data.dataset}{preset}/{version(data.dataset)}'
+
+
+def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tracklet_lib.Dataset:
+    """The data set as its reader gives it, in the split that the settings ask for.
+
+    Args:
+      index: of the record set.
+      data: reads `dataset` and the fields that choose a split.
+      folder: the record set's, for messages.
+      root: kept as `Dataset.root`.
+
+    Raises:
+      ValueError: the records are of another data set or version, or lack the split.
+    """
+    wanted = (data.dataset, version(data.dataset))
+    if (index.dataset, index.version) != wanted:
+        raise ValueError(
+            f'{folder} holds records of {index.dataset}, version {index.version}, but data.dataset asks for '
+            f'{wanted[0]}, version {wanted[1]}. Change data.records or data.dataset, or build the records again.'
+        )
+    for split in index.splits:
+        if all(getattr(data, name) == value for name, value in split.settings.items()):
+            break
+    else:
+        names = sorted({name for split in index.splits for name in split.settings})
+        asked = ', '.join(f'{name}={getattr(data, name)!r}' for name in names)
+        raise ValueError(
+            f'{folder} has no split with {asked}; it has '
+            + '; '.join(', '.join(f'{k}={v!r}' for k, v in split.settings.items()) for split in index.splits)
+            + '. Build the records again from a folder that holds what the split needs.'
+        )
+    query, gallery = np.zeros((2, len(split.test)), bool)
+    query[list(split.query)] = True
+    gallery[list(split.gallery)] = True
+    return tracklet_lib.Dataset(
+        root=root,
+        train=tuple([index.tracklets[row] for row in split.train]),
+        test=tuple([index.tracklets[row] for row in split.test]),
+        query=query,
+        gallery=gallery,
+        pid_names=index.pid_names,
+        camera_names=index.camera_names,
+    )
+
+
+def to_bytes(index: Index) -> bytes:
+    """The index as a file; the same bytes for the same index."""
+    header = {
+        'format': _FORMAT,
+        'dataset': index.dataset,
+        'version': index.version,
+        'frames_per_shard': index.frames_per_shard,
+        'parts': dict(index.parts),
+        'pid_names': list(index.pid_names.items()),  # JSON has no numbers as keys
+        'camera_names': list(index.camera_names.items()),
+        'splits': [dataclasses.asdict(split) for split in index.splits],
+    }
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode='wb', compresslevel=6, mtime=0) as file:
+        file.write(json.dumps(header).encode() + b'\n')
+        for tracklet, first in zip(index.tracklets, index.first, strict=False):
+            prefix = os.path.commonprefix(tracklet.frames)  # noqa: RUF071 (of characters, to write fewer)
+            line = {
+                'name': tracklet.name,
+                'pid': tracklet.pid,
+                'camera': tracklet.camera,
+                'prefix': prefix,  # of all frames' paths
+                'frames': [path[len(prefix) :] for path in tracklet.frames],
+                'sizes': index.sizes[first : first + len(tracklet.frames)].tolist(),
+            }
+            if tracklet.time:
+                line['time'] = tracklet.time
+            file.write(json.dumps(line).encode() + b'\n')
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes, *, folder: str) -> Index:
+    """Reads an index.
+
+    Args:
+      data: the file.
+      folder: of the record set, for messages.
+
+    Raises:
+      ValueError: the file is damaged or of another version of jaxreid.
+    """
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            header = json.loads(file.readline())
+            if header['format'] != _FORMAT:
+                raise ValueError(f'its format is {header["format"]}, this version of jaxreid reads {_FORMAT}')
+            tracklets, sizes = [], []
+            for text in file:  # line by line: all of the JSON of a large set would take more memory than the index
+                line = json.loads(text)
+                frames = tuple([line['prefix'] + end for end in line['frames']])
+                time = line.get('time', '')
+                tracklets.append(tracklet_lib.Tracklet(line['name'], line['pid'], line['camera'], frames, time=time))
+                sizes.append(np.asarray(line['sizes'], np.int32))
+        index = Index(
+            dataset=header['dataset'],
+            version=header['version'],
+            frames_per_shard=header['frames_per_shard'],
+            parts=header['parts'],
+            tracklets=tuple(tracklets),
+            sizes=np.concatenate(sizes),
+            splits=tuple([Split(**split) for split in header['splits']]),
+            pid_names=dict(header['pid_names']),
+            camera_names=dict(header['camera_names']),
+        )
+        if len(tracklets) != sum(index.parts.values()) or len(index.sizes) != index.first[-1]:
+            raise ValueError(f'it holds {len(tracklets)} tracklets, expected {sum(index.parts.values())}')
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, KeyError, TypeError) as e:
+        raise ValueError(
+            f'{FILE} of the record set {folder} cannot be used: {e}. Remove it and run python -m data_pipelines.build '
+            'again.'
+        ) from e
+    return index

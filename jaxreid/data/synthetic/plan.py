@@ -1,0 +1,434 @@
+"""What the synthetic benchmark holds: presets, identities, tracklets and where every body is in every frame.
+
+Everything here is arithmetic on (preset, seed); nothing is drawn. `Plan.to_json` is written beside the pictures, and
+`layout` gives the skeletons back from it.
+"""
+
+import dataclasses
+import math
+import typing
+
+import numpy as np
+
+from jaxreid.data.synthetic import person as person_lib
+from jaxreid.data.synthetic import scene as scene_lib
+
+RENDERER_VERSION = 1  # raise whenever the same preset and seed would give other bytes
+
+VIEWS = {
+    'front': 0.0,
+    'left': -math.pi / 2,
+    'back': math.pi,
+    'right': math.pi / 2,
+}  # side of the image walked to; yaw in radians
+JUNK, DISTRACTOR = -1, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Size and difficulty of a rendered data set."""
+
+    name: str
+    height: int  # pixels
+    width: int  # pixels
+    supersample: int  # drawn this many times larger
+    train_ids: int
+    test_ids: int
+    group_size: int  # look-alikes per group
+    group_share: float  # share of the identities that have look-alikes
+    cameras: int
+    cameras_per_id: tuple[int, int]  # fewest, most
+    tracklets_per_camera: tuple[int, int]  # fewest, most, per identity
+    distractors: int  # tracklets with id 0
+    junk: int  # tracklets with id -1
+    fps: float  # frames per second
+    median_frames: float  # most tracklet lengths are log-normal ...
+    sigma_frames: float  # ... with this standard deviation of the logarithm, 1 % ten times longer ...
+    min_frames: int  # ... and cut to this range
+    max_frames: int
+    occluded: float  # share of tracklets that something passes before
+    misaligned: float  # share of tracklets with a shifted or cut-off crop
+    seed: int = 0
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            'tiny',
+            64,
+            32,
+            2,
+            train_ids=12,
+            test_ids=10,
+            group_size=2,
+            group_share=0.4,
+            cameras=4,
+            cameras_per_id=(2, 3),
+            tracklets_per_camera=(1, 2),
+            distractors=6,
+            junk=4,
+            fps=8.0,
+            median_frames=8,
+            sigma_frames=0.5,
+            min_frames=2,
+            max_frames=40,
+            occluded=0.3,
+            misaligned=0.2,
+        ),
+        Preset(
+            'demo',
+            64,
+            32,
+            2,
+            train_ids=160,
+            test_ids=100,
+            group_size=3,
+            group_share=0.15,
+            cameras=6,
+            cameras_per_id=(4, 6),
+            tracklets_per_camera=(1, 2),
+            distractors=60,
+            junk=40,
+            fps=7.0,
+            median_frames=13,
+            sigma_frames=0.5,
+            min_frames=2,
+            max_frames=240,
+            occluded=0.25,
+            misaligned=0.15,
+        ),
+        Preset(
+            'gait',
+            64,
+            32,
+            2,
+            train_ids=120,
+            test_ids=80,
+            group_size=4,
+            group_share=0.9,
+            cameras=4,
+            cameras_per_id=(3, 4),
+            tracklets_per_camera=(1, 2),
+            distractors=20,
+            junk=12,
+            fps=8.0,
+            median_frames=24,
+            sigma_frames=0.4,
+            min_frames=4,
+            max_frames=160,
+            occluded=0.2,
+            misaligned=0.1,
+        ),
+        Preset(
+            'mars_scale',
+            256,
+            128,
+            1,
+            train_ids=625,
+            test_ids=636,
+            group_size=3,
+            group_share=0.15,
+            cameras=6,
+            cameras_per_id=(2, 6),
+            tracklets_per_camera=(1, 5),
+            distractors=3248,
+            junk=870,
+            fps=8.0,
+            median_frames=46,
+            sigma_frames=0.72,
+            min_frames=2,
+            max_frames=900,
+            occluded=0.3,
+            misaligned=0.2,
+        ),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracklet:
+    """One walk of one body before one camera; everything but the drawing follows from it."""
+
+    name: str  # as MARS: 0001C1T0001
+    identity: int  # -1 junk, 0 distractor
+    person: int  # row of Plan.people
+    camera: int  # from 1
+    frames: int
+    content: str  # person | background
+    view: str  # key of VIEWS
+    yaw: float  # radians at the start
+    turn: float  # radians per second
+    phase: float  # radians of the walking cycle at the start
+    tempo: float  # factor on the cadence in this tracklet
+    tint: tuple[float, float, float]  # factor per RGB channel: sun or shade of this walk
+    shift: tuple[float, float]  # misalignment of the crop / its (width, height)
+    zoom: float  # factor on the body size
+    occluder: str  # none | person | post | bush
+    occluder_when: str  # none | start | middle | end
+    occluder_time: float  # frame at which it is in the middle
+    occluder_frames: float  # frames it needs across the crop, signed
+    seed: tuple[int, ...]  # of what is drawn per frame: jitter, noise, background place
+
+    def rng(self, stream: int) -> np.random.Generator:
+        """Random numbers of this tracklet for one purpose."""
+        return np.random.default_rng((*self.seed, stream))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A whole data set before it is drawn."""
+
+    preset: Preset
+    seed: int
+    cameras: list[scene_lib.Camera]
+    people: list[person_lib.Person]
+    identities: dict[int, int]  # id -> row of people
+    groups: dict[str, list[list[int]]]  # split -> look-alike groups of ids
+    tracklets: dict[str, list[Tracklet]]  # split (train, test) -> in order of names
+    queries: list[int]  # rows of the test tracklets, from 0
+
+    def to_json(self) -> dict[str, typing.Any]:
+        """The plan as plain dicts and lists, with the renderer's version."""
+        return {
+            'version': RENDERER_VERSION,
+            'preset': dataclasses.asdict(self.preset),
+            'seed': self.seed,
+            'cameras': [dataclasses.asdict(c) for c in self.cameras],
+            'people': [dataclasses.asdict(p) for p in self.people],
+            'identities': {str(k): v for k, v in self.identities.items()},
+            'groups': self.groups,
+            'queries': self.queries,
+            'tracklets': {split: [dataclasses.asdict(t) for t in rows] for split, rows in self.tracklets.items()},
+        }
+
+
+def build_dataclass(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
+    """A flat dataclass from parsed JSON, whose lists were tuples."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+def from_json(value: dict[str, typing.Any]) -> Plan:
+    """Inverse of `Plan.to_json` (`info/synthetic.json`, parsed)."""
+
+    return Plan(
+        preset=build_dataclass(Preset, value['preset']),
+        seed=value['seed'],
+        cameras=[build_dataclass(scene_lib.Camera, c) for c in value['cameras']],
+        people=[
+            person_lib.Person(
+                build_dataclass(person_lib.Appearance, p['appearance']),
+                build_dataclass(person_lib.Build, p['build']),
+                build_dataclass(person_lib.Gait, p['gait']),
+            )
+            for p in value['people']
+        ],
+        identities={int(k): v for k, v in value['identities'].items()},
+        groups=value['groups'],
+        tracklets={split: [build_dataclass(Tracklet, t) for t in rows] for split, rows in value['tracklets'].items()},
+        queries=value['queries'],
+    )
+
+
+def _people(preset, seed, split_code, count, seen):
+    """Persons of `count` identities and their look-alike groups as lists of positions."""
+    rng = np.random.default_rng((seed, 1, split_code))
+    groups = int(round(count * preset.group_share / preset.group_size))
+    sizes = [preset.group_size] * groups + [1] * (count - groups * preset.group_size)
+    people: list[person_lib.Person] = []
+    lookalikes = []
+    for size in sizes:
+        appearance = person_lib.draw_appearance(rng)
+        while _looks_key(appearance) in seen:
+            appearance = person_lib.draw_appearance(rng)
+        seen.add(_looks_key(appearance))
+        if size > 1:
+            lookalikes.append(list(range(len(people), len(people) + size)))
+        people.extend(person_lib.Person(appearance, *body) for body in person_lib.draw_bodies(rng, size))
+    order = rng.permutation(count)  # so that ids say nothing about groups
+    place = np.argsort(order)
+    return [people[i] for i in order], [sorted(int(place[i]) for i in group) for group in lookalikes]
+
+
+def _looks_key(a):
+    """What two people who are not look-alikes must not have in common as a whole."""
+    return a.top, a.top_second, a.pattern, a.pitch, a.sleeve > 1, a.coat, a.bottom, a.bottom_colour, a.hair, a.bag
+
+
+def _tracklet(preset, rng, *, seed, name, identity, person, camera, content='person', spoiled=False):
+    """Draws one walk; `spoiled` gives the crops that MARS calls junk."""
+    length = preset.median_frames * math.exp(preset.sigma_frames * rng.standard_normal())
+    length *= rng.choice((0.2, 1.0, 10.0), p=(0.02, 0.97, 0.01))  # lost at once; or seen for minutes
+    frames = int(np.clip(round(length), preset.min_frames, preset.max_frames))
+    view = list(VIEWS)[int(rng.integers(4))]
+    shift, zoom = rng.normal(0, (0.02, 0.008)), 1.0 + rng.normal(0, 0.02)
+    if spoiled:
+        shift, zoom = rng.uniform(0.3, 0.55, 2) * rng.choice((-1, 1), 2), rng.uniform(0.9, 1.7)
+    elif rng.random() < preset.misaligned:
+        match int(rng.integers(3)):
+            case 0:  # feet or head cut off
+                zoom, shift = rng.uniform(1.08, 1.2), np.array([0.0, rng.choice((-1, 1)) * rng.uniform(0.05, 0.12)])
+            case 1:  # to one side
+                shift = np.array([rng.choice((-1, 1)) * rng.uniform(0.1, 0.2), 0.0])
+            case _:  # loose box
+                zoom, shift = rng.uniform(0.82, 0.9), rng.normal(0, 0.05, 2)
+    occluder = when = 'none'
+    time, crossing = 0.0, 1.0
+    if rng.random() < preset.occluded:
+        occluder = ('person', 'post', 'bush')[int(rng.integers(3))]
+        when = ('start', 'middle', 'end')[int(rng.integers(3))]
+        time = {'start': 0.08, 'middle': 0.5, 'end': 0.92}[when] * frames
+        crossing = rng.choice((-1, 1)) * preset.fps * rng.uniform(0.8, 1.8)
+    tint = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)
+    return Tracklet(
+        name=name,
+        identity=identity,
+        person=person,
+        camera=camera,
+        frames=frames,
+        content=content,
+        view=view,
+        yaw=float(VIEWS[view] + rng.uniform(-0.35, 0.35)),
+        turn=float(rng.normal(0, 0.06)),
+        phase=float(rng.uniform(0, 2 * math.pi)),
+        tempo=float(np.clip(rng.normal(1.0, 0.03), 0.93, 1.07)),
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+        shift=(float(shift[0]), float(shift[1])),
+        zoom=float(zoom),
+        occluder=occluder,
+        occluder_when=when,
+        occluder_time=float(time),
+        occluder_frames=float(crossing),
+        seed=seed,
+    )
+
+
+def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
+    """Draws identities, cameras, tracklets and queries of a preset; the same for the same (preset, seed)."""
+    seed = preset.seed if seed is None else seed
+    rng = np.random.default_rng((seed, 0))
+    cameras = [scene_lib.draw_camera(rng) for _ in range(preset.cameras)]
+    seen: set = set()
+    people: list[person_lib.Person] = []
+    identities: dict[int, int] = {}
+    groups: dict[str, list[list[int]]] = {}
+    tracklets: dict[str, list[Tracklet]] = {}
+    for code, (split, count) in enumerate((('train', preset.train_ids), ('test', preset.test_ids))):
+        drawn, lookalikes = _people(preset, seed, code, count, seen)
+        first_id, first_row = len(identities) + 1, len(people)
+        people.extend(drawn)
+        identities.update({first_id + i: first_row + i for i in range(count)})
+        groups[split] = [[first_id + i for i in group] for group in lookalikes]
+        rows = []
+        for identity in range(first_id, first_id + count):
+            rng = np.random.default_rng((seed, 2, identity))
+            number = 0
+            seen_by = 1 + rng.choice(
+                preset.cameras, int(rng.integers(preset.cameras_per_id[0], preset.cameras_per_id[1] + 1)), replace=False
+            )
+            for camera in sorted(int(c) for c in seen_by):
+                for _ in range(int(rng.integers(preset.tracklets_per_camera[0], preset.tracklets_per_camera[1] + 1))):
+                    number += 1
+                    rows.append(
+                        _tracklet(
+                            preset,
+                            rng,
+                            seed=(seed, 3, identity, number),
+                            name=f'{identity:04d}C{camera}T{number:04d}',
+                            identity=identity,
+                            person=identities[identity],
+                            camera=camera,
+                        )
+                    )
+        tracklets[split] = rows
+
+    others, _ = _people(
+        dataclasses.replace(preset, group_share=0.0), seed, 2, max(1, (preset.distractors + preset.junk) // 3), seen
+    )
+    first_row = len(people)
+    people.extend(others)
+    for code, (identity, count, prefix) in enumerate(
+        ((JUNK, preset.junk, '00-1'), (DISTRACTOR, preset.distractors, '0000'))
+    ):
+        rng = np.random.default_rng((seed, 4, code))
+        placed = sorted(int(c) for c in rng.integers(1, preset.cameras + 1, count))
+        for number, camera in enumerate(placed, 1):
+            background = rng.random() < (0.4 if identity == JUNK else 0.25)
+            tracklets['test'].append(
+                _tracklet(
+                    preset,
+                    rng,
+                    seed=(seed, 5, code, number),
+                    name=f'{prefix}C{camera}T{number:04d}',
+                    identity=identity,
+                    person=first_row + int(rng.integers(len(others))),
+                    camera=camera,
+                    content='background' if background else 'person',
+                    spoiled=identity == JUNK,
+                )
+            )
+    for rows in tracklets.values():
+        rows.sort(key=lambda t: t.name)
+    return Plan(preset, seed, cameras, people, identities, groups, tracklets, _queries(tracklets['test'], seed))
+
+
+def _queries(rows, seed):
+    """One tracklet of every identity and camera, where another camera has the identity too (the MARS rule)."""
+    rng = np.random.default_rng((seed, 6))
+    places: dict[int, dict[int, list[int]]] = {}
+    for row, tracklet in enumerate(rows):
+        if tracklet.identity > 0:
+            places.setdefault(tracklet.identity, {}).setdefault(tracklet.camera, []).append(row)
+    return sorted(
+        int(rng.choice(found)) for cameras in places.values() if len(cameras) > 1 for found in cameras.values()
+    )
+
+
+class Layout(typing.NamedTuple):
+    """Where a tracklet's body is, frame by frame, in pixels of the crop."""
+
+    phase: np.ndarray  # [F] radians
+    yaw: np.ndarray  # [F] radians
+    scale: np.ndarray  # [F] pixels per metre
+    origin: np.ndarray  # [F, 2] pixels, the ground point
+    joints: np.ndarray  # [F, J, 2] pixels
+    visible: np.ndarray  # [F, J] bool: inside the crop and not behind the occluder
+    path: np.ndarray  # [F] metres walked
+    occluder_x: np.ndarray  # [F] pixels, middle of what passes before; far outside where there is none
+
+
+def layout(plan: Plan, tracklet: Tracklet) -> Layout:
+    """Skeleton of every frame of a tracklet, from the plan alone."""
+    preset, camera = plan.preset, plan.cameras[tracklet.camera - 1]
+    person = plan.people[tracklet.person]
+    frames = np.arange(tracklet.frames)
+    time = frames / preset.fps
+    phase = tracklet.phase + 2 * math.pi * person.gait.cadence * tracklet.tempo * time
+    yaw = tracklet.yaw + np.clip(tracklet.turn * time, -0.35, 0.35)
+    rng = tracklet.rng(0)
+    jitter = rng.normal(0, 1, (tracklet.frames, 3))
+    jitter = 0.5 * jitter + 0.5 * np.roll(jitter, 1, 0)  # boxes wander rather than jump
+    scale = camera.fill * preset.height / person.build.height * tracklet.zoom * (1 + 0.012 * jitter[:, 2])
+    foot = 0.5 * (1 + camera.fill * tracklet.zoom) - 0.012  # the ground point lies above the nearer foot
+    origin = np.stack(
+        [
+            preset.width * (0.5 + tracklet.shift[0] + 0.014 * jitter[:, 0]),
+            preset.height * (foot + tracklet.shift[1] + 0.007 * jitter[:, 1]),
+        ],
+        -1,
+    )
+    metres, _ = person_lib.project(person_lib.walk(person.build, person.gait, phase), yaw, pitch=camera.pitch)
+    joints = metres * scale[:, None, None] + origin[:, None]
+    visible = np.all((joints >= 0) & (joints < (preset.width, preset.height)), axis=-1)
+    if tracklet.occluder == 'none':
+        occluder_x = np.full(tracklet.frames, -10.0 * preset.width)
+    else:
+        occluder_x = preset.width * (0.5 + (frames - tracklet.occluder_time) / tracklet.occluder_frames)
+        half = {'person': 0.13, 'post': 0.06, 'bush': 0.3}[tracklet.occluder] * preset.height
+        hidden = np.abs(joints[..., 0] - occluder_x[:, None]) < half
+        if tracklet.occluder == 'bush':
+            hidden &= joints[..., 1] > 0.6 * preset.height
+        visible &= ~hidden
+    leg = person.build.leg * person.build.height
+    path = 4 * leg * math.sin(person.gait.stride) * person.gait.cadence * tracklet.tempo * time
+    return Layout(phase, yaw, scale, origin, joints, visible, path, occluder_x)

@@ -1,0 +1,66 @@
+"""Contact sheets of the synthetic benchmark, as docs/synthetic.md shows them.
+
+python -m jaxreid.data.synthetic.sheet demo sheet.png
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+import cv2
+import numpy as np
+
+from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.synthetic import render as synthetic
+
+
+def sheet(
+    plan: synthetic_plan.Plan, identities: list[int], *, tracklets: int = 6, frames: int = 3, enlarge: int = 1
+) -> np.ndarray:
+    """One row per identity: `frames` frames, evenly spread, of each of its first `tracklets` walks.
+
+    Args:
+      plan: of the data set; its renderer draws the frames afresh.
+      identities: ids; -1 and 0 are junk and distractors.
+      tracklets: walks per row.
+      frames: frames per walk.
+      enlarge: pixels become squares of this size.
+
+    Returns:
+      [H, W, 3] uint8 RGB; white between walks and where an identity has fewer.
+    """
+    renderer = synthetic.Renderer(plan)
+    height, width, gap = plan.preset.height, plan.preset.width, max(2, plan.preset.width // 16)
+    step = frames * width + gap
+    out = np.full((len(identities) * (height + gap), tracklets * step, 3), 255, np.uint8)
+    for row, identity in enumerate(identities):
+        walks = [t for rows in plan.tracklets.values() for t in rows if t.identity == identity]
+        for column, walk in enumerate(walks[:tracklets]):
+            chosen = np.linspace(0, walk.frames - 1, frames).round().astype(int)
+            strip = np.concatenate(list(renderer.frames(walk, only=chosen)), 1)
+            top, left = row * (height + gap), column * step
+            out[top : top + height, left : left + strip.shape[1]] = strip
+    return out.repeat(enlarge, 0).repeat(enlarge, 1)
+
+
+def main(preset_name: str, path: str, height: str = '0') -> None:
+    """Writes a sheet: a look-alike group, six other people, distractors and junk; `height` redraws at another size."""
+    preset = synthetic.PRESETS[preset_name]
+    if int(height):
+        preset = dataclasses.replace(
+            preset, height=int(height), width=int(height) // 2, supersample=1 if int(height) >= 256 else 2
+        )
+    plan = synthetic_plan.make_plan(preset)
+    group = plan.groups['test'][0]
+    others = [
+        i for i in range(preset.train_ids + 1, preset.train_ids + 40) if not any(i in g for g in plan.groups['test'])
+    ]
+    image = sheet(plan, [*group, *others[:6], 0, -1], enlarge=2 if preset.height < 128 else 1)
+    done, data = cv2.imencode(pathlib.Path(path).suffix or '.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise RuntimeError(f'OpenCV could not encode {path}')
+    pathlib.Path(path).write_bytes(data.tobytes())
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,113 @@
+"""What a score on the rendered benchmark is to be compared with: colour alone, no training, one frame, skeletons."""
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreid import config
+from jaxreid.data import source, tracklet
+from jaxreid.evaluation import evaluate, feature_file, protocols
+from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
+
+COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly spread
+
+
+def compute(
+    experiment: config.Experiment,
+    dataset: tracklet.Dataset,
+    model: Any,
+    mesh: Mesh,
+    *,
+    trained: dict,
+    untrained: dict,
+    found: feature_file.Features,
+) -> dict[str, Any]:
+    """Scores the references on a rendered data set.
+
+    Args:
+      experiment, dataset, model, mesh: of the run.
+      trained, untrained: variables on the devices.
+      found: the trained network's features.
+
+    Returns:
+      By name ('trained', 'one_frame', 'untrained', 'colour'): mAP, rank1, and rank-1 inside look-alike groups with its
+      number of queries and chance; 'skeleton_oracle': its rank-1 inside the groups. Percent; None where the data has no
+      such queries.
+    """
+    description = json.loads((pathlib.Path(dataset.root) / 'info' / 'synthetic.json').read_text())
+    groups = description['groups']['test']
+    clips, at = experiment.test.clips, found.meta['step']
+    one = evaluate.extract(
+        experiment, dataset, model, trained, mesh, clips=clips, at_step=at, label='one frame', one_frame=True
+    )
+    raw = evaluate.extract(experiment, dataset, model, untrained, mesh, clips=clips, at_step=0, label='untrained')
+    embeddings = {
+        'trained': found.embedding,
+        'one_frame': one.embedding,
+        'untrained': raw.embedding,
+        'colour': colour_baseline.features(read_spread(experiment.data, dataset), found.camera),
+    }
+    rule = protocols.named(experiment.test.protocols[0])
+    scores: dict[str, Any] = {}
+    for name, embedding in embeddings.items():
+        roles = (embedding, found.pid, found.camera, found.query, found.gallery, rule)
+        distance = 'cosine' if name == 'colour' else experiment.test.distance
+        score = protocols.score(*roles, distance=distance)
+        inside = protocols.look_alike_rank1(*roles, groups, distance=distance)
+        scores[name] = {'mAP': score['mAP'], 'rank1': score['cmc']['1'], 'look_alike_rank1': _number(inside.rank1)}
+    scores['look_alikes'] = {'queries': inside.queries, 'chance': _number(inside.chance)}
+    scores['skeleton_oracle'] = {'look_alike_rank1': oracle(experiment, description, found)}
+    return scores
+
+
+def oracle(experiment: config.Experiment, description: dict[str, Any], found: feature_file.Features) -> float | None:
+    """Accuracy inside the look-alike groups of one who sees the skeletons of one clip of every query."""
+    if not description['groups']['test']:
+        return None
+    frames = {
+        str(name): skeleton_oracle.consecutive_frames(int(length), length=experiment.test.frames)
+        for name, length in zip(found.name[found.query], found.frames[found.query], strict=True)
+    }
+    return skeleton_oracle.skeleton_accuracy(description, frames).accuracy
+
+
+def read_spread(data: config.Data, dataset: tracklet.Dataset) -> list[np.ndarray]:
+    """At most COLOUR_FRAMES frames of every test tracklet, [F, H, W, 3] uint8 each."""
+    store = source.store(data, dataset, split='test')
+    spread = [
+        np.linspace(0, len(t.frames) - 1, min(COLOUR_FRAMES, len(t.frames))).round().astype(int) for t in dataset.test
+    ]
+    return [store.read(row, frames) for row, frames in enumerate(spread)]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def table(row: dict[str, Any]) -> str:
+    """The references beside the result, as text."""
+    scores = row['references']
+    names = {
+        'trained': 'this network',
+        'one_frame': 'this network, each clip one frame repeated',
+        'untrained': 'the network before training',
+        'colour': 'strongest colour baseline',
+        'skeleton_oracle': 'oracle: skeletons of one clip per query',
+    }
+    lines = ['', f'{"for comparison":<46}{"mAP":>8}{"R-1":>8}{"R-1 inside look-alike groups":>31}']
+    for name, label in names.items():
+        score = scores[name]
+        cells = ''.join(f'{_cell(score.get(k)):>{w}}' for k, w in (('mAP', 8), ('rank1', 8), ('look_alike_rank1', 31)))
+        lines.append(f'{label:<46}{cells}')
+    inside = scores['look_alikes']
+    lines.append(f'{"chance inside the groups (1/g)":<46}{"":>16}{_cell(inside["chance"]):>31}')
+    lines.append(f'look-alike groups: {inside["queries"]} queries whose group has several members in the gallery')
+    return '\n'.join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return '-' if value is None else f'{value:.2f}'

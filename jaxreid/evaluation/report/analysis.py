@@ -1,0 +1,81 @@
+"""All that a report says about features under one protocol, in arrays."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from jaxreid.evaluation import bootstrap, calibration, feature_file, protocols, ranking
+from jaxreid.evaluation.report import ranked_lists
+
+CAMERAS = 24  # of the table of pairs, those with most tracklets
+PAIRS_AT_ONCE = 1 << 22  # query-gallery pairs whose distances are held at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """All that a report says about features under one protocol; positions of queries and columns of the gallery."""
+
+    score: dict[str, Any]  # from `protocols.summarize`
+    intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent
+    queries: np.ndarray  # [Q] rows of the features
+    gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
+    ranked: protocols.Results
+    lists: ranked_lists.Lists
+    cameras: np.ndarray  # [C], of the table of pairs
+    pairs: ranked_lists.CameraPairs
+    similarities: calibration.Similarities
+    calibration: dict[str, Any]
+    confusions: list[dict[str, Any]]
+
+
+def analyse(found: feature_file.Features, protocol: protocols.Protocol, *, distance: str, top: int = 10) -> Analysis:
+    """Ranks the gallery for every query, a block at a time.
+
+    Raises:
+      ValueError: as `protocols.score`.
+    """
+    roles = found.pid, found.camera, found.query, found.gallery, protocol
+    ranked = protocols.rank_queries(found.embedding, *roles, distance=distance)
+    score = protocols.summarize(ranked, found.pid, found.query, found.gallery, protocol, distance=distance)
+    queries = np.flatnonzero(found.query)
+    with_junk = dataclasses.replace(protocol, junk='negatives')
+    gallery = np.flatnonzero(protocols.ranked_gallery(found.pid, found.query, found.gallery, with_junk))
+    junk = (found.pid[gallery] == protocols.JUNK_ID) & (protocol.junk == 'drop')
+    numbers, tracklets = np.unique(found.camera[np.concatenate([queries, gallery])], return_counts=True)
+    cameras = np.sort(numbers[np.argsort(-tracklets, kind='stable')[:CAMERAS]])
+    low, high = calibration.bounds(found.embedding[np.concatenate([queries, gallery])], distance)
+    lists, pairs, similarities = [], [], []
+    block = max(1, min(ranking.BLOCK, PAIRS_AT_ONCE // len(gallery)))
+    for rows, distances in tqdm.tqdm(
+        ranking.distance_blocks(found.embedding[queries], found.embedding[gallery], distance=distance, block=block),
+        total=-(-len(queries) // block),
+        desc='rankings',
+        unit='block',
+        leave=False,
+    ):
+        of = distances, found.pid[queries[rows]], found.camera[queries[rows]], found.pid[gallery], found.camera[gallery]
+        rule: dict[str, Any] = {'drop_same_camera': protocol.same_camera == 'drop', 'ignored': junk}
+        lists.append(ranked_lists.nearest(*of, top=top, distractor=protocols.DISTRACTOR_ID, **rule))
+        pairs.append(ranked_lists.camera_pairs(*of, cameras=cameras, ap=protocol.ap, **rule))
+        similarities.append(calibration.collect(*of, low=low, high=high, **rule))
+    joined = ranked_lists.join(lists)
+    collected = calibration.join(similarities)
+    first = np.argmax(joined.rank == 1, axis=1)[:, None]
+    first_item = np.take_along_axis(joined.item, first, 1)[:, 0]
+    return Analysis(
+        score=score,
+        intervals=100 * bootstrap.intervals([protocols.per_query(ranked, protocol)], seed=0),
+        queries=queries,
+        gallery=gallery,
+        ranked=ranked,
+        lists=joined,
+        cameras=cameras,
+        pairs=ranked_lists.add_pairs(pairs),
+        similarities=collected,
+        calibration=calibration.calibrate(collected),
+        confusions=ranked_lists.confusions(
+            found.pid[queries], found.pid[gallery[first_item]], np.take_along_axis(joined.mark, first, 1)[:, 0]
+        ),
+    )

@@ -1,0 +1,258 @@
+"""The page of a report: everything that a person reads, in HTML that needs no network and no other file.
+
+Names come from data sets: Jinja escapes them in HTML, and in the embedded JSON `<`, `>`, `&` and `'` become escapes of
+JSON. The script puts text into the page as text only.
+"""
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+import numpy as np
+
+from jaxreid.evaluation import feature_file
+from jaxreid.evaluation.report import analysis as report_analysis
+from jaxreid.evaluation.report import pictures as report_pictures
+from jaxreid.evaluation.report import ranked_lists
+from jaxreid.visualize import panels as panels_lib
+from jaxreid.visualize import sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture in the page."""
+
+    data: str  # JPEG, base64
+    width: int
+    height: int
+    caption: str
+    alt: str
+    mark: str
+    bar: float | None  # drawn below, 1 the longest of the row
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Pictures under a heading."""
+
+    heading: str
+    pictures: Sequence[Picture]
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A figure of the network."""
+
+    name: str
+    title: str
+    text: str
+    blocks: Sequence[Sequence[Row]]  # rows that belong together
+
+
+def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
+    """The figures with their pictures as JPEG, no higher than `height` pixels."""
+    made = []
+    for panel in drawn:
+        blocks: list[list[Row]] = []
+        for row in panel.rows:
+            longest = max(row.bars, default=0) or 1
+            bars: list[float | None] = [b / longest for b in row.bars]
+            bars = bars or [None] * len(row.pictures)
+            if not row.follows:
+                blocks.append([])
+            headings = (blocks[-1][0].heading, row.heading) if blocks[-1] else (row.heading,)
+            pictures = [_picture(p, b, headings, height) for p, b in zip(row.pictures, bars, strict=True)]
+            blocks[-1].append(Row(row.heading, pictures))
+        made.append(Panel(panel.name, panel.title, panel.text, blocks))
+    return made
+
+
+def size(panels: Sequence[Panel]) -> int:
+    """Characters of the pictures in the page."""
+    return sum(len(p.data) for panel in panels for block in panel.blocks for row in block for p in row.pictures)
+
+
+def _picture(picture, bar, headings, height):
+    image = sheet.fitted(picture.image, height=height)
+    data = base64.b64encode(sheet.jpeg(image)).decode()
+    alt = ', '.join(part for part in (*headings, picture.caption) if part)
+    return Picture(data, image.shape[1], image.shape[0], picture.caption, alt, picture.mark.replace(' ', '-'), bar)
+
+
+def render(
+    *,
+    title: str,
+    name: str,
+    analysis: report_analysis.Analysis,
+    found: feature_file.Features,
+    distance: str,
+    made: Mapping[str, str],
+    panels: Sequence[Panel],
+    album: report_pictures.Album | None,
+    data: dict[str, Any],
+    with_pictures: int,
+    confused: int,
+    notes: Sequence[str],
+    when: str,
+) -> str:
+    """The page.
+
+    Args:
+      title: of the evaluation.
+      name: of the run.
+      analysis: `report_analysis.Analysis`.
+      found: features.
+      distance: 'cosine' or 'euclidean'.
+      made: charts by name, trusted SVG.
+      panels: figures of the network.
+      album: `report_pictures.Album`, or None without pictures.
+      data: from `page_data`.
+      with_pictures: number of queries whose lists have pictures.
+      confused: pairs of identities shown.
+      notes: what is missing and why.
+      when: time.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader('jaxreid.evaluation.report', 'template'),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies['json.dumps_kwargs'] = {'separators': (',', ':'), 'sort_keys': False}
+    source = environment.loader
+
+    def asset(file):  # ours, not anybody's data
+        assert source is not None
+        return markupsafe.Markup(source.get_source(environment, file)[0])
+
+    return environment.get_template('page.html').render(
+        title=title,
+        name=name,
+        when=when,
+        notes=notes,
+        style=asset('page.css'),
+        script=asset('page.js'),
+        tiles=_tiles(analysis),
+        facts=facts(analysis.score['protocol'], found, distance),
+        charts={k: markupsafe.Markup(v) for k, v in made.items()},
+        cameras=camera_table(analysis),
+        camera_names=[int(c) for c in analysis.cameras],
+        confusions=_confusions(analysis, found, album, confused),
+        all_confusions=len(analysis.confusions),
+        verification=analysis.calibration['verification'],
+        search=analysis.calibration['search'],
+        panels=panels,
+        marks=ranked_lists.MARKS,
+        data=data,
+        queries=len(analysis.queries),
+        with_pictures=with_pictures,
+    )
+
+
+def page_data(
+    found: feature_file.Features, analysis: report_analysis.Analysis, album: report_pictures.Album | None
+) -> dict[str, Any]:
+    """What the page's script draws the ranked lists from: columns of plain values, names for those rows that occur."""
+    lists = analysis.lists
+    shown = lists.item != ranked_lists.NOTHING
+    items = np.where(shown, analysis.gallery[lists.item], -1)
+    used = np.unique(np.concatenate([analysis.queries, items[shown]]))
+    place = np.full(len(found.pid), -1)
+    place[used] = np.arange(len(used))
+    counts = shown.sum(1)
+    middles, films = (album.middles, album.films) if album else ({}, {})
+    return {
+        'name': found.name[used].tolist(),
+        'pid': found.pid[used].tolist(),
+        'camera': found.camera[used].tolist(),
+        'frames': found.frames[used].tolist(),
+        'query': place[analysis.queries].tolist(),
+        'ap': [round(float(a), 4) if ok else -1 for a, ok in zip(analysis.ranked.ap, analysis.ranked.answered)],
+        'hit': analysis.ranked.first_hit.tolist(),
+        'items': [place[row[:n]].tolist() for row, n in zip(items, counts)],
+        'marks': [''.join(str(m) for m in row[:n]) for row, n in zip(lists.mark, counts)],
+        'similarity': [[round(-float(d), 3) for d in row[:n]] for row, n in zip(lists.distance, counts)],
+        'leftOff': lists.left_off.tolist(),
+        'middle': {int(place[row]): text for row, text in middles.items()},
+        'film': {int(place[row]): text for row, text in films.items()},
+    }
+
+
+def _tiles(analysis):
+    """(name, value, 95 % interval or '', meaning)."""
+    score = analysis.score
+    values = [
+        ('mAP', score['mAP'], 'mean average precision, %'),
+        ('mINP', score['mINP'], 'how early the last match comes, %'),
+        *(
+            (f'Rank-{k}', v, f'match in the first {k}, %' if k != '1' else 'match first, %')
+            for k, v in score['cmc'].items()
+        ),
+    ]
+    tiles = [
+        (label, f'{value:.1f}', f'{low:.1f} to {high:.1f}', text)
+        for (label, value, text), (low, high) in zip(values, analysis.intervals, strict=True)
+    ]
+    rate = analysis.calibration['verification']['equal_error_rate']
+    return tiles if rate is None else [*tiles, ('EER', f'{100 * rate:.1f}', '', 'equal error rate of pairs, %')]
+
+
+def facts(protocol: Mapping[str, Any], found: feature_file.Features, distance: str) -> list[tuple[str, str]]:
+    """What the numbers depend on, in words; 'unknown' for what the feature file does not say."""
+    meta = found.meta
+    clips, seen = meta.get('clips', 'unknown'), meta.get('frames_seen')
+    per_clip = f' of {meta["frames_per_clip"]} frames' if 'frames_per_clip' in meta else ''
+    unanswered = protocol['unanswered_queries']
+    return [
+        ('Protocol', protocol['name']),
+        ('Average precision', f'{protocol["ap"]} rule'),
+        ('Queries', f'{protocol["answered_queries"]:,} answered, {unanswered:,} without a match'
+         + (f' ({"left out" if protocol["unanswerable"] == "skip" else "counted as missed"})' if unanswered else '')),
+        ('Gallery', f'{protocol["gallery_size"]:,} tracklets, {protocol["queries_in_gallery"]:,} of them queries'),
+        ('Same person, same camera', 'taken out' if protocol['same_camera'] == 'drop' else 'counts as a match'),
+        ('Junk', 'taken out' if protocol['junk'] == 'drop' else 'ranked as other people'),
+        ('Distractors', 'ranked as other people' if protocol['distractors'] == 'keep' else 'taken out'),
+        ('Distance', f'{distance}, after the neck'),
+        ('Re-ranking', 'none'),
+        ('Clips', f'{clips}{per_clip}' + (', with mirror images' if meta.get('flip') else '')),
+        ('Frames seen', f'{seen:,}' if isinstance(seen, int) else 'unknown'),
+        ('Training step', str(meta.get('step', 'unknown'))),
+    ]  # fmt: skip
+
+
+def camera_table(analysis: report_analysis.Analysis) -> list[dict[str, Any]]:
+    """Rows of the table of camera pairs, for cameras that have queries.
+
+    Each has `camera`, and `cells` with `queries`, `rank1` and `map` in percent, or None where no query has a match.
+    """
+    pairs, table = analysis.pairs, []
+    for i, camera in enumerate(analysis.cameras):
+        cells: list[dict[str, Any] | None] = []
+        for j, other in enumerate(analysis.cameras):
+            n = int(pairs.answered[i, j])
+            cell = {'queries': n, 'rank1': 100 * pairs.first[i, j] / n, 'map': 100 * pairs.ap[i, j] / n} if n else None
+            cells.append(cell and cell | {'camera': int(other)})
+        if any(cells):
+            table.append({'camera': int(camera), 'cells': cells})
+    return table
+
+
+def _confusions(analysis, found, album, count):
+    shown = []
+    for entry in analysis.confusions[:count]:
+        sides = []
+        for identity, other, times, of, example in zip(
+            entry['ids'], entry['ids'][::-1], entry['times'], entry['queries'], entry['examples']
+        ):
+            row = None if example is None else int(analysis.queries[example])
+            sides.append({
+                'id': identity, 'other': other, 'times': times, 'queries': of,
+                'name': '' if row is None else str(found.name[row]),
+                'picture': album.middles.get(row) if album and row is not None else None,
+            })  # fmt: skip
+        shown.append({'sides': sides, 'times': sum(entry['times'])})
+    return shown

@@ -1,0 +1,302 @@
+"""Writes a trained network as a program that runs without jaxreid: StableHLO (`jax.export`), or ONNX.
+
+  python -m jaxreid.export runs/strf_mars strf_mars_export
+  python -m jaxreid.export runs/strf_mars strf_mars_export --batch 8 --platforms cpu,cuda
+  python -m jaxreid.export runs/strf_mars strf_mars_onnx --format onnx
+
+Frames go in as they are, uint8: normalisation, the averaging with mirror images (where the config tests so) and the
+network are inside. The folder holds the program, model.json (sizes, meaning, config), a sample with its features, and
+for StableHLO load.py, which needs jax and NumPy only.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import logging
+import os
+import pathlib
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+import jax
+import jax.export
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+
+from jaxreid import command_line, config, sharding
+from jaxreid.data import source
+from jaxreid.evaluation import feature_file, fingerprint, from_checkpoint
+from jaxreid.export import load as exported
+from jaxreid.models import bn_folding
+from jaxreid.process import exit_status
+from jaxreid.training import augment, checkpoint
+
+PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
+FORMATS = ('stablehlo', 'onnx')
+DTYPES = ('float32', 'float16', 'bfloat16')
+SYMBOLIC = 'symbolic'
+ONNX_MODEL = 'model.onnx'
+_SAMPLE_CLIPS = 2
+_TOLERANCE = {'float32': 1e-5, 'float16': 2e-3, 'bfloat16': 1e-2}  # of the largest value
+
+
+def export(
+    path: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    batch: str = SYMBOLIC,
+    frames: int | None = None,
+    platforms: Sequence[str] = ('cpu', 'cuda', 'tpu'),
+    neck: str = 'after',
+    dtype: str = 'float32',
+    frames_dtype: str = 'uint8',
+    kind: str = 'stablehlo',
+) -> dict[str, Any]:
+    """Exports a checkpoint's network, runs what was written on a sample and compares.
+
+    Args:
+      path: a workdir, a folder of checkpoints, or one checkpoint.
+      out: the folder to make; must not exist, or be empty.
+      batch: clips at a time, a number, or 'symbolic' for any.
+      frames: of a clip; None: those of the config's test.
+      platforms: of PLATFORMS, where StableHLO will run. ONNX has none.
+      neck: 'after' or 'before' the neck.
+      dtype: of the activations, one of DTYPES.
+      frames_dtype: 'uint8', or 'float32' for frames of 0 to 255 that were not rounded.
+      kind: one of FORMATS.
+
+    Returns:
+      What model.json holds.
+
+    Raises:
+      ValueError: an argument cannot be, the network does not take clips of so many frames, or what was written
+        computes something else.
+      OSError: `out` cannot be written. ImportError: the packages for ONNX are missing.
+    """
+    if kind not in FORMATS:
+        raise ValueError(f'format {kind!r} is not known; choose of {", ".join(FORMATS)}')
+    write_onnx = _onnx_writer() if kind == 'onnx' else None
+    size = SYMBOLIC if batch == SYMBOLIC else _number(batch)
+    if frames is not None and frames < 1:
+        raise ValueError(f'--frames {frames}: expected at least 1')
+    unknown = [name for name in platforms if name not in PLATFORMS]
+    if unknown or not platforms:
+        raise ValueError(f'platform {unknown[0] if unknown else ""!r} is not known; choose of {", ".join(PLATFORMS)}')
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
+    folder, at = checkpoint.find(path)
+    saved = checkpoint.read_meta(folder, at)
+    experiment = config.from_dict(saved['config'])
+    experiment.test.compute_dtype = dtype
+    model, variables = from_checkpoint.restore(experiment, folder, at, sharding.make_mesh(jax.local_devices()[:1]))
+    network = fingerprint.of(variables)
+    variables = jax.device_get(bn_folding.fold(variables))  # as `--mode extract` does
+    data = experiment.data
+    frames = frames or experiment.test.frames
+    shapes: dict[str, tuple[int, ...]] = {'clips': (frames, data.height, data.width, 3)}
+    dtypes = {'clips': frames_dtype}
+    if data.flow != 'off':
+        shapes['flow'], dtypes['flow'] = (frames, data.height, data.width, 2), 'float32'
+    embed = _embedder(model, flip=experiment.test.flip, neck=neck)
+    sample = _sample(shapes, dtypes, clips=size if isinstance(size, int) else _SAMPLE_CLIPS)
+    expected = np.asarray(jax.jit(embed)(variables, *sample.values()))
+    axis = size if isinstance(size, int) else jax.export.symbolic_shape('batch')[0]
+    clips = size if isinstance(size, int) else 'batch'
+    specs = [jax.ShapeDtypeStruct((axis, *shapes[name]), jnp.dtype(dtypes[name])) for name in shapes]
+    meaning = {
+        'clips': 'RGB frames of one tracklet in order of time, 0 to 255, resized to this height and width',
+        'flow': 'optical flow (u, v) from each frame to the next, in pixels of these frames',
+    }
+    meta = {
+        'format': kind,
+        'inputs': [
+            {'name': name, 'shape': [clips, *shapes[name]], 'dtype': dtypes[name], 'meaning': meaning[name]}
+            for name in shapes
+        ],
+        'output': {'name': 'embedding', 'shape': [clips, expected.shape[1]], 'dtype': 'float32'},
+        'inside': {
+            'normalisation': {'mean': augment.MEAN, 'std': augment.STD, 'of': 'frames / 255, RGB'},
+            'flip': experiment.test.flip,
+            'neck': neck,
+            'compute_dtype': dtype,
+        },
+        'compare_by': experiment.test.distance,
+        'resize': data.resize,
+        'network': network,
+        'system': experiment.system,
+        'step': at,
+        'trained_on': source.describe(data),
+        'platforms': list(platforms) if kind == 'stablehlo' else [],
+        'versions': {'jax': jax.__version__, 'jaxlib': jaxlib.__version__, 'numpy': np.__version__},
+        'config': config.to_dict(experiment),
+    }
+    with _folder(out) as partial:
+        (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
+        if write_onnx:
+            write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
+            found: np.ndarray | None = run_onnx(partial / ONNX_MODEL, list(sample.values()))
+        else:
+
+            def held(*inputs):
+                # Behind the barrier XLA does not compute with constants ahead, which takes long and rounds in another
+                # way than `--mode extract`.
+                return embed(jax.lax.optimization_barrier(variables), *inputs)
+
+            program = jax.export.export(jax.jit(held), platforms=tuple(platforms))(*specs)
+            (partial / exported.MODEL).write_bytes(program.serialize())
+            (partial / 'load.py').write_bytes(pathlib.Path(exported.__file__).read_bytes())
+            _copy_flatbuffers(partial / 'flatbuffers')
+            # The device that exports may be none of those exported for.
+            found = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
+        np.savez(partial / exported.SAMPLE, allow_pickle=False, **sample, embedding=expected)
+        if found is not None:
+            difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+            if not difference <= _TOLERANCE[dtype]:
+                raise ValueError(f'what was exported differs from the network by {difference:.1e} of its largest value')
+            meta['difference'] = difference
+    return meta
+
+
+def _number(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ValueError(f"batch {text!r}: expected a number of clips, or '{SYMBOLIC}' for any number")
+
+
+def _embedder(model: Any, *, flip: bool, neck: str) -> Callable[..., jax.Array]:
+    """`(variables, clips, [flow]) -> [B, D] float32`: what `--mode extract` does with a clip."""
+    field = {'after': 'embedding', 'before': 'embedding_before_neck'}[neck]
+
+    def embed(variables: Any, clips: jax.Array, *flow: jax.Array) -> jax.Array:
+        views = [(clips, *flow)]
+        if flip:
+            views.append((augment.mirror(clips), *(augment.mirror_flow(f) for f in flow)))
+        features = []
+        for clips, *motion in views:
+            inputs = augment.normalise(clips, model.dtype), *(augment.normalise_flow(f, model.dtype) for f in motion)
+            features.append(getattr(model.apply(variables, *inputs, train=False), field))
+        return (sum(features) / len(features)).astype(jnp.float32)
+
+    return embed
+
+
+def _sample(shapes: Mapping[str, tuple[int, ...]], dtypes: dict[str, str], *, clips: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        name: (rng.integers(0, 256, (clips, *shape)) if name == 'clips' else rng.normal(0, 5, (clips, *shape))).astype(
+            dtypes[name]
+        )
+        for name, shape in shapes.items()
+    }
+
+
+def _runs_here(platforms: Sequence[str]) -> bool:
+    here = jax.default_backend()
+    return bool({'gpu': {'cuda', 'rocm'}}.get(here, {here}) & set(platforms))
+
+
+@contextlib.contextmanager
+def _folder(out: pathlib.Path):
+    """A folder under another name, renamed to `out` when the block ends without an error."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as name:
+            partial = pathlib.Path(name) / out.name
+            partial.mkdir()
+            yield partial
+            partial.replace(out)
+    except OSError as e:
+        raise OSError(f'cannot write {out}: {e}; make space or choose another folder') from e
+
+
+def _copy_flatbuffers(to: pathlib.Path) -> None:
+    """Puts the pure Python package that `load.py` needs beside jax where the program lies (Apache License 2.0)."""
+    to.mkdir()
+    for file in pathlib.Path(flatbuffers.__file__).parent.glob('*.py'):
+        (to / file.name).write_bytes(file.read_bytes())
+
+
+def _onnx_writer() -> Callable[[pathlib.Path, Callable, Sequence[jax.ShapeDtypeStruct]], None]:
+    try:
+        import jax2onnx
+        import onnx
+        import onnxruntime  # noqa: F401
+    except ImportError as e:
+        raise ImportError(f'{e}; docs/export.md says how to install jax2onnx, onnx and onnxruntime') from e
+    logging.getLogger('onnx_ir').setLevel(logging.ERROR)
+
+    def write(path, embed, specs):
+        with warnings.catch_warnings(action='ignore'):  # jax2onnx asks JAX for float64 and takes what it gets
+            onnx.save(jax2onnx.to_onnx(embed, list(specs)), path)
+
+    return write
+
+
+def run_onnx(path: pathlib.Path, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Features [B, D] by ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    return session.run(None, {one.name: array for one, array in zip(session.get_inputs(), inputs, strict=True)})[0]
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m jaxreid.export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
+    parser.add_argument('out', type=pathlib.Path, metavar='OUT', help='folder to make')
+    parser.add_argument('--format', choices=FORMATS, default='stablehlo')
+    parser.add_argument('--batch', default=SYMBOLIC, help='clips at a time; symbolic: any number (symbolic)')
+    parser.add_argument('--frames', type=int, help='frames of a clip (those of the config)')
+    parser.add_argument('--platforms', default='cpu,cuda,tpu', help='where it will run (cpu,cuda,tpu)')
+    parser.add_argument('--neck', choices=feature_file.NECKS, default='after', help='features after or before the neck')
+    parser.add_argument('--dtype', choices=DTYPES, default='float32', help='of the activations (float32)')
+    parser.add_argument(
+        '--input', choices=('uint8', 'float32'), default='uint8', help='frames, 0 to 255 both ways (uint8)'
+    )
+    return parser.parse_args(argv)
+
+
+def act(options: argparse.Namespace) -> None:
+    """Does what the command line asks for."""
+    command_line.set_up('float32')
+    meta = export(
+        options.checkpoint,
+        options.out,
+        batch=options.batch,
+        frames=options.frames,
+        platforms=tuple(options.platforms.split(',')),
+        neck=options.neck,
+        dtype=options.dtype,
+        frames_dtype=options.input,
+        kind=options.format,
+    )
+    size = sum(file.stat().st_size for file in options.out.rglob('*') if file.is_file()) / 2**20
+    inputs = ', '.join(f'{one["name"]} {one["dtype"]} {one["shape"]}' for one in meta['inputs'])
+    print(f'{options.out}: {inputs} -> {meta["output"]["shape"]}, {size:.1f} MiB')
+    if 'difference' in meta:
+        print(f'run here on a sample, it differs from the network by {meta["difference"]:.1e} of its largest value')
+    else:
+        print(f'not run: this machine ({jax.default_backend()}) is none of {options.platforms}')
+    if options.format == 'stablehlo':
+        print(f'python {os.path.join(options.out, "load.py")} runs it with jax and NumPy only')
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, acts; expected errors become one message and an exit status."""
+    options = parse(argv)
+    return exit_status.run(lambda: act(options))
+
+
+if __name__ == '__main__':
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""Numbers of a run, as JSON lines (`metrics.jsonl`) and as TensorBoard events (`tensorboard/`)."""
+
+import functools
+import json
+import math
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import jax
+import tqdm
+
+from jaxreid.process import atomic_file
+
+if TYPE_CHECKING:
+    import tensorboardX
+
+
+class MetricsLog:
+    """Appends one line per report. A resumed run first drops lines of steps that it will make again."""
+
+    def __init__(self, workdir: pathlib.Path, *, start_step: int):
+        """Opens the logs of a run that continues after `start_step`."""
+        self._path = workdir / 'metrics.jsonl'
+        if self._path.exists():
+            lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
+            with atomic_file.writing(self._path) as file:
+                file.write(''.join(line + '\n' for line in lines).encode())
+        try:
+            self._file = self._path.open('a', buffering=1)
+        except OSError as e:
+            raise OSError(f'cannot write {self._path}: {e}; choose a writable --workdir') from e
+        self._folder, self._purge_step = workdir / 'tensorboard', start_step + 1
+
+    @functools.cached_property
+    def _events(self) -> 'tensorboardX.SummaryWriter':
+        import tensorboardX  # imports PyTorch where that is installed, which takes seconds: after the first step
+
+        try:
+            return tensorboardX.SummaryWriter(str(self._folder), purge_step=self._purge_step)
+        except OSError as e:
+            raise OSError(f'cannot write {self._folder}: {e}; choose a writable --workdir') from e
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Appends {'step': step, ...values}; numbers go to TensorBoard too."""
+        plain = {k: float(v) if hasattr(v, 'dtype') else v for k, v in values.items()}
+        try:
+            self._file.write(json.dumps({'step': step} | plain) + '\n')
+        except OSError as e:
+            raise OSError(f'cannot write {self._path}: {e}; make space, then run the same command to continue') from e
+        for name, value in plain.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes both logs."""
+        self._file.close()
+        self._events.close()
+
+
+def _step(line: str) -> int:
+    try:
+        return json.loads(line)['step']
+    except (ValueError, KeyError):  # a line cut off by a kill
+        return 2**62
+
+
+def say(text: str) -> None:
+    """Prints on the first process, beside progress bars."""
+    if jax.process_index() == 0:
+        tqdm.tqdm.write(text)

@@ -1,0 +1,151 @@
+"""Parameters and mAP of the rows of a table: STRF Figure 6b.
+
+  python -m jaxreid.reproduce.parameters --dataset mars                              the paper's figures
+  python -m jaxreid.reproduce.parameters --dataset mars runs/reproduce/strf-table2-mars.json       ours beside them
+
+Writes an SVG and the numbers behind it as JSON. Trainable parameters are counted without opening a data set, with the
+classifier of the data set's published number of identities.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxreid import command_line, config
+from jaxreid.models import build, cost
+from jaxreid.process import atomic_file
+from jaxreid.reproduce import published
+from jaxreid.reproduce import runs as reproduce
+from jaxreid.training import step
+from jaxreid.visualize import svg
+
+# Other works in the paper's figure: millions of parameters as printed there (AP3D's is without head) and the mAP that
+# their own papers report.
+OTHERS = {'mars': {'AP3D': (31.6, 85.1), 'M3D': (99.9, 74.1)}}
+
+
+def count(experiment: config.Experiment) -> int:
+    """Trainable parameters, from shapes alone."""
+    model = build.build(experiment, num_ids=experiment.data.num_ids, dtype=jnp.dtype('float32'))
+    return cost.parameters(jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0))))[0]
+
+
+def points(
+    table: published.Table,
+    dataset: str,
+    *,
+    parameters: Mapping[str, int],
+    results: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """The points of the figure.
+
+    Args:
+      table: its rows are the networks.
+      dataset: whose figures are taken.
+      parameters: trainable parameters by variant.
+      results: a report of `jaxreid.reproduce` on this table.
+
+    Returns:
+      {'label', 'variant', 'millions', 'paper', 'ours'} each; mAP in percent, None where unknown.
+    """
+    ours = {row['variant']: row['ours'] for row in (results or {}).get('rows', [])}
+    found = []
+    for row in table.rows:
+        paper = row.paper.get(dataset, {}).get('mAP')
+        mine = ours.get(row.variant, {}).get('mAP', {}).get('mean')
+        found.append(
+            {
+                'label': row.label,
+                'variant': row.variant,
+                'millions': parameters[row.variant] / 1e6,
+                'paper': paper if isinstance(paper, int | float) else None,
+                'ours': mine,
+            }
+        )
+    return found
+
+
+def chart(found: Sequence[Mapping[str, Any]], others: Mapping[str, tuple[float, float]]) -> str:
+    """The points as SVG: the paper's, ours, and other works."""
+    curves = [
+        svg.Line(p['label'] + (' (ours)' if who == 'ours' else ''), [p['millions']], [p[who]], colour)
+        for who, colour in (('paper', 'c0'), ('ours', 'c1'))
+        for p in found
+        if p[who] is not None
+    ]
+    curves += [svg.Line(name, [x], [y], 'c2') for name, (x, y) in others.items()]
+    if not curves:
+        raise ValueError('the table has no mAP on this data set; name a report of jaxreid.reproduce')
+    values = [y for curve in curves for y in curve.y]
+    return svg.lines(
+        curves,
+        title='mAP over the number of parameters',
+        x_label='trainable parameters, millions',
+        y_label='mAP, %',
+        y_range=(min(values) - 2, max(values) + 2),
+        points=True,
+    )
+
+
+def write(options: argparse.Namespace) -> pathlib.Path:
+    """Counts, collects, draws; returns where the figure is."""
+    table = published.find(options.table)
+    results = None
+    if options.results:
+        results = json.loads(pathlib.Path(options.results).read_text())
+        if results.get('table') != options.table or results.get('dataset') != options.dataset:
+            raise ValueError(
+                f'{options.results} reports {results.get("table")} on {results.get("dataset")}, not {options.table} on '
+                f'{options.dataset}'
+            )
+    counts = {}
+    for row in table.rows:
+        experiment = reproduce.read_config(f'{reproduce.CONFIGS / table.system}_{options.dataset}.py:{row.variant}', [])
+        counts[row.variant] = count(experiment)
+    found = points(table, options.dataset, parameters=counts, results=results)
+    out = pathlib.Path(options.out)
+    for path, text in (
+        (out, svg.document(chart(found, OTHERS.get(options.dataset, {})))),
+        (out.with_suffix('.json'), json.dumps(found, indent=1) + '\n'),
+    ):
+        with atomic_file.writing(path) as file:
+            file.write(text.encode())
+    for p in found:
+        shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)
+        print(f'{p["label"]:<28}{p["millions"]:>8.2f} M   {shown}')
+    return out
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses and writes; expected errors become one message and an exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m jaxreid.reproduce.parameters',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('results', nargs='?', help='TABLE-DATASET.json of jaxreid.reproduce')
+    parser.add_argument('--table', default='strf-table2', choices=sorted(published.TABLES))
+    parser.add_argument('--dataset', default='mars', choices=config.DATASETS)
+    parser.add_argument('--out', default='parameters.svg')
+    options = parser.parse_args(argv)
+
+    def act() -> int:
+        print(f'written to {write(options)}')
+        return 0
+
+    return command_line.run(act)
+
+
+def main() -> None:
+    """Entry point of `python -m jaxreid.reproduce.parameters`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,344 @@
+"""Runs the rows of a published table and writes ours beside the paper's.
+
+  python -m jaxreid.reproduce --list                                       every table and row
+  python -m jaxreid.reproduce sta-table1 --dataset synthetic               all rows, one after the other
+  python -m jaxreid.reproduce stmn-table1 --dataset mars --root /path/to/MARS --seeds 0,1,2
+  python -m jaxreid.reproduce stmn-table1 --dataset mars --dry-run         commands and costs; opens no data set
+
+Every row and seed has a folder of its own under --workdir. The same command continues: finished rows are read, a row
+that was stopped or killed goes on where it was. Rows that differ only in how they are tested share one training. After
+every row <workdir>/TABLE-DATASET.md and .json are written anew.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import pathlib
+import shlex
+import sys
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from jaxreid import command_line, config, train
+from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid.process import atomic_file, exit_status, interrupt, metrics_log
+from jaxreid.reproduce import costs as dry_run
+from jaxreid.reproduce import published
+from jaxreid.reproduce import table as report_table
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
+SPLITS = {'ilids': 10, 'prid': 10}  # the papers average over these
+TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
+# Settings that leave the trained parameters as they are, beside all of `test`.
+FREE = {
+    'data.root',
+    'data.store',
+    'data.records',
+    'data.num_ids',
+    'data.part_trial',
+    'data.threads',
+    'data.processes',
+    'data.prefetch',
+    'data.flow_cache_mb',
+    'data.flow_folder',
+    'data.on_corrupt_eval',
+    'backbone.weights',
+    'train.log_every_steps',
+    'train.checkpoint_every_steps',
+    'train.eval_every_epochs',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training (or test of another run's training): a row, a seed, and where there are several a split or draw."""
+
+    row: int  # of the table
+    spec: str  # config file and variant
+    experiment: config.Experiment
+    folder: pathlib.Path
+    overrides: tuple[str, ...]  # what the command line adds to the config file
+
+    def command(self) -> str:
+        """The command that makes this run alone."""
+        parts = ['python', '-m', 'jaxreid.main', '--config', self.spec, *self.overrides, f'--workdir={self.folder}']
+        return shlex.join(parts)
+
+    def trained_as(self) -> str:
+        """What runs of one training have in common."""
+        return trained_as(config.to_dict(self.experiment))
+
+    def tested_as(self) -> dict[str, Any]:
+        """Settings that must be the same for finished results to count."""
+        return comparable(config.to_dict(self.experiment))
+
+
+def comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """All settings, flat, but those that do not change a result."""
+    skipped = FREE - {'data.part_trial'} | {'test.batch_clips', 'test.references'}
+    return {k: v for k, v in _flat(settings).items() if k not in skipped}
+
+
+def trained_as(settings: dict[str, Any]) -> str:
+    """The settings that decide the trained parameters, as one string."""
+    kept = {k: v for k, v in _flat(settings).items() if k not in FREE and not k.startswith('test.')}
+    return json.dumps(kept, sort_keys=True)
+
+
+def _with_new_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Saved settings, and the defaults of those that came later."""
+    return config.to_dict(config.from_dict(settings))
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section, values in settings.items():
+        flat |= {f'{section}.{k}': v for k, v in values.items()} if isinstance(values, dict) else {section: values}
+    return flat
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Options, and the settings `--config.x.y=v` that every row receives.
+
+    Raises:
+      flags.Error: anything else that is not known.
+    """
+    parser = argparse.ArgumentParser(
+        'python -m jaxreid.reproduce',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('table', nargs='?', help='as --list names it, e.g. stmn-table1')
+    parser.add_argument('--dataset', help='mars, dukev, ilids, prid, lsvid or synthetic, as far as the paper uses it')
+    parser.add_argument('--root', help='folder of the data set')
+    parser.add_argument('--preset', choices=('demo', 'tiny', 'gait'), help='synthetic: its size; demo by default')
+    parser.add_argument('--workdir', type=pathlib.Path, help='default runs/reproduce/<dataset>[-<preset>]')
+    parser.add_argument('--seeds', default='0', help='e.g. 0,1,2: mean and spread are reported')
+    parser.add_argument('--splits', help='ilids, prid: which of the ten splits; all by default')
+    parser.add_argument('--rows', help='variants, with commas between; all by default')
+    parser.add_argument('--list', action='store_true', help='print tables and rows, and stop')
+    parser.add_argument('--dry-run', action='store_true', help='print commands and costs, and stop')
+    parser.epilog = '--config.section.field=value is passed on to every row; see python -m jaxreid.main --help.'
+    options, rest = parser.parse_known_args(argv)
+    for argument in rest:
+        if not (argument.startswith('--config.') and '=' in argument):
+            raise flags.Error(f'unexpected argument {argument!r}; settings are written --config.section.field=value')
+    return options, rest
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """'0,1,2' -> [0, 1, 2].
+
+    Raises:
+      flags.Error: something else; names the option.
+    """
+    try:
+        found = [int(part) for part in text.split(',')]
+    except ValueError:
+        found = []
+    if not found or min(found) < 0 or len(set(found)) != len(found):
+        raise flags.Error(f'{option}={text} is not a list of different numbers such as 0,1,2')
+    return found
+
+
+def read_config(spec: str, overrides: list[str]) -> config.Experiment:
+    """Validated settings of `FILE:VARIANT` with overrides, as `jaxreid.main` reads them."""
+    argv = ['reproduce', f'--config={spec}', *overrides]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+        values(argv)
+    except KeyError as e:  # config_flags raises it bare for unknown settings
+        raise command_line.explain_key_error(e, argv) from e
+    return config.validate(values.config)
+
+
+def plan(table: published.Table, options: argparse.Namespace, overrides: list[str]) -> list[Run]:
+    """The runs of all rows of a table, in order.
+
+    Raises:
+      flags.Error, config.ConfigError: options that cannot be.
+    """
+    dataset = options.dataset
+    seeds = numbers(options.seeds, '--seeds')
+    if any(
+        o.startswith(('--config.train.seed=', '--config.data.split=', '--config.data.part_trial=')) for o in overrides
+    ):
+        raise flags.Error('reproduce sets seed, split and draw of queries itself; use --seeds and --splits')
+    if options.splits and dataset not in SPLITS:
+        raise flags.Error(f'--splits belongs to {" and ".join(SPLITS)}; {dataset} has one split')
+    if options.preset and dataset != 'synthetic':
+        raise flags.Error(f'--preset belongs to --dataset synthetic, not to {dataset}')
+    splits = numbers(options.splits, '--splits') if options.splits else list(range(SPLITS.get(dataset, 1)))
+    root = [f'--config.data.root={options.root}'] if options.root else []
+    runs = []
+    for index, row in enumerate(table.rows):
+        variant = row.variant + (f',{options.preset}' if options.preset else '')
+        stem = f'{table.system}_{dataset}'
+        spec = f'{CONFIGS / stem}.py:{variant}'
+        first = read_config(spec, root + overrides)
+        trials = range(TRIALS if first.data.part == 'validation' and dataset != 'lsvid' else 1)
+        for seed in seeds:
+            for split in splits:
+                for trial in trials:
+                    own = [f'--config.train.seed={seed}']
+                    name = f'{stem}-{variant}-seed{seed}'
+                    if dataset in SPLITS:
+                        own.append(f'--config.data.split={split}')
+                        name += f'-split{split}'
+                    if len(trials) > 1:
+                        own.append(f'--config.data.part_trial={trial}')
+                        name += f'-trial{trial}'
+                    added = (*root, *overrides, *own)
+                    experiment = read_config(spec, list(added))
+                    shown = f'configs/{stem}.py:{variant}'
+                    runs.append(Run(index, shown, experiment, options.workdir / name, added))
+    return runs
+
+
+def chosen(table: published.Table, runs: list[Run], names: str | None) -> list[Run]:
+    """Those runs whose variants `--rows` names; all where it is not given.
+
+    Raises:
+      config.ConfigError: one is not a row of the table; names the nearest.
+    """
+    known = [row.variant for row in table.rows]
+    wanted = names.split(',') if names else known
+    for name in wanted:
+        if name not in known:
+            raise config.ConfigError(f'the table has no row {name!r}.{config.nearest(name, known)}')
+    return [run for run in runs if table.rows[run.row].variant in wanted]
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """What a run left when it finished, where its settings are those asked for and its results are still there."""
+    try:
+        left = json.loads((run.folder / 'finished.json').read_text())
+        same = comparable(_with_new_settings(left['config'])) == run.tested_as()
+        return left if same and left['row'] in evaluate.read_results(run.folder / 'results.json') else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def donor(run: Run) -> pathlib.Path | None:
+    """Folder of a finished run beside this one, trained just as this one would be."""
+    if (run.folder / 'checkpoints').is_dir():
+        return None
+    for file in sorted(run.folder.parent.glob('*/finished.json')):
+        try:
+            left = json.loads(file.read_text())
+            if left['trained'] and trained_as(_with_new_settings(left['config'])) == run.trained_as():
+                return file.parent
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """Trains and evaluates, or evaluates another run's last step; returns what `finished` will read."""
+    command_line.make_workdir(run.folder)
+    source = donor(run)
+    if source is None:
+        rows = train.train_and_evaluate(run.experiment, run.folder)
+    else:
+        metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
+        rows = from_checkpoint.run(run.experiment, run.folder, source, scored=True)
+    rows = json.loads(json.dumps(rows))  # as results.json gives them back
+    left = {
+        'config': config.to_dict(run.experiment),
+        'trained': source is None,
+        'checkpoint_of': None if source is None else source.name,
+        'row': rows[0],
+        'rows': rows,
+    }
+    with atomic_file.writing(run.folder / 'finished.json') as file:
+        file.write(json.dumps(left, indent=1).encode() + b'\n')
+    return left
+
+
+def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
+    """Runs what is not finished, writing the report after every run; 1 where a run failed."""
+    table = published.find(options.table)
+    runs = plan(table, options, overrides)
+    wanted = chosen(table, runs, options.rows)
+    for run in wanted:
+        command_line.check_root(run.experiment)
+    command_line.set_up(runs[0].experiment.train.compute_dtype)
+    command_line.make_workdir(options.workdir)
+    results: dict[pathlib.Path, dict[str, Any] | str] = {}
+    for run in runs:
+        left = finished(run)
+        if left is not None:
+            results[run.folder] = left
+    write = functools.partial(
+        report_table.write, options.workdir / f'{options.table}-{options.dataset}', options.table, options.dataset
+    )
+    write(runs, results)
+    metrics_log.say(f'{table.title}, {options.dataset}: {len(runs)} runs, {len(results)} of them finished')
+    failed = False
+    for number, run in enumerate(wanted, 1):
+        row = table.rows[run.row]
+        head = f'[{number}/{len(wanted)}] {row.label} ({run.folder.name})'
+        if run.folder in results:
+            metrics_log.say(f'{head}: finished')
+            continue
+        metrics_log.say(f'\n{head}\n{run.command()}')
+        try:
+            results[run.folder] = execute(run)
+        except train.NonFiniteLoss as e:  # of this row only: the others can still be had
+            exit_status.fail(f'{head}: {e}', 1)
+            results[run.folder] = str(e)
+            failed = True
+        jax.clear_caches()  # programs of a row are of no use to the next, and a table has many
+        write(runs, results)
+    text, path = write(runs, results)
+    metrics_log.say(f'\n{text}\nwritten to {path} and {path.with_suffix(".json").name}')
+    return 1 if failed else 0
+
+
+def list_tables(name: str | None) -> str:
+    """Every table (or one) with its rows, variants and data sets."""
+    lines = []
+    for key in [name] if name else published.TABLES:
+        table = published.find(key)
+        lines += [f'{key}: {table.title}', f'  --dataset {", ".join(published.DATASETS[table.system])}']
+        lines += [f'  {row.variant:<44}{row.label}' for row in table.rows] + ['']
+    return '\n'.join(lines)
+
+
+def run(argv: list[str]) -> int:
+    """Parses and dispatches; returns the exit status."""
+    options, overrides = parse(argv)
+    if options.list:
+        print(list_tables(options.table))
+        return 0
+    if not options.table:
+        raise flags.Error('which table? --list names them all')
+    table = published.find(options.table)
+    if options.dataset not in published.DATASETS[table.system]:
+        known = ', '.join(published.DATASETS[table.system])
+        raise flags.Error(f'--dataset {options.dataset}: {options.table} can be run on {known}')
+    preset = f'-{options.preset}' if options.preset else ''
+    options.workdir = options.workdir or pathlib.Path('runs') / 'reproduce' / f'{options.dataset}{preset}'
+    if options.dry_run:
+        runs = plan(table, options, overrides)
+        command_line.set_up(runs[0].experiment.train.compute_dtype)
+        dry_run.show(table, chosen(table, runs, options.rows))
+        return 0
+    command_line.parse_absl()
+    with interrupt.listen() as requests, requests.at_once():
+        return reproduce(options, overrides)
+
+
+def main() -> None:
+    """Entry point of `python -m jaxreid.reproduce`."""
+    sys.exit(command_line.run(lambda: run(sys.argv[1:])))
+
+
+if __name__ == '__main__':
+    main()

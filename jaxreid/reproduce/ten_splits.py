@@ -1,0 +1,147 @@
+"""`data.split = all`: the ten splits of iLIDS-VID or PRID-2011, one run each, and what papers give: mean and spread."""
+
+import copy
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jaxreid import command_line, config
+from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid.process import metrics_log
+from jaxreid.reproduce import runs as reproduce
+from jaxreid.training import checkpoint
+
+# Counts that differ between splits; what one split's row has them for is in its own folder.
+_OF_ONE_SPLIT = ('answered_queries', 'unanswered_queries', 'gallery_size', 'queries_in_gallery', 'frames_seen')
+
+
+def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Trains and evaluates every split in `workdir`/split0 to split9; finished ones are read, stopped ones continue.
+
+    Args:
+      experiment: validated settings with `data.split` 'all'.
+      workdir: receives the splits' folders and, at the end, results.json with means and standard deviations.
+
+    Returns:
+      A row per protocol, as `mean`.
+    """
+    evaluate.read_results(workdir / 'results.json')  # before any work: a file of something else stops here
+    rows = []
+    for split in config.SPLITS:
+        folder = workdir / f'split{split}'
+        run = reproduce.Run(0, '', _of_split(experiment, split), folder, ())
+        left = reproduce.finished(run)
+        metrics_log.say(f'\nsplit {split} of {len(config.SPLITS)}: {folder}{", finished" if left else ""}')
+        left = left or reproduce.execute(run)
+        rows.append(left['rows'])
+        jax.clear_caches()  # programs of ten runs would stay in memory
+    return _report(rows, workdir)
+
+
+def from_checkpoints(
+    experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool
+) -> list[dict[str, Any]]:
+    """Extracts, and where asked scores, every split with the network that was trained on it.
+
+    Args:
+      experiment: as for `train`.
+      workdir: as for `train`.
+      path: folder of `train`, whose splits each have a checkpoint; or one checkpoint of another data set for all.
+      scored: whether to score the features.
+
+    Raises:
+      CheckpointError: one checkpoint, and of this data set: it was trained on people that other splits test.
+    """
+    own = [path / f'split{split}' for split in config.SPLITS]
+    if not any(folder.is_dir() for folder in own):
+        own = [path] * len(own)
+        _check_other_data(experiment, path)
+    rows = []
+    for split, source in zip(config.SPLITS, own, strict=True):
+        folder = workdir / f'split{split}'
+        command_line.make_workdir(folder)
+        metrics_log.say(f'\nsplit {split} of {len(config.SPLITS)}: {folder}')
+        rows.append(from_checkpoint.run(_of_split(experiment, split), folder, source, scored=scored))
+    return _report(rows, workdir) if scored else []
+
+
+def _of_split(experiment: config.Experiment, split: str) -> config.Experiment:
+    made = copy.deepcopy(experiment)
+    made.data.split = split
+    return config.validate(made)
+
+
+def _check_other_data(experiment: config.Experiment, path: pathlib.Path) -> None:
+    folder, at = checkpoint.find(path)
+    trained = config.from_dict(checkpoint.read_meta(folder, at)['config']).data
+    names = [trained.dataset, *(name.partition(':')[0] for name in config.also_names(trained))]
+    if experiment.data.dataset in names:
+        raise checkpoint.CheckpointError(
+            f'checkpoint {folder / str(at)} was trained on a split of {experiment.data.dataset} and has seen people of '
+            'all the others. Give the folder of a run with --config.data.split=all, or --config.data.split='
+            f'{trained.split}.'
+        )
+
+
+def mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One row for the rows that one protocol has in every split.
+
+    Args:
+      rows: in the order of the splits.
+
+    Returns:
+      As a row of one split, but 'mAP', 'mINP' and 'cmc' are means and 'mAP_std', 'mINP_std' and 'cmc_std' sample
+      standard deviations; 'splits' has every split's numbers. Of the protocol, what the splits have in common.
+    """
+    ranks = rows[0]['cmc']
+    protocol = {
+        k: v
+        for k, v in rows[0]['protocol'].items()
+        if k not in _OF_ONE_SPLIT and all(row['protocol'].get(k) == v for row in rows)
+    }
+    steps = sorted({row['step'] for row in rows})
+    return {
+        'protocol': protocol,
+        **{k: statistics.mean(row[k] for row in rows) for k in ('mAP', 'mINP')},
+        **{f'{k}_std': statistics.stdev(row[k] for row in rows) for k in ('mAP', 'mINP')},
+        'cmc': {k: statistics.mean(row['cmc'][k] for row in rows) for k in ranks},
+        'cmc_std': {k: statistics.stdev(row['cmc'][k] for row in rows) for k in ranks},
+        'step': steps[-1],
+        'selected': rows[0]['selected'],
+        'trained_on': _of_all([row['trained_on'] for row in rows]),
+        'tested_on': _of_all([row['tested_on'] for row in rows]),
+        'splits': [{k: row[k] for k in ('tested_on', 'step', 'mAP', 'mINP', 'cmc')} for row in rows],
+    }
+
+
+def _of_all(texts: Sequence[str]) -> str:
+    """'ilids split 0', ... 'ilids split 9' -> 'ilids split all'."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    return texts[0].replace('split 0', 'split all', 1)
+
+
+def table(row: dict[str, Any]) -> str:
+    """Every split's numbers, and their mean and standard deviation."""
+    ranks = list(row['cmc'])
+    lines = [f'{row["tested_on"]}, {row["protocol"]["name"]}; trained on {row["trained_on"]}; {row["selected"]}']
+    lines.append(f'{"split":<6}' + ''.join(f'{name:>8}' for name in ('mAP', *(f'R-{k}' for k in ranks), 'mINP')))
+    listed = [(str(i), one['mAP'], one['cmc'], one['mINP']) for i, one in enumerate(row['splits'])]
+    listed += [(name, *(row[k + end] for k in ('mAP', 'cmc', 'mINP'))) for name, end in (('mean', ''), ('+-', '_std'))]
+    for name, m_ap, cmc, m_inp in listed:
+        lines.append(f'{name:<6}' + ''.join(f'{x:8.2f}' for x in (m_ap, *(cmc[k] for k in ranks), m_inp)))
+    return '\n'.join(lines)
+
+
+def _report(rows: Sequence[Sequence[dict[str, Any]]], workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Prints and writes the means of the rows [split][protocol]."""
+    means = [mean(of_protocol) for of_protocol in zip(*rows, strict=True)]
+    for row in means:
+        metrics_log.say('\n' + table(row))
+    if jax.process_index() == 0:
+        evaluate.append_results(workdir / 'results.json', means)
+    metrics_log.say(f'\nresults   {workdir / "results.json"}')
+    return means

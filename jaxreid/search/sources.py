@@ -1,0 +1,225 @@
+"""Opens what a search names: a feature file, a gallery, a manifest, or a folder of tracklets."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import tqdm
+
+from jaxreid import command_line, config, sharding
+from jaxreid.data import source
+from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.batches import eval_pipeline
+from jaxreid.data.datasets import listing, manifest
+from jaxreid.evaluation import evaluate, feature_file, features, fingerprint
+from jaxreid.evaluation.report import network_maps
+from jaxreid.from_video import cut
+from jaxreid.search import feature_rows as rows
+from jaxreid.search import gallery, tracklets
+
+KINDS = (
+    'a feature file (.npz), a gallery folder (python -m jaxreid.search add), a manifest (.csv, .jsonl), or a folder of '
+    'tracklets, one folder of images each'
+)
+
+
+def open_any(
+    path: str, role: str, network: Callable[[], network_maps.Network] | None, *, frames_root: str = ''
+) -> tracklets.Tracklets:
+    """The tracklets behind a path. Images are listed; their features are extracted when they are first read.
+
+    Args:
+      path: one of KINDS.
+      role: 'gallery' or 'query', those asked for where roles are known.
+      network: loads the network that crops become features by; None where no checkpoint was named.
+      frames_root: folder that the paths of a manifest that `path` names start from; '' is the one that it lies in.
+
+    Raises:
+      ValueError, OSError: it is none of KINDS, or as what reads it.
+    """
+    place = pathlib.Path(path).expanduser()
+    if not place.exists():
+        raise FileNotFoundError(f'{path} does not exist; expected {KINDS}')
+    if place.is_dir() and gallery.is_gallery(place):
+        return gallery.open_folder(place)
+    if place.is_dir():
+        frames_root = ''
+    if (place / cut.MANIFEST).is_file():  # of jaxreid.from_video
+        place = place / cut.MANIFEST
+    if place.suffix == '.npz' and place.is_file():
+        found = feature_file.load(place, roles=False)
+        _warn_of_zeros(found, place)
+        return tracklets.chosen(
+            found, str(place), role, functools.partial(_film, functools.cache(lambda: _frames_of(found)))
+        )
+    if place.is_file() and place.suffix.lower() not in ('.csv', '.jsonl', '.ndjson'):
+        raise ValueError(f'{path} is none of what a search reads: {KINDS}')
+    dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role, frames_root)
+    if network is None:
+        raise ValueError(f'{path} holds images; add --checkpoint DIR, the network that turns them into features')
+    loaded = network()
+    how = {'root': str(place), 'frames_root': frames_root}
+    frames = [[os.path.join(dataset.root, frame) for frame in one.frames] for one in dataset.test]
+
+    def chosen(found):
+        return tracklets.chosen(found, str(place), role, lambda row: tracklets.film(frames[row]))
+
+    def read():
+        found = extract(loaded, dataset, **how)
+        _warn_of_zeros(found, place)
+        return chosen(found).features.read(0, len(dataset.test))
+
+    listed = chosen(_listed(loaded, dataset, **how))
+    return dataclasses.replace(listed, features=rows.Rows.later(read, len(listed)))
+
+
+def _warn_of_zeros(found, place):
+    zeros = int((~found.embedding.any(axis=1)).sum())
+    if zeros:
+        print(f'{place}: {zeros} of its {len(found.pid)} tracklets have features of zeros only', file=sys.stderr)
+
+
+def folder_of_tracklets(folder: pathlib.Path) -> tracklet_lib.Dataset:
+    """Every folder below (and this one) that holds images as a tracklet of an unknown person in an unknown camera.
+
+    Raises:
+      ValueError: there are no images.
+    """
+    found = []
+    for where, folders, names in os.walk(folder, onerror=_stop):
+        folders[:] = sorted((f for f in folders if not f.startswith(listing.IGNORED)), key=manifest.natural)
+        images = [name for name in names if manifest.is_image(name) and not name.startswith(listing.IGNORED)]
+        if images:
+            below = pathlib.Path(where).relative_to(folder).as_posix()
+            prefix = '' if below == '.' else f'{below}/'
+            frames = tuple([prefix + name for name in sorted(images, key=manifest.natural)])
+            name = folder.resolve().name if below == '.' else below
+            found.append(tracklet_lib.Tracklet(name, tracklet_lib.DISTRACTOR_ID, 0, frames))
+    if not found:
+        raise ValueError(
+            f'{folder} holds no images ({", ".join(manifest.IMAGES)}), no {gallery.HEADER}, and so nothing to search; '
+            f'it held {listing.found(str(folder))}. Expected {KINDS}'
+        )
+    everyone = np.ones(len(found), bool)
+    return tracklet_lib.Dataset(str(folder), (), tuple(found), everyone, everyone, camera_names={0: ''})
+
+
+def _stop(error):
+    raise error
+
+
+def _of_manifest(path, role, frames_root):
+    with warnings.catch_warnings(action='ignore'):  # about queries that no score could be made of
+        dataset = manifest.read(path, frames_root=frames_root)
+    if not dataset.test:
+        raise ValueError(f'{path}: all its tracklets have the role train; give those to search another ({role})')
+    marked = dataset.gallery if role == 'gallery' else dataset.query
+    kept = np.flatnonzero(marked | (not marked.any()))
+    return dataclasses.replace(
+        dataset,
+        train=(),
+        test=tuple([dataset.test[row] for row in kept]),
+        query=dataset.query[kept],
+        gallery=dataset.gallery[kept],
+    )
+
+
+def network_loader(checkpoint: str) -> Callable[[], network_maps.Network] | None:
+    """Loads the network of a checkpoint when first called; None where none is named."""
+    if not checkpoint:
+        return None
+
+    def load():
+        command_line.parse_absl()
+        return network_maps.load(pathlib.Path(checkpoint))
+
+    return functools.cache(load)
+
+
+def extract(
+    network: network_maps.Network, dataset: tracklet_lib.Dataset, *, root: str, frames_root: str
+) -> feature_file.Features:
+    """Features of a data set's test tracklets by the clip protocol that the network was tested with.
+
+    Args:
+      network: restored, on one device.
+      dataset: what to go through.
+      root, frames_root: its folder or manifest and where that one's paths start, noted in the features.
+    """
+    experiment = _settings(network, dataset, root=root, frames_root=frames_root)
+    return evaluate.extract(
+        experiment,
+        dataset,
+        network.model,
+        network.variables,
+        sharding.make_mesh(jax.local_devices()[:1]),
+        clips=experiment.test.clips,
+        at_step=network.at_step,
+        label=f'extract {pathlib.Path(root).name}',
+        trained_on=source.describe(network.experiment.data),
+    )
+
+
+def _listed(network, dataset, *, root, frames_root) -> feature_file.Features:
+    """What `extract` gives, but for the features: [N, 0]."""
+    experiment = _settings(network, dataset, root=root, frames_root=frames_root)
+    meta = {
+        'dataset': experiment.data.dataset,
+        'network': fingerprint.of(network.variables),
+        'clips': experiment.test.clips,
+        'frames_per_clip': experiment.test.frames,
+        'one_frame': False,
+        'flip': experiment.test.flip,
+        'flow': experiment.data.flow,
+        'config': config.to_dict(experiment),
+    }
+    nothing = np.zeros((len(dataset.test), 0), np.float32)
+    return features.describe(dataset, nothing, nothing, meta)
+
+
+def _settings(network, dataset, *, root, frames_root) -> config.Experiment:
+    experiment = config.from_dict(config.to_dict(network.experiment))
+    experiment.data = dataclasses.replace(
+        experiment.data,
+        dataset='manifest',
+        root=root,
+        frames_root=frames_root,
+        also=(),
+        store='folder',
+        records='',
+        split='0',
+        part='official',
+        flow_folder='',
+    )
+    # A few tracklets do not fill a batch for a test set.
+    test = experiment.test
+    clips = eval_pipeline.count(dataset.test, clips=test.clips, frames=test.frames, batch_clips=1)
+    test.batch_clips = min(test.batch_clips, 1 << (clips - 1).bit_length())
+    return experiment
+
+
+def _film(frames: Callable[[], list[list[str]]], row: int) -> list[str]:
+    known = frames()
+    return tracklets.film(known[row]) if known and known[row] else []
+
+
+def _frames_of(found: feature_file.Features) -> list[list[str]]:
+    """Image files of the tracklets of a feature file, from the data set that it names; [] where that is not at hand."""
+    try:
+        data = config.from_dict(found.meta['config']).data
+        if data.records:
+            return []
+        place = pathlib.Path(data.root)
+        with warnings.catch_warnings(action='ignore'):
+            whole = folder_of_tracklets(place) if data.dataset == 'manifest' and place.is_dir() else source.read(data)
+    except (KeyError, ValueError, OSError) as e:
+        tqdm.tqdm.write(f'no pictures of its tracklets: the data set that the features are from is not at hand ({e})')
+        return []
+    frames = {one.name: [os.path.join(whole.root, frame) for frame in one.frames] for one in whole.test}
+    return [frames.get(name, []) for name in found.name.tolist()]

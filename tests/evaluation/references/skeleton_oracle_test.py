@@ -1,0 +1,96 @@
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.synthetic import render as synthetic
+from jaxreid.evaluation.references import skeleton_oracle
+
+
+@pytest.fixture(scope='module')
+def gait():
+    return synthetic_plan.make_plan(dataclasses.replace(synthetic.PRESETS['gait'], train_ids=4, test_ids=24))
+
+
+def stored(plan):
+    """The plan as it lies on disk."""
+    return json.loads(json.dumps(plan.to_json()))
+
+
+def stride_crop(frames, rng):
+    """A training clip (configs of STRF: every 8th frame), written on its own."""
+    if frames >= 32:
+        return rng.integers(0, frames - 24) + 8 * np.arange(4)
+    return np.sort(rng.choice(frames, 4, replace=frames < 4))
+
+
+@pytest.mark.parametrize('sampling', ['stride 1', 'stride 2', 'stride_crop'])
+def test_four_skeletons_tell_lookalikes_apart(gait, sampling):
+    rng = np.random.default_rng(0)
+    clips = {}
+    for q in gait.queries:
+        tracklet = gait.tracklets['test'][q]
+        match sampling:
+            case 'stride_crop':
+                clips[tracklet.name] = stride_crop(tracklet.frames, rng)
+            case _:
+                clips[tracklet.name] = skeleton_oracle.consecutive_frames(tracklet.frames, stride=int(sampling[-1]))
+    score = skeleton_oracle.skeleton_accuracy(stored(gait), clips)
+    assert score.accuracy >= 90
+    assert score.chance == 25
+    assert score.queries > 50
+
+
+def test_the_difference_is_in_the_gait_and_not_only_in_the_build(gait):
+    clips = {
+        gait.tracklets['test'][q].name: skeleton_oracle.consecutive_frames(gait.tracklets['test'][q].frames)
+        for q in gait.queries
+    }
+    assert skeleton_oracle.skeleton_accuracy(stored(gait), clips, use='gait').accuracy >= 90
+    assert skeleton_oracle.skeleton_accuracy(stored(gait), clips, use='build').accuracy < 95
+
+
+def test_coarser_skeletons_tell_less(gait):
+    clips = {gait.tracklets['test'][q].name: [0] for q in gait.queries}
+    fine = skeleton_oracle.skeleton_accuracy(stored(gait), clips)
+    blind = skeleton_oracle.skeleton_accuracy(stored(gait), clips, pixel=1000.0)
+    assert blind.accuracy < 50 < fine.accuracy
+
+
+def test_the_difference_is_in_the_pixels(gait):
+    renderer = synthetic.Renderer(gait)
+    grouped = {i for group in gait.groups['test'] for i in group}
+    clips = {}
+    for tracklet in [t for t in gait.tracklets['test'] if t.identity in grouped and t.content == 'person'][::12][:6]:
+        chosen = skeleton_oracle.consecutive_frames(tracklet.frames)
+        frames = [
+            cv2.imdecode(cv2.imencode('.jpg', f)[1], cv2.IMREAD_COLOR) for f in renderer.frames(tracklet, only=chosen)
+        ]
+        clips[tracklet.name] = (chosen, np.stack(frames))
+    score = skeleton_oracle.pixel_accuracy(stored(gait), clips, phases=16)
+    assert score.queries == len(clips) >= 5
+    assert score.accuracy >= 80
+
+
+def test_middle_clip_is_consecutive_and_short_tracklets_loop():
+    assert skeleton_oracle.consecutive_frames(12).tolist() == [4, 5, 6, 7]
+    assert skeleton_oracle.consecutive_frames(12, stride=2).tolist() == [2, 4, 6, 8]
+    assert skeleton_oracle.consecutive_frames(4).tolist() == [0, 1, 2, 3]
+    assert skeleton_oracle.consecutive_frames(3).tolist() == [0, 1, 2, 0]
+    assert skeleton_oracle.consecutive_frames(1).tolist() == [0, 0, 0, 0]
+
+
+def test_wrong_input_is_refused(gait):
+    description = stored(gait)
+    first = gait.tracklets['test'][gait.queries[0]]
+    with pytest.raises(ValueError, match='no tracklet'):
+        skeleton_oracle.skeleton_accuracy(description, {'9999C1T0001': [0]})
+    with pytest.raises(ValueError, match='has frames 0 to'):
+        skeleton_oracle.skeleton_accuracy(description, {first.name: [first.frames]})
+    with pytest.raises(ValueError, match='use is'):
+        skeleton_oracle.skeleton_accuracy(description, {first.name: [0]}, use='face')
+    with pytest.raises(ValueError, match='nothing to tell apart'):
+        skeleton_oracle.skeleton_accuracy(description, {})

@@ -1,0 +1,33 @@
+"""Logs of a run: one line per report, no step twice after a resume."""
+
+import json
+
+import numpy as np
+
+from jaxreid.process import metrics_log
+
+
+def lines(workdir):
+    """Parsed metrics.jsonl."""
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_each_report_is_one_line_of_plain_numbers(tmp_path):
+    log = metrics_log.MetricsLog(tmp_path, start_step=0)
+    log.write(1, {'loss': np.float32(0.5), 'note': 'text'})
+    log.close()
+    assert lines(tmp_path) == [{'step': 1, 'loss': 0.5, 'note': 'text'}]
+    assert list((tmp_path / 'tensorboard').glob('events.*'))
+
+
+def test_a_resumed_run_drops_the_steps_that_it_makes_again_and_a_line_cut_by_a_kill(tmp_path):
+    log = metrics_log.MetricsLog(tmp_path, start_step=0)
+    for step in (1, 2, 3):
+        log.write(step, {'loss': step})
+    log.close()
+    with (tmp_path / 'metrics.jsonl').open('a') as file:
+        file.write('{"step": 4, "lo')
+    log = metrics_log.MetricsLog(tmp_path, start_step=2)
+    log.write(3, {'loss': 30})
+    log.close()
+    assert [(row['step'], row['loss']) for row in lines(tmp_path)] == [(1, 1), (2, 2), (3, 30)]

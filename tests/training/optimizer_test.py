@@ -1,0 +1,121 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxreid import config
+from jaxreid.training import optimizer
+from tests.oracles import adam as oracle
+
+STEPS_PER_EPOCH, EPOCHS = 4, 5
+
+
+def rates(cfg, *, steps=STEPS_PER_EPOCH * EPOCHS, epochs=EPOCHS):
+    schedule = optimizer.learning_rate(cfg, steps_per_epoch=STEPS_PER_EPOCH, epochs=epochs)
+    return [float(schedule(step)) for step in range(steps)]
+
+
+def train(cfg, start, gradients):
+    """Values of a parameter after each of the steps."""
+    tx = optimizer.build(cfg, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)
+    params = {'kernel': jnp.asarray(start), 'scale': jnp.asarray(start[:1])}
+    state = tx.init(params)
+    update = jax.jit(tx.update)
+    found = []
+    for gradient in gradients:
+        updates, state = update({'kernel': jnp.asarray(gradient), 'scale': jnp.asarray(gradient[:1])}, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params['scale'], params['kernel'][:1], rtol=1e-6)
+        found.append(np.asarray(params['kernel']))
+    return np.stack(found)
+
+
+def draw(steps=STEPS_PER_EPOCH * EPOCHS):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=3), rng.normal(size=(steps, 3)) * np.array([1, 1e-3, 1e-7])
+
+
+def test_twenty_steps_are_those_of_the_loop():
+    cfg = config.Optim(lr=0.01, weight_decay=0.3, schedule='constant')
+    start, gradients = draw()
+    with jax.enable_x64(True):
+        found = train(cfg, start, gradients)
+    for i in range(3):
+        expected = oracle.adam(start[i], gradients[:, i], [0.01] * len(gradients), weight_decay=0.3)
+        np.testing.assert_allclose(found[:, i], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize('weight_decay', [0.0, 5e-4, 0.5])
+def test_twenty_steps_with_decays_are_those_of_torch(weight_decay):
+    torch = pytest.importorskip('torch')
+    cfg = config.Optim(lr=0.02, weight_decay=weight_decay, decay_epochs=(1, 3), decay_factor=0.1)
+    start, gradients = draw()
+    parameter = torch.nn.Parameter(torch.tensor(start))
+    adam = torch.optim.Adam([parameter], lr=0.02, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(adam, milestones=[1, 3], gamma=0.1)
+    expected = []
+    for epoch in range(EPOCHS):
+        for gradient in gradients[epoch * STEPS_PER_EPOCH : (epoch + 1) * STEPS_PER_EPOCH]:
+            parameter.grad = torch.tensor(gradient)
+            adam.step()
+            expected.append(parameter.detach().numpy().copy())
+        schedule.step()
+    with jax.enable_x64(True):
+        found = train(cfg, start, gradients)
+    np.testing.assert_allclose(found, np.stack(expected), rtol=1e-10)
+
+
+def test_the_step_schedule_decays_at_the_first_step_of_an_epoch():
+    found = rates(config.Optim(lr=0.5, decay_epochs=(2, 4), decay_factor=0.1))
+    np.testing.assert_allclose(found, [0.5] * 8 + [0.05] * 8 + [0.005] * 4, rtol=1e-5)
+
+
+def test_the_recipe_of_strf_decays_every_fifty_epochs():
+    schedule = optimizer.learning_rate(config.Optim(), steps_per_epoch=235, epochs=250)
+    for epoch in (0, 49, 50, 99, 100, 150, 200, 249):
+        for step in (epoch * 235, epoch * 235 + 234):
+            np.testing.assert_allclose(schedule(jnp.int32(step)), 3e-4 * 0.1 ** (epoch // 50), rtol=1e-5)
+
+
+def test_without_decay_epochs_the_step_schedule_is_constant():
+    np.testing.assert_allclose(rates(config.Optim(lr=0.5, decay_epochs=())), 0.5)
+
+
+def test_the_cosine_falls_from_the_rate_to_zero_after_the_last_step():
+    found = rates(config.Optim(lr=0.5, schedule='cosine'), steps=21)
+    np.testing.assert_allclose(
+        found, [0.25 * (1 + math.cos(math.pi * s / 20)) for s in range(21)], rtol=1e-5, atol=1e-8
+    )
+    assert rates(config.Optim(lr=0.5, schedule='cosine'), steps=24)[-1] == 0
+
+
+def test_the_warm_up_is_linear_in_steps_and_the_cosine_begins_at_its_end():
+    cfg = config.Optim(lr=0.5, schedule='cosine', warmup_epochs=1.5, warmup_factor=0.1)
+    expected = [0.5 * (0.1 + 0.9 * s / 6) for s in range(6)]
+    expected += [0.25 * (1 + math.cos(math.pi * s / 14)) for s in range(14)]
+    np.testing.assert_allclose(rates(cfg), expected, rtol=1e-5)
+
+
+def test_the_warm_up_multiplies_the_step_schedule():
+    cfg = config.Optim(lr=1.0, decay_epochs=(1,), decay_factor=0.5, warmup_epochs=2, warmup_factor=0.0)
+    np.testing.assert_allclose(
+        rates(cfg)[:10], [0, 1 / 8, 2 / 8, 3 / 8, 2 / 8, 5 / 16, 6 / 16, 7 / 16, 0.5, 0.5], rtol=1e-5
+    )
+
+
+def test_the_first_step_moves_by_the_rate_against_the_sign():
+    cfg = config.Optim(lr=0.01, weight_decay=0.0, schedule='constant')
+    found = train(cfg, np.zeros(3, np.float32), np.array([[4.0, -0.2, 7.0]], np.float32))
+    np.testing.assert_allclose(found[0], [-0.01, 0.01, -0.01], rtol=1e-5)
+
+
+def test_settings_that_are_no_training_are_refused():
+    with pytest.raises(ValueError, match=r"optim\.schedule is 'linear'"):
+        rates(config.Optim(schedule='linear'))
+    with pytest.raises(ValueError, match='fewer identities'):
+        optimizer.learning_rate(config.Optim(), steps_per_epoch=0, epochs=3)
+    with pytest.raises(ValueError, match='leaves none of 20'):
+        rates(config.Optim(schedule='cosine', warmup_epochs=5))
