@@ -12,8 +12,8 @@ shape whatever they hold, so their number times the time of one is the time of t
 import numpy as np
 
 from benchmarks import mars_size, train_step
-from jaxreid.data import tracklet
 from jaxreid.data.batches import eval_pipeline
+from jaxreid.data.tracklets import tracklet
 
 TRACKLETS, MEAN, MEDIAN, LONGEST = 12_180, 55.9, 30, 920  # of MARS' test set
 FRAMES, BATCH_CLIPS = 6, 64  # STMN's clips

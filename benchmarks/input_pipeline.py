@@ -31,9 +31,9 @@ from benchmarks import mars_size
 from data_pipelines import build
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.stores import record_index
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 IDS, TRACKLETS, FRAMES = 16, 4, 20  # of the drawn data set
 HEIGHT, WIDTH = 256, 128

@@ -30,10 +30,10 @@ from tensorflow_datasets.core import dataset_info, example_serializer, naming
 from data_pipelines import record_writer
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.process import exit_status
 
 FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted

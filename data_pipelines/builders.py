@@ -18,7 +18,7 @@ from tensorflow_datasets.core import dataset_builder
 from data_pipelines import build
 from jaxreid.data import source
 from jaxreid.data.stores import record_index
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 
 
 class TrackletBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -90,7 +90,7 @@ class Synthetic(TrackletBuilder):
     """The rendered benchmark."""
 
     VERSION = tfds.core.Version(record_index.version('synthetic'))
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=preset) for preset in synthetic.PRESETS]
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=preset) for preset in render.PRESETS]
 
 
 class Manifest(TrackletBuilder):

@@ -11,9 +11,9 @@ import numpy as np
 
 from data_pipelines import published_counts
 from data_pipelines.published_counts import Count
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import dukev, ilids, lsvid, manifest, mars, prid
 from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic', 'manifest')
 _PRID_FEW, _PRID_ENOUGH = 21, 27  # frames in both cameras

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from jaxreid.data import frame_decode
-from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.tracklets import frame_decode
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 
 class _Frame(NamedTuple):

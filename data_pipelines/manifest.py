@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 import tqdm
 
-from jaxreid.data.datasets import hash_order, listing, manifest
+from jaxreid.data.datasets import listing, manifest
+from jaxreid.data.tracklets import hash_order
 from jaxreid.process import atomic_file, exit_status
 
 _SHOWN = 3

@@ -20,10 +20,10 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxreid import config
-from jaxreid.data import mixing, source, tracklet
-from jaxreid.data.batches import batch_iterator
+from jaxreid.data import mixing, source
 from jaxreid.data.flow import optical_flow
-from jaxreid.data.stores import folder_store
+from jaxreid.data.stores import folder_store, frame_store
+from jaxreid.data.tracklets import tracklet
 from jaxreid.process import exit_status
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
@@ -62,7 +62,7 @@ def compute(data: config.Data, *, workers: int) -> int:
 
 
 def _compute_split(
-    store: batch_iterator.Store,
+    store: frame_store.Store,
     tracklets: Sequence[tracklet.Tracklet],
     data: config.Data,
     label: str,

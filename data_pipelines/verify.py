@@ -22,7 +22,7 @@ import numpy as np
 
 from data_pipelines import contents as contents_lib
 from data_pipelines import image_check
-from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.process import atomic_file, exit_status
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]

@@ -14,9 +14,10 @@ import optax
 import tqdm
 
 from jaxreid import config, sharding
-from jaxreid.data import source, tracklet
+from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.stores import device_store
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build, star

@@ -11,11 +11,8 @@ import itertools
 import os
 from collections.abc import Sequence
 
-import numpy as np
-
 from jaxreid import config
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.stores import folder_store
+from jaxreid.data.tracklets import tracklet
 
 
 def settings(data: config.Data) -> list[config.Data]:
@@ -78,7 +75,7 @@ def _settings(data: config.Data, entry: str) -> config.Data:
             return made
 
 
-def mix(first: tracklet_lib.Dataset, others: Sequence[tuple[str, tracklet_lib.Dataset]]) -> tracklet_lib.Dataset:
+def mix(first: tracklet.Dataset, others: Sequence[tuple[str, tracklet.Dataset]]) -> tracklet.Dataset:
     """The first data set, with the training tracklets of the others behind its own.
 
     Args:
@@ -111,46 +108,7 @@ def mix(first: tracklet_lib.Dataset, others: Sequence[tuple[str, tracklet_lib.Da
     )
 
 
-def unmix(dataset: tracklet_lib.Dataset) -> list[tracklet_lib.Dataset]:
+def unmix(dataset: tracklet.Dataset) -> list[tracklet.Dataset]:
     """The data sets whose training tracklets, one behind the other, are those of `dataset`."""
     own = len(dataset.train) - sum(len(other.train) for other in dataset.mixed_in)
     return [dataclasses.replace(dataset, train=dataset.train[:own], mixed_in=()), *dataset.mixed_in]
-
-
-class MixedStore:
-    """Answers rows that lie in several stores."""
-
-    def __init__(self, stores: Sequence[folder_store.FolderStore], tracklets: Sequence[int]):
-        """Opens nothing.
-
-        Args:
-          stores: all of one frame shape.
-          tracklets: how many each of them has.
-        """
-        self._stores = list(stores)
-        self._ends = np.cumsum(tracklets)
-        self.frame_shape = self._stores[0].frame_shape
-
-    @property
-    def skipped(self) -> int:
-        """Frames that a neighbour replaced, by all stores in this process."""
-        return sum(store.skipped for store in self._stores)
-
-    def read(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
-        """[T, H, W, 3] uint8, as the store that has the tracklet reads it."""
-        store, row = self._find(tracklet)
-        return store.read(row, frames)
-
-    def stored_size(self, tracklet: int, frame: int) -> tuple[int, int] | None:
-        """As the store that has the tracklet."""
-        store, row = self._find(tracklet)
-        return store.stored_size(row, frame)
-
-    def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
-        """[T, H, W, 2] float16, likewise."""
-        store, row = self._find(tracklet)
-        return store.read_flow(row, frames)
-
-    def _find(self, tracklet: int) -> tuple[folder_store.FolderStore, int]:
-        number = int(np.searchsorted(self._ends, tracklet, side='right'))
-        return self._stores[number], tracklet - (int(self._ends[number - 1]) if number else 0)

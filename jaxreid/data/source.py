@@ -10,14 +10,24 @@ import numpy as np
 import tqdm
 
 from jaxreid import config
-from jaxreid.data import mixing, tracklet
-from jaxreid.data.batches import batch_iterator
-from jaxreid.data.datasets import dense_split, dukev, ilids, lsvid, manifest, mars, prid, validation_split
+from jaxreid.data import mixing
+from jaxreid.data.datasets import dukev, ilids, lsvid, manifest, mars, prid
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import owner as flow_owner
-from jaxreid.data.stores import device_store, folder_store, ram_store, record_files, record_index, record_store
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.stores import (
+    device_store,
+    folder_store,
+    frame_store,
+    mixed_store,
+    ram_store,
+    record_files,
+    record_index,
+    record_store,
+)
+from jaxreid.data.synthetic import render
+from jaxreid.data.tracklets import dense_split, tracklet, validation_split
 
+ReadableStore = folder_store.FolderStore | mixed_store.MixedStore
 _LOOKED_AT = 64  # frames whose size is told before training [choice]
 
 
@@ -64,7 +74,7 @@ def _as_published(data: config.Data) -> tracklet.Dataset:
         case 'lsvid':
             return lsvid.read(data.root, part='val' if data.part == 'validation' else 'test')
         case 'synthetic':
-            return mars.read(synthetic.ensure(data.root, data.preset))
+            return mars.read(render.ensure(data.root, data.preset))
         case 'manifest':
             return manifest.read(data.root, frames_root=data.frames_root)
         case _:
@@ -106,7 +116,7 @@ def describe(data: config.Data) -> str:
     return ' + '.join([text + part, *map(describe, mixing.settings(data))])
 
 
-def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder_store.FolderStore | mixing.MixedStore:
+def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> ReadableStore:
     """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones.
 
     Raises:
@@ -118,7 +128,7 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder
         stores = [
             _store(one, part, split=split) for one, part in zip([data, *mixing.settings(data)], parts, strict=True)
         ]
-        return mixing.MixedStore(stores, [len(part.train) for part in parts])
+        return mixed_store.MixedStore(stores, [len(part.train) for part in parts])
     return _store(data, dataset, split=split)
 
 
@@ -167,7 +177,7 @@ def _file(root: str, path: str) -> bytes:
 
 def training_store(
     data: config.Data, dataset: tracklet.Dataset, mesh: jax.sharding.Mesh
-) -> batch_iterator.Store | device_store.DeviceStore:
+) -> frame_store.Store | device_store.DeviceStore:
     """Frames of the training tracklets from where `data.store` wants them; decodes them all where that is memory."""
     read_from = store(data, dataset, split='train')
     with_flow, progress = data.flow != 'off', jax.process_index() == 0
@@ -187,7 +197,7 @@ def training_store(
             return read_from
 
 
-def about_sizes(store: folder_store.FolderStore | mixing.MixedStore, tracklets: Sequence[tracklet.Tracklet]) -> str:
+def about_sizes(store: ReadableStore, tracklets: Sequence[tracklet.Tracklet]) -> str:
     """How many frames, of some all over the tracklets, are resized, in a line for people; '' where none is."""
     ends = np.cumsum([len(one.frames) for one in tracklets])
     looked_at = np.unique(np.linspace(0, ends[-1] - 1, _LOOKED_AT).astype(int))

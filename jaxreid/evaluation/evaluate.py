@@ -11,8 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
-from jaxreid.data import source, tracklet
-from jaxreid.data.batches import batch_iterator, eval_pipeline
+from jaxreid.data import source
+from jaxreid.data.batches import eval_pipeline
+from jaxreid.data.stores import frame_store
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
 from jaxreid.models import bn_folding
 from jaxreid.process import atomic_file, metrics_log
@@ -31,7 +33,7 @@ def extract(
     label: str = 'extract',
     one_frame: bool = False,
     trained_on: str = '',
-    store: batch_iterator.Store | None = None,
+    store: frame_store.Store | None = None,
 ) -> feature_file.Features:
     """Features of the test split by one clip protocol.
 

@@ -14,8 +14,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxreid import sharding
-from jaxreid.data import tracklet
 from jaxreid.data.batches import batch as batch_lib
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file
 from jaxreid.process import freed_memory
 

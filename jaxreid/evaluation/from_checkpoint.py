@@ -8,9 +8,9 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
-from jaxreid.data import mixing, source, tracklet
-from jaxreid.data.batches import batch_iterator
-from jaxreid.data.stores import frame_cache
+from jaxreid.data import mixing, source
+from jaxreid.data.stores import frame_cache, frame_store
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, features
 from jaxreid.models import build
 from jaxreid.process import host_memory, interrupt, metrics_log
@@ -26,7 +26,7 @@ def restore(experiment: config.Experiment, folder: pathlib.Path, at: int, mesh: 
     return model, checkpoint.restore(folder, at, placed)
 
 
-def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> batch_iterator.Store | None:
+def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> frame_store.Store | None:
     """Frames of the test split for several passes, decoded once as far as they fit into a quarter of the free memory.
 
     None where passes cannot share them: other processes decode, or each pass is to count the frames that it replaced.

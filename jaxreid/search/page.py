@@ -10,7 +10,7 @@ import jinja2
 import markupsafe
 import tqdm
 
-from jaxreid.data import frame_decode
+from jaxreid.data.tracklets import frame_decode
 from jaxreid.search import results, tracklets
 from jaxreid.visualize import sheet
 

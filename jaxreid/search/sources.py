@@ -14,9 +14,9 @@ import tqdm
 
 from jaxreid import command_line, config, sharding
 from jaxreid.data import source
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.datasets import listing, manifest
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, feature_file, features, fingerprint
 from jaxreid.evaluation.report import network_maps
 from jaxreid.from_video import cut
@@ -85,7 +85,7 @@ def _warn_of_zeros(found, place):
         print(f'{place}: {zeros} of its {len(found.pid)} tracklets have features of zeros only', file=sys.stderr)
 
 
-def folder_of_tracklets(folder: pathlib.Path) -> tracklet_lib.Dataset:
+def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
     """Every folder below (and this one) that holds images as a tracklet of an unknown person in an unknown camera.
 
     Raises:
@@ -100,14 +100,14 @@ def folder_of_tracklets(folder: pathlib.Path) -> tracklet_lib.Dataset:
             prefix = '' if below == '.' else f'{below}/'
             frames = tuple([prefix + name for name in sorted(images, key=manifest.natural)])
             name = folder.resolve().name if below == '.' else below
-            found.append(tracklet_lib.Tracklet(name, tracklet_lib.DISTRACTOR_ID, 0, frames))
+            found.append(tracklet.Tracklet(name, tracklet.DISTRACTOR_ID, 0, frames))
     if not found:
         raise ValueError(
             f'{folder} holds no images ({", ".join(manifest.IMAGES)}), no {gallery.HEADER}, and so nothing to search; '
             f'it held {listing.found(str(folder))}. Expected {KINDS}'
         )
     everyone = np.ones(len(found), bool)
-    return tracklet_lib.Dataset(str(folder), (), tuple(found), everyone, everyone, camera_names={0: ''})
+    return tracklet.Dataset(str(folder), (), tuple(found), everyone, everyone, camera_names={0: ''})
 
 
 def _stop(error):
@@ -143,7 +143,7 @@ def network_loader(checkpoint: str) -> Callable[[], network_maps.Network] | None
 
 
 def extract(
-    network: network_maps.Network, dataset: tracklet_lib.Dataset, *, root: str, frames_root: str
+    network: network_maps.Network, dataset: tracklet.Dataset, *, root: str, frames_root: str
 ) -> feature_file.Features:
     """Features of a data set's test tracklets by the clip protocol that the network was tested with.
 

@@ -15,9 +15,10 @@ from PIL import Image
 
 from data_pipelines import published_counts, verify
 from jaxreid import config
-from jaxreid.data import frame_decode, source, tracklet
+from jaxreid.data import source
 from jaxreid.data.datasets import dukev, ilids, lsvid, mars, prid
 from jaxreid.data.stores import folder_store
+from jaxreid.data.tracklets import frame_decode, tracklet
 from tests.data.datasets import dukev_test, ilids_test, lsvid_test
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture

@@ -7,8 +7,9 @@ import pytest
 
 from data_pipelines import build
 from jaxreid import config, sharding, train
-from jaxreid.data import mixing, source, tracklet
+from jaxreid.data import mixing, source
 from jaxreid.data.batches import identity_sampling, train_pipeline
+from jaxreid.data.tracklets import tracklet
 from jaxreid.training import checkpoint
 from tests.data.stores import device_store_test
 from tests.fixtures import listed_folder as listing_fixture

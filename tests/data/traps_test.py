@@ -13,9 +13,9 @@ import scipy.io
 
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import dukev, lsvid, mars
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.evaluation import protocols
 from tests.data.datasets import dukev_test, ilids_test, lsvid_test
 from tests.data.datasets import prid_test as prid_fixture
@@ -278,7 +278,7 @@ def settings(dataset, root):
 def test_the_order_of_listings_changes_no_data_set(tmp_path, dataset, monkeypatch):
     (tmp_path / 'data').mkdir()
     data = settings(dataset, tmp_path / 'data')
-    monkeypatch.setattr(synthetic, 'ensure', lambda root, preset: root)
+    monkeypatch.setattr(render, 'ensure', lambda root, preset: root)
     expected = source.read(data)
     assert sum(len(t.frames) for t in (*expected.train, *expected.test)) >= 12
     for tracklet in (*expected.train, *expected.test):

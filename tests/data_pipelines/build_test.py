@@ -24,7 +24,7 @@ from data_pipelines import build, builders, record_writer
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.stores import record_files, record_index
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 from jaxreid.process import exit_status
 from tests.data.datasets import dukev_test, ilids_test, lsvid_test, prid_test
 from tests.fixtures import listed_folder as listing_fixture
@@ -190,7 +190,7 @@ KILLED = """
 
 
 def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_was_not(tmp_path):
-    root = str(synthetic.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
+    root = str(render.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
     out, whole = tmp_path / 'killed', tmp_path / 'whole'
     folder = out / 'synthetic' / 'tiny' / record_index.version('synthetic')
     arguments = ['synthetic', root, str(out), '--preset=tiny', '--frames_per_shard=20', '--workers=3']
@@ -351,7 +351,7 @@ def test_the_end_of_a_large_shard_says_how_many_records_it_has(tmp_path):
 
 
 def test_a_kill_between_any_two_files_leaves_nothing_temporary_behind_a_second_build(tmp_path):
-    root = str(synthetic.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
+    root = str(render.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
     kill = """
         import os, pathlib, signal, sys
         from data_pipelines import build

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from data_pipelines import contents, published_counts, verify
-from jaxreid.data import frame_decode
 from jaxreid.data.datasets import prid
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
+from jaxreid.data.tracklets import frame_decode
 from jaxreid.process import exit_status
 from tests.data.datasets import dukev_test, ilids_test, lsvid_test
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
 PRESET = dataclasses.replace(
-    synthetic.PRESETS['tiny'],
+    render.PRESETS['tiny'],
     name='few',
     train_ids=3,
     test_ids=2,
@@ -57,7 +57,7 @@ MARS = {  # of the fixture, by hand
 
 @pytest.fixture(scope='module')
 def rendered(tmp_path_factory):
-    return synthetic.ensure_preset(tmp_path_factory.mktemp('rendered') / 'few', PRESET, seed=3, progress=False)
+    return render.ensure_preset(tmp_path_factory.mktemp('rendered') / 'few', PRESET, seed=3, progress=False)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.data import source, tracklet
+from jaxreid.data import source
 from jaxreid.data.stores import frame_cache
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint
 from jaxreid.training import checkpoint
 

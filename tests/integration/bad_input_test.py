@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from jaxreid import main
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 from tests.integration import conftest
 
 TINY = f'--config={conftest.ROOT / "configs" / "strf_synthetic.py"}:tiny'
@@ -97,7 +97,7 @@ def test_a_full_disk_is_reported_and_leaves_no_half_checkpoint(command, tmp_path
     ids=['missing table', 'absent frame', 'truncated JPEG'],
 )
 def test_a_broken_data_set_is_named_by_its_file(command, tmp_path, break_it, message):
-    rendered = synthetic.ensure(tmp_path / 'data', 'tiny', progress=False)
+    rendered = render.ensure(tmp_path / 'data', 'tiny', progress=False)
     break_it(rendered)
     mars = [f'--config.data.root={rendered}', '--config.data.dataset=mars', '--config.train.max_steps=1']
     output = command.run(tmp_path / 'run', *mars, status=1)

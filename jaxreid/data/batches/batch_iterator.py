@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from absl import flags
 
+from jaxreid.data.stores import frame_store
+
 Batch = TypeVar('Batch')
 
 _ORPHAN_CHECK_SECONDS = 1.0
@@ -30,23 +32,6 @@ class Plan(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
 
-class Counter(Protocol):
-    """Counts the corrupt frames that neighbours replaced."""
-
-    @property
-    def skipped(self) -> int: ...  # in this process, so far
-
-
-class Store(Counter, Protocol):
-    """Answers (tracklet, frames) with pixels; see `folder_store.FolderStore`."""
-
-    frame_shape: tuple[int, int, int]  # H, W, 3
-
-    def read(self, tracklet: int, frames: Any) -> Any: ...
-
-    def read_flow(self, tracklet: int, frames: Any) -> Any: ...  # asked for where data.flow is not 'off' only
-
-
 class BatchIterator(Generic[Batch]):
     """Iterator over `load(plan[0]), load(plan[1]), ...` in this order, whatever the number of threads and processes.
 
@@ -58,7 +43,7 @@ class BatchIterator(Generic[Batch]):
         self,
         plan: Plan,
         load: Callable[[Any], Batch],
-        store: Counter,
+        store: frame_store.Counter,
         *,
         threads: int,
         processes: int,
@@ -132,7 +117,7 @@ class BatchIterator(Generic[Batch]):
             elements.close()
 
 
-def _load(load: Callable[[Any], Batch], store: Counter, item: Any) -> tuple[Batch, int, int]:
+def _load(load: Callable[[Any], Batch], store: frame_store.Counter, item: Any) -> tuple[Batch, int, int]:
     # The total of this process, not the share of this batch: threads work on several batches at once.
     return load(item), os.getpid(), store.skipped
 

@@ -7,9 +7,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling
+from jaxreid.data.stores import frame_store
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 
 class _Item(TypedDict):
@@ -48,7 +49,7 @@ def frames_seen(
 
 def batches(
     tracklets: Sequence[tracklet_lib.Tracklet],
-    store: batch_iterator.Store,
+    store: frame_store.Store,
     *,
     clips: str,
     frames: int,
@@ -210,7 +211,7 @@ class _WholePlan:
         )
 
 
-def _load(store: batch_iterator.Store, with_flow: bool, item: _Item) -> batch_lib.EvalBatch:
+def _load(store: frame_store.Store, with_flow: bool, item: _Item) -> batch_lib.EvalBatch:
     shape = (*item['frames'].shape, *store.frame_shape)
     clips = np.zeros(shape, np.uint8)  # padding rows stay black
     flow = np.zeros((*shape[:-1], 2), np.float16) if with_flow else None

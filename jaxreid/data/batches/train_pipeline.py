@@ -8,10 +8,10 @@ from typing import TypedDict
 import numpy as np
 
 from jaxreid import config
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling, identity_sampling
-from jaxreid.data.stores import device_store, packed_frames
+from jaxreid.data.stores import device_store, frame_store, packed_frames
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 _ENDLESS = 2**40  # steps; who trains decides when to stop
 
@@ -40,7 +40,7 @@ def sampler(
 
 def batches(
     tracklets: Sequence[tracklet_lib.Tracklet],
-    store: batch_iterator.Store | device_store.DeviceStore,
+    store: frame_store.Store | device_store.DeviceStore,
     labels: Mapping[int, int],
     experiment: config.Experiment,
     *,
@@ -130,7 +130,7 @@ class _Plan:
         return _Item(tracklets=tracklets, frames=np.stack(frames), index=np.asarray(self.slots, np.int32))
 
 
-def _load(store: batch_iterator.Store, labels: np.ndarray, with_flow: bool, item: _Item) -> batch_lib.TrainBatch:
+def _load(store: frame_store.Store, labels: np.ndarray, with_flow: bool, item: _Item) -> batch_lib.TrainBatch:
     wanted = [(int(row), frames) for row, frames in zip(item['tracklets'], item['frames'], strict=True)]
     batch = batch_lib.TrainBatch(
         clips=np.stack([store.read(row, frames) for row, frames in wanted]),

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import listing
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 LAYOUT = (
     'A DukeMTMC-VideoReID folder holds train/<id>/<tracklet>/*.jpg, query/<id>/<tracklet>/*.jpg and '

@@ -13,8 +13,8 @@ import re
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import listing, matlab
+from jaxreid.data.tracklets import tracklet
 
 _SPLITS = 'train-test people splits/train_test_splits_ilidsvid.mat'
 LAYOUT = (
@@ -26,7 +26,7 @@ _FOLDER = re.compile(r'person\d{3}', re.ASCII)
 _NAME = re.compile(r'cam([12])_(person\d{3})_(\d{5})\.png', re.ASCII)
 
 
-def read(root: str | os.PathLike, *, split: int = 0, test_half: str = 'first') -> tracklet_lib.Dataset:
+def read(root: str | os.PathLike, *, split: int = 0, test_half: str = 'first') -> tracklet.Dataset:
     """Reads and checks the data set in folder `root`; opens no image.
 
     Args:
@@ -66,9 +66,7 @@ def read(root: str | os.PathLike, *, split: int = 0, test_half: str = 'first') -
     query = [tracklets[1][row] for row in sorted(test)]
     gallery = [tracklets[2][row] for row in sorted(test)]
     is_query = np.arange(2 * len(query)) < len(query)
-    return tracklet_lib.Dataset(
-        root=root, train=tuple(train), test=(*query, *gallery), query=is_query, gallery=~is_query
-    )
+    return tracklet.Dataset(root=root, train=tuple(train), test=(*query, *gallery), query=is_query, gallery=~is_query)
 
 
 def _test_people(ls_set: np.ndarray, people: int, *, split: int, test_half: str, path: str) -> set[int]:
@@ -91,14 +89,14 @@ def _test_people(ls_set: np.ndarray, people: int, *, split: int, test_half: str,
     return set((row[:half] - 1 if test_half == 'first' else row[half:] - 1).tolist())
 
 
-def _tracklet(root: str, where: str, person: str, camera: int) -> tracklet_lib.Tracklet:
+def _tracklet(root: str, where: str, person: str, camera: int) -> tracklet.Tracklet:
     folder = os.path.join(root, where)
     example = f'cam{camera}_{person}_00001.png'
     matches = listing.frames(listing.files(folder), _NAME, where=folder, example=example)
     stray = next((m.string for m in matches if (m.group(1), m.group(2)) != (str(camera), person)), None)
     if stray:
         raise ValueError(f'{folder} holds {stray}; expected names such as {example}. Unpack the archive again.')
-    return tracklet_lib.Tracklet(
+    return tracklet.Tracklet(
         name=f'cam{camera}/{person}',
         pid=int(person.removeprefix('person')),
         camera=camera,

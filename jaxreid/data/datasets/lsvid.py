@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import listing, matlab
+from jaxreid.data.tracklets import tracklet
 
 LAYOUT = (
     'An LS-VID folder holds list_sequence/ (or info/list_sequence/) with list_seq_train.txt and list_seq_test.txt, '
@@ -37,7 +37,7 @@ class _Line(NamedTuple):
     pid: int
 
 
-def read(root: str | os.PathLike, *, part: str = 'test') -> tracklet_lib.Dataset:
+def read(root: str | os.PathLike, *, part: str = 'test') -> tracklet.Dataset:
     """Reads and checks the data set in folder `root`; opens no image, lists each folder once.
 
     Args:
@@ -61,9 +61,9 @@ def read(root: str | os.PathLike, *, part: str = 'test') -> tracklet_lib.Dataset
             'is in both. Take them from the download.'
         )
     folders: dict[str, list[str]] = {}
-    return tracklet_lib.Dataset(
+    return tracklet.Dataset(
         root=root,
-        train=_tracklets(root, [line for line in train if line.pid != tracklet_lib.JUNK_ID], train_list, folders),
+        train=_tracklets(root, [line for line in train if line.pid != tracklet.JUNK_ID], train_list, folders),
         test=_tracklets(root, test, test_list, folders),
         query=_query(table, f'info_{part}', test_list, len(test)),
         gallery=np.ones(len(test), bool),
@@ -101,7 +101,7 @@ def _lines(path: str) -> list[_Line]:
 
 def _tracklets(
     root: str, lines: list[_Line], source: str, folders: dict[str, list[str]]
-) -> tuple[tracklet_lib.Tracklet, ...]:
+) -> tuple[tracklet.Tracklet, ...]:
     """A tracklet per line; `folders` keeps listings between calls."""
     tracklets = []
     spans: list[tuple[str, int, int, str]] = []  # of each line in the sorted names of its folder
@@ -129,7 +129,7 @@ def _tracklets(
             )
         frames = tuple([f'{where}/{name}' for name in listing.in_order(matches, group=2, where=place)])
         spans.append((where, first, last, path))
-        tracklets.append(tracklet_lib.Tracklet(name=path, pid=pid, camera=cameras.pop(), frames=frames))
+        tracklets.append(tracklet.Tracklet(name=path, pid=pid, camera=cameras.pop(), frames=frames))
     for (where, _, last, path), (other, first, _, following) in itertools.pairwise(sorted(spans)):
         if where == other and first < last:
             raise ValueError(f'{source} names {path} and {following}, which share frames; take it from the download.')

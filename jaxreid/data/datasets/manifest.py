@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import listing
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 ROLES = ('train', 'query', 'gallery', 'query+gallery')
 COLUMNS = ('tracklet', 'pid', 'camera', 'role')

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.datasets import matlab
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 _NAME = re.compile(r'(\d{4}|00-1)C([1-6])T\d{4}F\d{3}\.jpg', re.ASCII)
 _PREFIX_CHARS = len('0001C1T0001')

@@ -12,8 +12,8 @@ import re
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.datasets import hash_order, listing
+from jaxreid.data.datasets import listing
+from jaxreid.data.tracklets import hash_order, tracklet
 
 LAYOUT = (
     'A PRID-2011 folder holds prid_2011/multi_shot/cam_a/person_<number>/*.png and the same below cam_b (the '
@@ -48,7 +48,7 @@ _LEFT_OUT_OF_178 = frozenset(
 )
 
 
-def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> tracklet_lib.Dataset:
+def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> tracklet.Dataset:
     """Reads and checks the data set in folder `root`; opens no image.
 
     Args:
@@ -77,7 +77,7 @@ def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> trac
     query = [_tracklet(root, prefix, number, 'a') for number in test]
     gallery = [_tracklet(root, prefix, number, 'b') for number in test]
     is_query = np.arange(len(query) + len(gallery)) < len(query)
-    return tracklet_lib.Dataset(
+    return tracklet.Dataset(
         root=root,
         train=tuple([_tracklet(root, prefix, number, camera) for number in train for camera in 'ab']),
         test=(*query, *gallery),
@@ -86,7 +86,7 @@ def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> trac
     )
 
 
-def everyone(root: str | os.PathLike) -> tuple[tracklet_lib.Tracklet, ...]:
+def everyone(root: str | os.PathLike) -> tuple[tracklet.Tracklet, ...]:
     """The tracklets of all persons, whether a split names them or not: camera a, then camera b.
 
     Raises:
@@ -131,12 +131,12 @@ def people(*, split: int, persons: int) -> tuple[list[int], list[int]]:
     return [number for number in everyone if number not in test], sorted(test)
 
 
-def _tracklet(root: str, prefix: str, number: int, camera: str) -> tracklet_lib.Tracklet:
+def _tracklet(root: str, prefix: str, number: int, camera: str) -> tracklet.Tracklet:
     person = f'person_{number:04d}'
     where = f'{prefix}multi_shot/cam_{camera}/{person}'
     folder = os.path.join(root, where)
     matches = listing.frames(listing.files(folder), _NAME, where=folder, example=_EXAMPLE)
-    return tracklet_lib.Tracklet(
+    return tracklet.Tracklet(
         name=f'cam_{camera}/{person}',
         pid=number,
         camera='ab'.index(camera) + 1,

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from jaxreid.data import frame_decode
 from jaxreid.data.flow import tv_l1_jax
+from jaxreid.data.tracklets import frame_decode
 
 ENGINES = ('opencv', 'jax')
 

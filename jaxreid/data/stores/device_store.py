@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid import sharding
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.batches import batch_iterator
-from jaxreid.data.stores import packed_frames
+from jaxreid.data.stores import frame_store, packed_frames
+from jaxreid.data.tracklets import tracklet
 from jaxreid.process import host_memory
 
 
@@ -24,8 +23,8 @@ class DeviceStore:
 
     def __init__(
         self,
-        store: batch_iterator.Store,
-        tracklets: Sequence[tracklet_lib.Tracklet],
+        store: frame_store.Store,
+        tracklets: Sequence[tracklet.Tracklet],
         mesh: jax.sharding.Mesh,
         *,
         with_flow: bool,

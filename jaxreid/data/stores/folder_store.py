@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxreid.data import frame_decode
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import file as flow_file
 from jaxreid.data.flow import optical_flow
+from jaxreid.data.tracklets import frame_decode
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 
 class StoreError(ValueError):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from jaxreid.data.batches import batch_iterator
+from jaxreid.data.stores import frame_store
 
 
 class FrameCache:
     """A store that keeps what it has read. Shared by threads; a further process would have a cache of its own."""
 
-    def __init__(self, store: batch_iterator.Store, *, budget: int):
+    def __init__(self, store: frame_store.Store, *, budget: int):
         """Keeps at most `budget` bytes of the frames of `store`: the first that are read. Flow is not kept."""
         self.frame_shape = store.frame_shape
         self.read_flow = store.read_flow

@@ -11,8 +11,8 @@ from concurrent import futures
 import numpy as np
 import tqdm
 
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.batches import batch_iterator
+from jaxreid.data.stores import frame_store
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 _CHUNK_BYTES = 2**26  # decoded between two looks at errors and signals, and what is on its way to a device
 _TASK_ROWS = (
@@ -64,7 +64,7 @@ class Packing:
 class Decoder:
     """Threads that fill rows from another store, behind one progress bar."""
 
-    def __init__(self, store: batch_iterator.Store, packing: Packing, *, num_rows: int, threads: int, progress: bool):
+    def __init__(self, store: frame_store.Store, packing: Packing, *, num_rows: int, threads: int, progress: bool):
         """`num_rows`: how many will be asked for in all."""
         self._store = store
         self._packing = packing

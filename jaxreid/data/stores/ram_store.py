@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.batches import batch_iterator
-from jaxreid.data.stores import packed_frames
+from jaxreid.data.stores import frame_store, packed_frames
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.process import host_memory
 
 
@@ -15,7 +14,7 @@ class RamStore:
 
     def __init__(
         self,
-        store: batch_iterator.Store,
+        store: frame_store.Store,
         tracklets: Sequence[tracklet_lib.Tracklet],
         *,
         with_flow: bool,

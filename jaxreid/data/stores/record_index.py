@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid import config
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.datasets import dense_split
 from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.tracklets import dense_split
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 FILE = 'index.jsonl.gz'
 _FORMAT = 1  # of this file and of the records

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from array_record.python import array_record_module
 
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.stores import folder_store, record_files, record_index
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 
 class Records:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 
 
 def sheet(
@@ -29,7 +29,7 @@ def sheet(
     Returns:
       [H, W, 3] uint8 RGB; white between walks and where an identity has fewer.
     """
-    renderer = synthetic.Renderer(plan)
+    renderer = render.Renderer(plan)
     height, width, gap = plan.preset.height, plan.preset.width, max(2, plan.preset.width // 16)
     step = frames * width + gap
     out = np.full((len(identities) * (height + gap), tracklets * step, 3), 255, np.uint8)
@@ -45,7 +45,7 @@ def sheet(
 
 def main(preset_name: str, path: str, height: str = '0') -> None:
     """Writes a sheet: a look-alike group, six other people, distractors and junk; `height` redraws at another size."""
-    preset = synthetic.PRESETS[preset_name]
+    preset = render.PRESETS[preset_name]
     if int(height):
         preset = dataclasses.replace(
             preset, height=int(height), width=int(height) // 2, supersample=1 if int(height) >= 256 else 2

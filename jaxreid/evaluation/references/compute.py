@@ -9,7 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid import config
-from jaxreid.data import source, tracklet
+from jaxreid.data import source
+from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, feature_file, protocols
 from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxreid.data.synthetic import person as synthetic_person
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 
 _PHASES = 48  # tried phases of the walking cycle
 _TEMPOS = (0.95, 1.0, 1.05)  # tried factors on the cadence
@@ -92,7 +92,7 @@ def pixel_accuracy(
     if use not in ('both', 'gait', 'build'):
         raise ValueError(f"use is {use!r}; choose 'both', 'gait' or 'build'")
     plan = synthetic_plan.from_json(dict(description))
-    renderer = synthetic.Renderer(plan)
+    renderer = render.Renderer(plan)
     right, guesses = [], []
     for tracklet, chosen, mates in _queries(plan, {name: frames for name, (frames, _) in clips.items()}):
         seen = np.asarray(clips[tracklet.name][1]).astype(float)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxreid.data.batches import batch_iterator
+from jaxreid.data.stores import frame_store
 from jaxreid.evaluation import feature_file, protocols, ranking
 from jaxreid.evaluation.report import network_maps, ranked_lists
 from jaxreid.visualize import memory_maps, panels, sheet
@@ -18,7 +18,7 @@ KEY_FRAMES, KEY_SEQUENCES, CHANGED, LIST = 7, 3, 6, 5  # frames and sequences pe
 class Footage:
     """Where the frames of the tracklets of a feature file are."""
 
-    store: batch_iterator.Store
+    store: frame_store.Store
     store_row: np.ndarray  # [N] int, row in the store
     length: np.ndarray  # [N] int, frames
     name: np.ndarray  # [N] str

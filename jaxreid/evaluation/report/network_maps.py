@@ -13,7 +13,8 @@ import numpy as np
 import tqdm
 
 from jaxreid import config, sharding
-from jaxreid.data.batches import batch_iterator, clip_sampling
+from jaxreid.data.batches import clip_sampling
+from jaxreid.data.stores import frame_store
 from jaxreid.evaluation import from_checkpoint
 from jaxreid.models import output
 from jaxreid.training import augment, checkpoint
@@ -51,7 +52,7 @@ def clip(num_frames: int, experiment: config.Experiment) -> np.ndarray:
 
 def run(
     network: Network,
-    store: batch_iterator.Store,
+    store: frame_store.Store,
     rows: Sequence[int],
     frames: Sequence[np.ndarray],
     reduce: Callable[[output.ModelOutput], dict[str, jax.Array]],

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from jaxreid import config
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 from tests.fixtures import mars_folder as mars_fixture
 
 
@@ -225,7 +225,7 @@ _IN_PROCESSES = """
     from jaxreid.data.batches import train_pipeline
     from jaxreid.data.datasets import mars
     from jaxreid.data.stores import folder_store
-    from jaxreid.data import tracklet as tracklet_lib
+    from jaxreid.data.tracklets import tracklet as tracklet_lib
 
     if __name__ == '__main__':
         root, broken = sys.argv[1:]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.data import source, tracklet
+from jaxreid.data import source
 from jaxreid.data.datasets import manifest
+from jaxreid.data.tracklets import tracklet
 from tests.fixtures import listed_folder as listing_fixture
 
 HEADER = 'tracklet,pid,camera,role,frames,folder,glob'

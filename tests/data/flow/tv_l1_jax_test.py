@@ -5,11 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreid.data import frame_decode
 from jaxreid.data.datasets import mars
 from jaxreid.data.flow import file as flow_file
 from jaxreid.data.flow import optical_flow, tv_l1_jax
 from jaxreid.data.stores import folder_store
+from jaxreid.data.tracklets import frame_decode
 from tests.fixtures import moving_texture
 from tests.oracles import tv_l1
 

@@ -11,10 +11,10 @@ import pytest
 from flax import linen as nn
 
 from jaxreid import config, sharding
-from jaxreid.data import tracklet as tracklet_lib
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import device_store, folder_store, packed_frames, ram_store
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.layers import batch_norm, head
 from jaxreid.models import output
 from jaxreid.process import host_memory

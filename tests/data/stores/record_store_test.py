@@ -15,10 +15,11 @@ import tensorflow_datasets as tfds
 
 from data_pipelines import build
 from jaxreid import config, sharding
-from jaxreid.data import source, tracklet
+from jaxreid.data import source
 from jaxreid.data.batches import clip_sampling, eval_pipeline, train_pipeline
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index, record_store
+from jaxreid.data.tracklets import tracklet
 from jaxreid.training import checkpoint
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture

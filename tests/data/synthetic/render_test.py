@@ -16,7 +16,7 @@ import scipy.io
 
 from jaxreid.data.synthetic import person as synthetic_person
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 from jaxreid.data.synthetic import sheet as synthetic_sheet
 from jaxreid.process import cache
 
@@ -25,7 +25,7 @@ NAME = re.compile(r'^(\d{4}|00-1)C([1-6])T(\d{4})F(\d{3})\.jpg$')
 
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
-    return synthetic.ensure(tmp_path_factory.mktemp('synthetic') / 'tiny', 'tiny', workers=2, progress=False)
+    return render.ensure(tmp_path_factory.mktemp('synthetic') / 'tiny', 'tiny', workers=2, progress=False)
 
 
 def small(name='small', **changes):
@@ -39,7 +39,7 @@ def small(name='small', **changes):
         distractors=2,
         junk=1,
     )
-    return dataclasses.replace(synthetic.PRESETS['tiny'], name=name, median_frames=4.0, max_frames=6, **base, **changes)
+    return dataclasses.replace(render.PRESETS['tiny'], name=name, median_frames=4.0, max_frames=6, **base, **changes)
 
 
 def digests(root):
@@ -59,14 +59,14 @@ def names(root, split):
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tiny, tmp_path):
-    alone = synthetic.ensure(tmp_path / 'alone', 'tiny', workers=1, progress=False)
+    alone = render.ensure(tmp_path / 'alone', 'tiny', workers=1, progress=False)
     assert digests(alone) == digests(tiny)
 
 
 def test_another_seed_gives_other_pictures_and_other_people():
-    first, second = (synthetic_plan.make_plan(synthetic.PRESETS['tiny'], seed=s) for s in (0, 1))
+    first, second = (synthetic_plan.make_plan(render.PRESETS['tiny'], seed=s) for s in (0, 1))
     assert first.people != second.people
-    a, b = (next(synthetic.Renderer(p).frames(p.tracklets['train'][0])) for p in (first, second))
+    a, b = (next(render.Renderer(p).frames(p.tracklets['train'][0])) for p in (first, second))
     assert np.abs(a.astype(int) - b).mean() > 5
 
 
@@ -135,13 +135,13 @@ def test_crops_have_the_size_of_the_preset_and_are_no_flat_pictures(tiny):
 def test_the_description_gives_the_plan_back(tiny):
     stored = json.loads((tiny / 'info' / 'synthetic.json').read_text())
     plan = synthetic_plan.from_json(stored)
-    assert plan == synthetic_plan.make_plan(synthetic.PRESETS['tiny'])
+    assert plan == synthetic_plan.make_plan(render.PRESETS['tiny'])
     assert json.loads(json.dumps(plan.to_json())) == stored
 
 
 @pytest.mark.parametrize('preset', ['tiny', 'demo', 'gait'])
 def test_lookalikes_share_their_looks_and_differ_in_every_trait_of_gait_and_build(preset):
-    plan = synthetic_plan.make_plan(synthetic.PRESETS[preset])
+    plan = synthetic_plan.make_plan(render.PRESETS[preset])
     for split in ('train', 'test'):
         assert plan.groups[split]
         for group in plan.groups[split]:
@@ -156,14 +156,14 @@ def test_lookalikes_share_their_looks_and_differ_in_every_trait_of_gait_and_buil
 
 
 def test_all_others_differ_in_looks():
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['demo'])
+    plan = synthetic_plan.make_plan(render.PRESETS['demo'])
     groups = plan.groups['train'] + plan.groups['test']
     looks = {plan.people[row].appearance for row in plan.identities.values()}
     assert len(looks) == len(plan.identities) - sum(len(g) - 1 for g in groups)
 
 
 def test_presets_hold_what_they_are_documented_to_hold():
-    for name, preset in synthetic.PRESETS.items():
+    for name, preset in render.PRESETS.items():
         plan = synthetic_plan.make_plan(preset)
         assert preset.name == name
         assert 6 <= preset.fps <= 8
@@ -191,8 +191,8 @@ def test_presets_hold_what_they_are_documented_to_hold():
 
 
 def test_a_slice_of_mars_scale_comes_out_at_full_size():
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['mars_scale'])
-    renderer = synthetic.Renderer(plan)
+    plan = synthetic_plan.make_plan(render.PRESETS['mars_scale'])
+    renderer = render.Renderer(plan)
     for tracklet in (plan.tracklets['train'][1], plan.tracklets['test'][-1]):
         frame = next(renderer.frames(tracklet))
         assert frame.shape == (256, 128, 3)
@@ -200,22 +200,22 @@ def test_a_slice_of_mars_scale_comes_out_at_full_size():
 
 
 def test_a_frame_does_not_depend_on_which_other_frames_are_drawn():
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['tiny'])
-    renderer = synthetic.Renderer(plan)
+    plan = synthetic_plan.make_plan(render.PRESETS['tiny'])
+    renderer = render.Renderer(plan)
     for tracklet in plan.tracklets['test'][-8:]:
         everything = list(renderer.frames(tracklet))
         last = tracklet.frames - 1
-        np.testing.assert_array_equal(next(synthetic.Renderer(plan).frames(tracklet, only=[last])), everything[last])
+        np.testing.assert_array_equal(next(render.Renderer(plan).frames(tracklet, only=[last])), everything[last])
 
 
 def test_the_background_moves_behind_the_walker_and_differs_between_tracklets():
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['tiny'])
+    plan = synthetic_plan.make_plan(render.PRESETS['tiny'])
     empty = [
         dataclasses.replace(t, content='background', occluder='none')
         for t in plan.tracklets['train']
         if t.camera == 1 and t.frames > 4
     ][:3]
-    renderer = synthetic.Renderer(plan)
+    renderer = render.Renderer(plan)
     first = [list(renderer.frames(t)) for t in empty]
     for frames in first:
         assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 3
@@ -260,16 +260,16 @@ def test_yaw_turns_the_walker_in_the_image():
 
 def test_a_second_call_renders_nothing(tiny):
     before = {p: p.stat().st_mtime_ns for p in tiny.rglob('*')}
-    assert synthetic.ensure(tiny, 'tiny', progress=False) == tiny
+    assert render.ensure(tiny, 'tiny', progress=False) == tiny
     assert {p: p.stat().st_mtime_ns for p in tiny.rglob('*')} == before
 
 
 def test_without_a_root_the_users_cache_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setitem(synthetic.PRESETS, 'small', small())
+    monkeypatch.setitem(render.PRESETS, 'small', small())
     monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
-    root = synthetic.ensure('', 'small', seed=5, progress=False)
+    root = render.ensure('', 'small', seed=5, progress=False)
     assert root.parent == tmp_path / 'cache'
-    assert root != synthetic.ensure('', 'small', seed=6, progress=False)
+    assert root != render.ensure('', 'small', seed=6, progress=False)
     monkeypatch.delenv('JAXREID_CACHE')
     monkeypatch.setenv('XDG_CACHE_HOME', '/somewhere')
     assert cache.folder() == pathlib.Path('/somewhere/jaxreid')
@@ -279,9 +279,9 @@ def test_without_a_root_the_users_cache_is_taken(tmp_path, monkeypatch):
 
 def test_unknown_preset_and_negative_seed_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no synthetic preset 'huge'; choose one of tiny, demo"):
-        synthetic.ensure(tmp_path, 'huge')
+        render.ensure(tmp_path, 'huge')
     with pytest.raises(ValueError, match='seed of the synthetic benchmark is -1'):
-        synthetic.ensure(tmp_path, 'tiny', seed=-1)
+        render.ensure(tmp_path, 'tiny', seed=-1)
 
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(tiny, tmp_path):
@@ -289,33 +289,33 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tiny, tmp_path):
     with pytest.raises(
         FileExistsError, match=r"holds the synthetic benchmark preset 'tiny', seed 0.* but preset 'tiny', seed 3"
     ):
-        synthetic.ensure(tiny, 'tiny', seed=3, progress=False)
+        render.ensure(tiny, 'tiny', seed=3, progress=False)
     with pytest.raises(FileExistsError, match=r"but preset 'demo'.*train_ids: 12 there"):
-        synthetic.ensure(tiny, 'demo', progress=False)
+        render.ensure(tiny, 'demo', progress=False)
     assert digests(tiny) == before
     (tmp_path / 'note.txt').write_text('mine')
     with pytest.raises(FileExistsError, match=r'is not empty and has no info/synthetic\.json'):
-        synthetic.ensure(tmp_path, 'tiny', progress=False)
+        render.ensure(tmp_path, 'tiny', progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ['note.txt']
     with pytest.raises(FileExistsError, match='is a file'):
-        synthetic.ensure(tmp_path / 'note.txt', 'tiny', progress=False)
+        render.ensure(tmp_path / 'note.txt', 'tiny', progress=False)
 
 
 def test_a_damaged_description_is_refused(tmp_path):
     (tmp_path / 'info').mkdir()
     (tmp_path / 'info' / 'synthetic.json').write_text('{"preset": ')
     with pytest.raises(FileExistsError, match='cannot be read'):
-        synthetic.ensure(tmp_path, 'tiny', progress=False)
+        render.ensure(tmp_path, 'tiny', progress=False)
 
 
 def test_another_version_of_the_renderer_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(synthetic_plan, 'RENDERER_VERSION', 10**6)
     with pytest.raises(FileExistsError, match='renderer version 1000000 was asked for'):
-        synthetic.ensure(tiny, 'tiny', progress=False)
+        render.ensure(tiny, 'tiny', progress=False)
 
 
 def test_an_empty_folder_is_filled(tmp_path):
-    root = synthetic.ensure_preset(tmp_path, small(), seed=0, progress=False)
+    root = render.ensure_preset(tmp_path, small(), seed=0, progress=False)
     assert (root / 'info' / 'synthetic.json').is_file()
 
 
@@ -323,9 +323,9 @@ def test_a_failing_render_leaves_nothing(tmp_path, monkeypatch):
     def full(self, folder, tracklet):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(synthetic.Renderer, 'write', full)
+    monkeypatch.setattr(render.Renderer, 'write', full)
     with pytest.raises(OSError, match='No space left'):
-        synthetic.ensure_preset(tmp_path / 'data', small(), seed=0, workers=1, progress=False)
+        render.ensure_preset(tmp_path / 'data', small(), seed=0, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -334,13 +334,13 @@ def test_a_failing_worker_process_is_reported_and_leaves_nothing(tmp_path):
         'import pathlib, resource, signal, sys\n'
         'from jaxreid.data import synthetic\n'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
-        'write = synthetic._render_in_processes\n'
+        'write = render._render_in_processes\n'
         'def limited(*args):\n'
         '    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))\n'
         '    write(*args)\n'
         'synthetic._render_in_processes = limited\n'
         'try:\n'
-        '    synthetic.ensure(sys.argv[1], "tiny", workers=2, progress=False)\n'
+        '    render.ensure(sys.argv[1], "tiny", workers=2, progress=False)\n'
         'except OSError as error:\n'
         '    print(error)\n'
     )
@@ -365,7 +365,7 @@ def test_a_killed_render_leaves_no_half_data_set_and_the_next_one_cleans_up(tmp_
     assert not (tmp_path / 'data').exists()
     assert list(tmp_path.glob('.data.partial-*'))
     time.sleep(0.2)  # the worker processes notice at their next tracklet
-    synthetic.ensure_preset(tmp_path / 'data', small(), seed=0, workers=1, progress=False)
+    render.ensure_preset(tmp_path / 'data', small(), seed=0, workers=1, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ['data']
 
 
@@ -373,7 +373,7 @@ def test_concurrent_callers_get_one_whole_data_set(tmp_path, tiny):
     script = (
         'import sys\n'
         'from jaxreid.data import synthetic\n'
-        'print(synthetic.ensure(sys.argv[1], "tiny", workers=1, progress=False))\n'
+        'print(render.ensure(sys.argv[1], "tiny", workers=1, progress=False))\n'
     )
     runs = [
         subprocess.Popen([sys.executable, '-c', script, str(tmp_path / 'data')], stdout=subprocess.PIPE, text=True)
@@ -386,10 +386,10 @@ def test_concurrent_callers_get_one_whole_data_set(tmp_path, tiny):
 
 
 def test_a_contact_sheet_has_a_row_per_identity(tmp_path):
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['tiny'])
+    plan = synthetic_plan.make_plan(render.PRESETS['tiny'])
     image = synthetic_sheet.sheet(plan, [1, 0], tracklets=2, frames=3)
     assert image.shape == (2 * 66, 2 * (3 * 32 + 2), 3)
     walk = next(t for t in plan.tracklets['train'] if t.identity == 1)
-    np.testing.assert_array_equal(image[:64, :32], next(synthetic.Renderer(plan).frames(walk)))
+    np.testing.assert_array_equal(image[:64, :32], next(render.Renderer(plan).frames(walk)))
     synthetic_sheet.main('tiny', str(tmp_path / 'sheet.png'))
     assert cv2.imread(str(tmp_path / 'sheet.png')).std() > 10

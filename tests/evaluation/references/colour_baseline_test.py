@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 from jaxreid.evaluation.references import colour_baseline
 
 
@@ -74,9 +74,9 @@ def rank1(features, identities, cameras, queries):
 
 
 def test_colour_helps_but_does_not_suffice_on_a_part_of_demo():
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['demo'])
+    plan = synthetic_plan.make_plan(render.PRESETS['demo'])
     rows = plan.tracklets['test']
-    renderer = synthetic.Renderer(plan)
+    renderer = render.Renderer(plan)
     frames = [np.stack(list(renderer.frames(t, only=[t.frames // 2]))) for t in rows]
     identities, cameras = (np.array([getattr(t, k) for t in rows]) for k in ('identity', 'camera'))
     score = rank1(colour_baseline.features(frames, cameras), identities, cameras, plan.queries)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render as synthetic
+from jaxreid.data.synthetic import render
 from jaxreid.evaluation.references import skeleton_oracle
 
 
 @pytest.fixture(scope='module')
 def gait():
-    return synthetic_plan.make_plan(dataclasses.replace(synthetic.PRESETS['gait'], train_ids=4, test_ids=24))
+    return synthetic_plan.make_plan(dataclasses.replace(render.PRESETS['gait'], train_ids=4, test_ids=24))
 
 
 def stored(plan):
@@ -61,7 +61,7 @@ def test_coarser_skeletons_tell_less(gait):
 
 
 def test_the_difference_is_in_the_pixels(gait):
-    renderer = synthetic.Renderer(gait)
+    renderer = render.Renderer(gait)
     grouped = {i for group in gait.groups['test'] for i in group}
     clips = {}
     for tracklet in [t for t in gait.tracklets['test'] if t.identity in grouped and t.content == 'person'][::12][:6]:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.data import source, tracklet
-from jaxreid.data.datasets import dense_split
+from jaxreid.data import source
+from jaxreid.data.tracklets import dense_split, tracklet
 from tests.fixtures import mars_folder as mars_fixture
 
 

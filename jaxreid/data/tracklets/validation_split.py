@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from jaxreid.data import tracklet as tracklet_lib
-from jaxreid.data.datasets import hash_order
+from jaxreid.data.tracklets import hash_order
+from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 NUM_QUERIES = 200
 _HELD_OUT = 5  # every fifth id, counted at the end: 125 of 625

@@ -5,8 +5,8 @@ import pytest
 import scipy.io
 
 from jaxreid import config
-from jaxreid.data import source, tracklet
-from jaxreid.data.datasets import hash_order, validation_split
+from jaxreid.data import source
+from jaxreid.data.tracklets import hash_order, tracklet, validation_split
 from jaxreid.evaluation import protocols
 from tests.fixtures import mars_folder as mars_fixture
 

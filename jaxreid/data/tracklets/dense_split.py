@@ -7,12 +7,10 @@ An epoch then visits a long tracklet as often as it has pieces. AP3D does so on 
 import dataclasses
 from collections.abc import Sequence
 
-from jaxreid.data import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 
 
-def split(
-    tracklets: Sequence[tracklet_lib.Tracklet], *, frames: int, stride: int = 0
-) -> tuple[tracklet_lib.Tracklet, ...]:
+def split(tracklets: Sequence[tracklet.Tracklet], *, frames: int, stride: int = 0) -> tuple[tracklet.Tracklet, ...]:
     """Pieces of every tracklet, in order; no frame is lost.
 
     A tracklet of F frames gives floor(F / stride) pieces, of which number i starts at frame i * stride. They have
@@ -36,7 +34,7 @@ def split(
             f'Pieces of {frames} frames every {stride} frames would lose frames; dense_stride must be between 1 and '
             'dense_frames, or 0 for the same.'
         )
-    pieces: list[tracklet_lib.Tracklet] = []
+    pieces: list[tracklet.Tracklet] = []
     for whole in tracklets:
         starts = range(0, len(whole.frames) // stride * stride, stride)
         if len(starts) < 2:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxreid.data import frame_decode
+from jaxreid.data.tracklets import frame_decode
 from tests.fixtures import mars_folder as mars_fixture
 
 

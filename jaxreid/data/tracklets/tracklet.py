@@ -32,7 +32,7 @@ class Dataset:
     gallery: np.ndarray  # [N_test] bool
     pid_names: Mapping[int, str] = dataclasses.field(default_factory=dict)  # what ids were called, where we gave them
     camera_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    mixed_in: tuple['Dataset', ...] = ()  # whose training tracklets end `train`, with other ids: see `mixing`
+    mixed_in: tuple['Dataset', ...] = ()  # whose training tracklets end `train`, with other ids: see `data.mixing`
 
 
 def label_map(train: Iterable[Tracklet]) -> dict[int, int]:
