@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxreid import main
-from tests.integration import conftest
+from tests.fixtures import commands
 
 # STRF's counts follow from its equations and fit its Table 2 (docs/strf.md).
 COUNTS = {
@@ -52,7 +52,7 @@ OTHER_SYSTEMS = {
 
 def summary(tmp_path, variant, *arguments, system='strf'):
     """summary.json of a variant of a system on MARS."""
-    spec = f'--config={conftest.ROOT / "configs" / f"{system}_mars.py"}:{variant}'
+    spec = f'--config={commands.ROOT / "configs" / f"{system}_mars.py"}:{variant}'
     assert main.run(['main', spec, '--mode=summary', f'--workdir={tmp_path}', *arguments]) == 0
     return json.loads((tmp_path / 'summary.json').read_text())
 

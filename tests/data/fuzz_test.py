@@ -19,7 +19,7 @@ from jaxreid.data import source
 from jaxreid.data.datasets import dukev, ilids, lsvid, mars, prid
 from jaxreid.data.stores import folder_store
 from jaxreid.data.tracklets import frame_decode, tracklet
-from tests.data.datasets import dukev_test, ilids_test, lsvid_test
+from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -225,8 +225,8 @@ def test_tables_of_mars_with_other_numbers_in_them(tmp_path):
 
 
 def test_damaged_split_files_of_ilids(tmp_path):
-    root = ilids_test.write(tmp_path)
-    refused = fuzz_files(root, [root / ilids_test.SPLITS], lambda: ilids.read(root, split=1), times=400)
+    root = ilids_folder.write(tmp_path)
+    refused = fuzz_files(root, [root / ilids_folder.SPLITS], lambda: ilids.read(root, split=1), times=400)
     assert refused > 200
     rng = np.random.default_rng(0)
     good = np.stack([rng.permutation(6) + 1 for _ in range(2)])
@@ -243,10 +243,10 @@ def test_damaged_split_files_of_ilids(tmp_path):
                 wrong = wrong[:1]
             case 4:
                 wrong = rng.integers(0, 9, rng.integers(0, 7, rng.integers(1, 4)))
-        ilids_test.write_splits(root, wrong)
+        ilids_folder.write_splits(root, wrong)
         dataset, problem = attempt(lambda: ilids.read(root, split=1))
         if problem:
-            assert str(root / ilids_test.SPLITS) in problem
+            assert str(root / ilids_folder.SPLITS) in problem
         else:
             assert counts(dataset) == (6, 6, 36, 3, 3, 3)
             assert np.array_equal(np.sort(wrong[1]), np.arange(1, 7))
@@ -254,7 +254,7 @@ def test_damaged_split_files_of_ilids(tmp_path):
 
 def test_damaged_lists_and_hdf5_tables_of_ls_vid(tmp_path):
     pytest.importorskip('h5py')
-    root = lsvid_test.write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     table = root / 'test' / 'data' / 'info_test.mat'
 
     def read():
@@ -356,11 +356,11 @@ def test_trees_in_which_something_is_lost_renamed_or_added(tmp_path, dataset):
         case 'mars':
             mars_fixture.write(root, train=mars_fixture.TRAIN[:3])
         case 'dukev':
-            dukev_test.write(root)
+            dukev_folder.write(root)
         case 'ilids':
-            ilids_test.write(root)
+            ilids_folder.write(root)
         case 'lsvid':
-            lsvid_test.write(root)
+            lsvid_folder.write(root)
     data = config.Data(dataset=dataset, root=str(root))
     names = {str(path.relative_to(root)) for path in root.rglob('*')}
     expected = source.read(data)
@@ -389,7 +389,7 @@ def test_trees_in_which_something_is_lost_renamed_or_added(tmp_path, dataset):
 
 
 def test_what_a_reader_cannot_know_is_lost_shows_in_the_counts_of_verify(tmp_path, monkeypatch):
-    root = dukev_test.write(tmp_path / 'data')
+    root = dukev_folder.write(tmp_path / 'data')
     report = verify.verify('dukev', root, workers=1, progress=False)
     found = {name: count['found'] for name, count in report['counts'].items()}
     monkeypatch.setattr(
@@ -426,7 +426,7 @@ def test_a_missing_person_of_prid_is_named(tmp_path):
 
 
 def test_a_folder_that_may_not_be_listed_is_named(tmp_path, monkeypatch):
-    root = dukev_test.write(tmp_path)
+    root = dukev_folder.write(tmp_path)
     scandir = os.scandir
 
     def forbidden(path):

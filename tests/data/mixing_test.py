@@ -11,7 +11,7 @@ from jaxreid.data import mixing, source
 from jaxreid.data.batches import identity_sampling, train_pipeline
 from jaxreid.data.tracklets import tracklet
 from jaxreid.training import checkpoint
-from tests.data.stores import device_store_test
+from tests.fixtures import device_clips
 from tests.fixtures import listed_folder as listing_fixture
 
 
@@ -123,7 +123,7 @@ def test_batches_of_mixed_data_on_the_devices_are_those_of_their_folders_to_the_
             batches[place] = [next(stream) for _ in range(5)]
         if place != 'folder':
             for batch in batches[place]:
-                batch |= device_store_test.clips_of(store, batch.pop('rows'))
+                batch |= device_clips.clips_of(store, batch.pop('rows'))
     for one, *others in zip(*batches.values(), strict=True):
         for other in others:
             assert one.keys() == other.keys() == {'clips', 'labels', 'index'}

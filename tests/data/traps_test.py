@@ -17,8 +17,7 @@ from jaxreid.data.datasets import dukev, lsvid, mars
 from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.evaluation import protocols
-from tests.data.datasets import dukev_test, ilids_test, lsvid_test
-from tests.data.datasets import prid_test as prid_fixture
+from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -208,7 +207,7 @@ def test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_came
     expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['dukemtmc_videoreid']['computed']
     info = np.loadtxt(folder / 'info_test.txt', dtype=int).tolist()
     lines = [line.split()[0] for line in (folder / 'list_duke_query_gallery.txt').read_text().splitlines()]
-    names = {w: [dukev_test.name(pid, camera, 1, 1)] for w, (_, _, pid, camera) in zip(lines, info, strict=True)}
+    names = {w: [dukev_folder.name(pid, camera, 1, 1)] for w, (_, _, pid, camera) in zip(lines, info, strict=True)}
     dataset = dukev.index(names)
     query = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if marked]
     gallery = [t for t, marked in zip(dataset.test, dataset.gallery, strict=True) if marked]
@@ -236,7 +235,7 @@ def test_a_copy_of_ls_vid_of_the_published_size_has_its_counts(tmp_path, shared)
         (tmp_path / 'info' / 'list_sequence' / f'list_seq_{part}.txt').write_text('\n'.join(rows))
     for part in ('val', 'test'):
         path = tmp_path / 'info' / 'data' / f'info_{part}.mat'
-        lsvid_test.write_table(path, [1, len(lines[part])], rows=len(lines[part]), info=f'info_{part}')
+        lsvid_folder.write_table(path, [1, len(lines[part])], rows=len(lines[part]), info=f'info_{part}')
     test, val = lsvid.read(tmp_path), lsvid.read(tmp_path, part='val')
     everyone = (*test.train, *test.test, *val.test)
     assert np.flatnonzero(test.query).tolist() == [0, len(lines['test']) - 1]
@@ -257,15 +256,15 @@ def settings(dataset, root):
         case 'mars' | 'synthetic':  # what is rendered is read as MARS
             mars_fixture.write(root)
         case 'dukev':
-            dukev_test.write(root)
+            dukev_folder.write(root)
         case 'ilids':
-            ilids_test.write(root)
-            listing_fixture.draw(root, ilids_test.paths(ilids_test.FEW))
+            ilids_folder.write(root)
+            listing_fixture.draw(root, ilids_folder.paths(ilids_folder.FEW))
         case 'prid':
             for camera in 'ab':
-                listing_fixture.touch(root, prid_fixture.paths(camera, range(1, 204), frames=(1, 2, 10)))
+                listing_fixture.touch(root, prid_folder.paths(camera, range(1, 204), frames=(1, 2, 10)))
         case 'lsvid':
-            lsvid_test.write(root, draw=True)
+            lsvid_folder.write(root, draw=True)
         case 'manifest':
             listing_fixture.draw(root, [f'{folder}/{n}.jpg' for folder in 'abc' for n in (1, 2, 10, 9)])
             rows = ('tracklet,pid,camera,role,folder,glob', 'a,1,1,train,a,', 'b,2,1,query,,b/*.jpg')

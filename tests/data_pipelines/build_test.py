@@ -26,7 +26,7 @@ from jaxreid.data import source
 from jaxreid.data.stores import record_files, record_index
 from jaxreid.data.synthetic import render
 from jaxreid.process import exit_status
-from tests.data.datasets import dukev_test, ilids_test, lsvid_test, prid_test
+from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -87,12 +87,12 @@ def test_a_record_is_a_frame_with_the_bytes_of_its_file_and_tfds_opens_it(mars_r
 
 
 def test_records_of_png_files_hold_png_files(tmp_path):
-    listing_fixture.draw(tmp_path / 'ilids', ilids_test.paths(ilids_test.FEW))
-    ilids_test.write_splits(tmp_path / 'ilids', np.tile(np.asarray([[1, 6, 2, 3, 4, 5]], np.uint16), (10, 1)))
+    listing_fixture.draw(tmp_path / 'ilids', ilids_folder.paths(ilids_folder.FEW))
+    ilids_folder.write_splits(tmp_path / 'ilids', np.tile(np.asarray([[1, 6, 2, 3, 4, 5]], np.uint16), (10, 1)))
     folder = build.build('ilids', str(tmp_path / 'ilids'), str(tmp_path / 'out'))
     (pool,) = records(folder).values()
     names = [example['name'].decode() for example in pool]
-    assert sorted(names) == sorted(ilids_test.paths(ilids_test.FEW))
+    assert sorted(names) == sorted(ilids_folder.paths(ilids_folder.FEW))
     for example in pool:
         assert example['image'] == (tmp_path / 'ilids' / example['name'].decode()).read_bytes()
 
@@ -102,25 +102,25 @@ def rotated(people, split):
 
 
 def write_ilids(root):
-    listing_fixture.draw(root, ilids_test.paths(ilids_test.FEW, frames=(98, 99)))
+    listing_fixture.draw(root, ilids_folder.paths(ilids_folder.FEW, frames=(98, 99)))
     splits = [rotated([1, 6, 2, 3, 4, 5], split) for split in range(10)]
-    ilids_test.write_splits(root, np.asarray(splits, np.uint16))
+    ilids_folder.write_splits(root, np.asarray(splits, np.uint16))
     return [{'split': str(i), 'ilids_test_half': half} for i in range(10) for half in ('first', 'second')]
 
 
 def write_prid(root):
     for camera in 'ab':
-        listing_fixture.touch(root, prid_test.paths(camera, range(1, 201)))
+        listing_fixture.touch(root, prid_folder.paths(camera, range(1, 201)))
     return [{'split': str(i), 'prid_persons': persons} for i in (0, 9) for persons in (178, 200)]
 
 
 def write_lsvid(root):
-    lsvid_test.write(root, draw=True)
+    lsvid_folder.write(root, draw=True)
     return [{'part': part} for part in ('official', 'validation')]
 
 
 def write_dukev(root):
-    dukev_test.write(root)
+    dukev_folder.write(root)
     return [{}]
 
 

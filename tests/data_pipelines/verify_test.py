@@ -17,7 +17,7 @@ from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import frame_decode
 from jaxreid.process import exit_status
-from tests.data.datasets import dukev_test, ilids_test, lsvid_test
+from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -241,7 +241,7 @@ def duke_counts():
 @pytest.fixture
 def dukev(tmp_path, monkeypatch):
     monkeypatch.setattr(published_counts, 'DUKEV', duke_counts())
-    root = dukev_test.write(tmp_path)
+    root = dukev_folder.write(tmp_path)
     for number in ('0002/2200', '7139/4832'):
         shutil.copytree(root / 'query' / number, root / 'gallery' / number, dirs_exist_ok=True)
     return root
@@ -276,8 +276,8 @@ def test_frames_of_duke_are_numbered_by_f_and_crops_of_all_sizes_are_usual(dukev
 
 def test_ilids_is_counted_in_all_ten_splits(tmp_path, monkeypatch):
     rows = [np.roll(np.arange(1, 7), shift) for shift in range(5)]
-    ilids_test.write(tmp_path, ls_set=rows + [row[::-1] for row in rows])
-    listing_fixture.draw(tmp_path, ilids_test.paths(ilids_test.FEW))
+    ilids_folder.write(tmp_path, ls_set=rows + [row[::-1] for row in rows])
+    listing_fixture.draw(tmp_path, ilids_folder.paths(ilids_folder.FEW))
     found = contents.read('ilids', tmp_path)
     assert found.counts.keys() == published_counts.ILIDS.keys()
     assert list(found.counts.values()) == [6, 319, 12, 6, 3, 3, (3, 3), (3, 3), 3.0, 3.0]
@@ -285,7 +285,7 @@ def test_ilids_is_counted_in_all_ten_splits(tmp_path, monkeypatch):
     assert (report['images'], report['sizes']) == (36, {'16x8': 36})
     monkeypatch.setattr(published_counts, 'ILIDS', found.counts)
     assert run('ilids', tmp_path)['problems'] == []
-    ilids_test.write_splits(tmp_path, np.stack(rows * 2)[:9])
+    ilids_folder.write_splits(tmp_path, np.stack(rows * 2)[:9])
     with pytest.raises(ValueError, match='splits 0 to 8; split 9 was asked for'):
         run('ilids', tmp_path)
 
@@ -314,7 +314,7 @@ def test_a_folder_with_the_persons_of_prid_has_the_published_counts(tmp_path):
 
 
 def test_ls_vid_is_counted_with_its_validation_part_where_there_is_one(tmp_path, monkeypatch):
-    root = lsvid_test.write(tmp_path, draw=True)
+    root = lsvid_folder.write(tmp_path, draw=True)
     found = contents.read('lsvid', root)
     assert found.counts.keys() == published_counts.LSVID.keys()
     assert list(found.counts.values()) == [8, 5, 9, 17, 2, 6, 1, 3, 2, 8]

@@ -10,7 +10,7 @@ import pytest
 
 from jaxreid import config
 from jaxreid.evaluation import expansion, feature_file, protocols, rerank, score
-from tests.fixtures import mars_features
+from tests.fixtures import feature_files, mars_features
 
 
 def arrays(seed=0, *, n=150, d=6, num_ids=12):
@@ -93,17 +93,7 @@ def test_our_own_files_say_how_they_are_to_be_scored(tmp_path):
     assert list(read(tmp_path / 'out.json')) == ['mars-paper']
 
 
-FOREIGN = [
-    {'config': ['a']}, {'config': None}, {'config': 3.5}, {'config': {}}, {'config': {'test': 7}},
-    {'config': {'test': []}},
-    {'config': {'test': {'distance': ['x'], 'protocols': 'all'}}},
-    {'config': {'test': {'distance': 'manhattan', 'protocols': [['mars-paper'], None, 1]}}},
-    {'config': {'unknown': {'field': 1}}, 'dataset': {'a': [1]}, 'clips': None, 'flip': 'no', 'step': [2]},
-    {'dataset': '\ud800', 'frames_seen': 'many', 'frames_per_clip': {}},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize('meta', FOREIGN, ids=json.dumps)
+@pytest.mark.parametrize('meta', feature_files.FOREIGN, ids=json.dumps)
 def test_what_others_write_into_meta_is_no_obstacle(tmp_path, meta):
     run(write(tmp_path / 'a.npz', meta=np.array(json.dumps(meta))), '--json', tmp_path / 'out.json')
     (row,) = [read(tmp_path / 'out.json')['mars-paper']]

@@ -6,10 +6,9 @@ import pytest
 
 from jaxreid import main
 from jaxreid.data.synthetic import render
-from tests.integration import conftest
+from tests.fixtures import commands
 
-TINY = f'--config={conftest.ROOT / "configs" / "strf_synthetic.py"}:tiny'
-MARS = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}'
+MARS = f'--config={commands.ROOT / "configs" / "strf_mars.py"}'
 
 
 @pytest.mark.parametrize(
@@ -17,20 +16,20 @@ MARS = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}'
     [
         ([MARS], 'config.data.root is empty'),
         ([MARS, '--config.data.root=/no/such/folder'], '/no/such/folder'),
-        ([TINY, '--config.optim.lrr=1'], "unknown setting config.optim.lrr. Did you mean 'optim.lr'?"),
-        ([TINY, '--config.optm.lr=1'], "Did you mean 'optim.lr'?"),
-        ([TINY, '--config.optim.lr=fast'], 'could not convert string to float'),
-        ([TINY, '--config.train.epochs=1.5'], 'config.train.epochs'),
-        ([TINY, '--config.data.store=5'], "config.data.store = '5' is not known. Valid: folder"),
-        ([TINY + 'y'], "no variant 'tinyy'. Did you mean 'tiny'?"),
+        ([commands.TINY, '--config.optim.lrr=1'], "unknown setting config.optim.lrr. Did you mean 'optim.lr'?"),
+        ([commands.TINY, '--config.optm.lr=1'], "Did you mean 'optim.lr'?"),
+        ([commands.TINY, '--config.optim.lr=fast'], 'could not convert string to float'),
+        ([commands.TINY, '--config.train.epochs=1.5'], 'config.train.epochs'),
+        ([commands.TINY, '--config.data.store=5'], "config.data.store = '5' is not known. Valid: folder"),
+        ([commands.TINY + 'y'], "no variant 'tinyy'. Did you mean 'tiny'?"),
         (['--config=configs/nothing.py'], 'nothing.py'),
-        ([TINY, '--mode=trian'], 'mode'),
-        ([TINY, '--epochs=3'], "Unknown command line flag 'epochs'"),
-        ([TINY, 'eval'], "unexpected argument 'eval'"),
-        ([TINY, '--mode=eval'], 'no checkpoint under'),
-        ([TINY, '--checkpoint=elsewhere'], '--checkpoint belongs to --mode eval and extract'),
-        ([TINY, '--num_processes=2', '--process_id=0'], 'belong together; one is missing'),
-        ([TINY, '--config.strf.kappa=-1.0'], 'below its minimum 0'),
+        ([commands.TINY, '--mode=trian'], 'mode'),
+        ([commands.TINY, '--epochs=3'], "Unknown command line flag 'epochs'"),
+        ([commands.TINY, 'eval'], "unexpected argument 'eval'"),
+        ([commands.TINY, '--mode=eval'], 'no checkpoint under'),
+        ([commands.TINY, '--checkpoint=elsewhere'], '--checkpoint belongs to --mode eval and extract'),
+        ([commands.TINY, '--num_processes=2', '--process_id=0'], 'belong together; one is missing'),
+        ([commands.TINY, '--config.strf.kappa=-1.0'], 'below its minimum 0'),
     ],
 )
 def test_wrong_arguments_get_one_clear_message(arguments, message, tmp_path, capsys, monkeypatch):
@@ -50,20 +49,20 @@ def test_help_shows_real_use(capsys):
 
 def test_a_results_file_of_something_else_stops_the_run_at_its_start(tmp_path, capsys):
     (tmp_path / 'results.json').write_text('{"a":')
-    assert main.run(['main', TINY, f'--workdir={tmp_path}']) == 1
+    assert main.run(['main', commands.TINY, f'--workdir={tmp_path}']) == 1
     assert 'results.json does not hold results of jaxreid' in capsys.readouterr().err
 
 
 def test_a_cache_that_is_a_file_is_named(tmp_path, capsys, monkeypatch):
     (tmp_path / 'cache').write_text('')
     monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
-    assert main.run(['main', TINY, f'--workdir={tmp_path / "run"}']) == 1
+    assert main.run(['main', commands.TINY, f'--workdir={tmp_path / "run"}']) == 1
     assert 'set JAXREID_CACHE to a writable folder' in capsys.readouterr().err
 
 
 def test_a_workdir_below_a_file_is_refused(tmp_path, capsys):
     (tmp_path / 'file').write_text('')
-    assert main.run(['main', TINY, f'--workdir={tmp_path / "file" / "run"}']) == 1
+    assert main.run(['main', commands.TINY, f'--workdir={tmp_path / "file" / "run"}']) == 1
     assert 'cannot write to the workdir' in capsys.readouterr().err
 
 
@@ -73,7 +72,7 @@ def test_a_full_disk_is_reported_and_leaves_no_half_checkpoint(command, tmp_path
     process = subprocess.run(  # no file may grow beyond 20 KiB (RLIMIT_FSIZE): what a full disk does to a write
         ['bash', '-c', 'ulimit -f 20; exec "$@"', 'limited', *command.arguments(tmp_path / 'full', *steps)],
         env=command.environment(1),
-        cwd=conftest.ROOT,
+        cwd=commands.ROOT,
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,26 +1,17 @@
 """One device, eight devices and two processes compute the same training."""
 
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tests.integration import conftest
-from tests.integration.resume_test import saved_state
-
-
-def free_port():
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+from tests.fixtures import checkpoint_arrays, commands
 
 
 def gradients(command, out, dtype, bn_groups, *, devices=1, processes=1):
     """The .npz of gradient_worker."""
-    address = f'127.0.0.1:{free_port()}'
+    address = f'127.0.0.1:{commands.free_port()}'
     environment = command.environment(devices)
     if dtype == 'float64':  # compiles in half the time; in float32 its rounding alone is 1e-3 of a small gradient
         environment['XLA_FLAGS'] += ' --xla_backend_optimization_level=0'
@@ -38,7 +29,7 @@ def gradients(command, out, dtype, bn_groups, *, devices=1, processes=1):
         ]
         running.append(
             subprocess.Popen(
-                arguments, env=environment, cwd=conftest.ROOT, stdout=subprocess.PIPE,
+                arguments, env=environment, cwd=commands.ROOT, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True,
             )
         )  # fmt: skip
@@ -86,13 +77,13 @@ def test_gradients_of_the_first_step_agree_leaf_by_leaf(
 def test_two_processes_train_to_the_parameters_of_one(command, tmp_path):
     arguments = ['--config.train.compute_dtype=float64', '--config.train.max_steps=5']
     command.run(tmp_path / 'one', *arguments)
-    address = f'--coordinator=127.0.0.1:{free_port()}'
+    address = f'--coordinator=127.0.0.1:{commands.free_port()}'
     running = [
         command.start(tmp_path / 'two', *arguments, address, '--num_processes=2', f'--process_id={i}') for i in range(2)
     ]
     outputs = [process.communicate(timeout=400)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], '\n'.join(outputs)
-    ours, theirs = saved_state(tmp_path / 'two', 5), saved_state(tmp_path / 'one', 5)
+    ours, theirs = checkpoint_arrays.read(tmp_path / 'two', 5), checkpoint_arrays.read(tmp_path / 'one', 5)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
@@ -102,6 +93,6 @@ def test_eight_devices_train_to_the_parameters_of_one(command, tmp_path):
     arguments = ['--config.train.compute_dtype=float64', '--config.train.max_steps=5']
     command.run(tmp_path / 'one', *arguments)
     command.run(tmp_path / 'eight', *arguments, devices=8)
-    ours, theirs = saved_state(tmp_path / 'eight', 5), saved_state(tmp_path / 'one', 5)
+    ours, theirs = checkpoint_arrays.read(tmp_path / 'eight', 5), checkpoint_arrays.read(tmp_path / 'one', 5)
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)

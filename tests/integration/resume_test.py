@@ -4,32 +4,19 @@ import fcntl
 import json
 import shutil
 import signal
-import socket
 import time
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from data_pipelines import build
 from jaxreid.training import checkpoint
+from tests.fixtures import checkpoint_arrays, commands
 
 LAST = 40
 STEPS = f'--config.train.max_steps={LAST}'
 LONG = '--config.train.epochs=20'
 OFTEN = '--config.train.checkpoint_every_steps=3'
-
-
-def saved_state(workdir, step):
-    """All arrays of a checkpoint by name."""
-    checkpointer = ocp.PyTreeCheckpointer()
-    path = (workdir / 'checkpoints' / str(step) / 'state').absolute()
-    entries = checkpointer.metadata(path).item_metadata.tree
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), entries)
-    tree = checkpointer.restore(path, restore_args=as_numpy)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def wait_for_step(workdir, step, process, *, after_checkpoint=False):
@@ -72,7 +59,7 @@ def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, unint
     assert before < LAST
     output = command.run(tmp_path, STEPS, LONG, OFTEN)
     assert f'start: checkpoint of step {before}' in output
-    ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
+    ours, theirs = checkpoint_arrays.read(tmp_path, LAST), checkpoint_arrays.read(uninterrupted, LAST)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -91,7 +78,7 @@ def test_a_signal_leaves_a_resumable_workdir_and_no_traceback(command, uninterru
     assert 'Traceback' not in output
     assert checkpoint.find(tmp_path)[1] >= 2
     command.run(tmp_path, STEPS, LONG)
-    ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
+    ours, theirs = checkpoint_arrays.read(tmp_path, LAST), checkpoint_arrays.read(uninterrupted, LAST)
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
@@ -103,7 +90,7 @@ def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(comm
     command.run(moved, exact, '--config.train.max_steps=5')
     output = command.run(moved, exact, '--config.train.max_steps=10', devices=8)
     assert 'start: checkpoint of step 5' in output
-    ours, theirs = saved_state(moved, 10), saved_state(one, 10)
+    ours, theirs = checkpoint_arrays.read(moved, 10), checkpoint_arrays.read(one, 10)
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
@@ -124,7 +111,7 @@ def test_a_run_that_changes_its_store_on_the_way_ends_with_the_bits_of_one_on_th
         assert ('decode: 100%' in output) == decoded
         assert (f'start: checkpoint of step {before}' in output) == (before > 0)
         before = last
-    ours, theirs = saved_state(tmp_path, LAST), saved_state(uninterrupted, LAST)
+    ours, theirs = checkpoint_arrays.read(tmp_path, LAST), checkpoint_arrays.read(uninterrupted, LAST)
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
@@ -191,9 +178,7 @@ def test_a_damaged_checkpoint_is_named_with_the_older_one_to_continue_from(comma
 
 
 def test_two_processes_agree_on_a_last_step_when_interrupted(command, tmp_path):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        address = f'--coordinator=127.0.0.1:{s.getsockname()[1]}'
+    address = f'--coordinator=127.0.0.1:{commands.free_port()}'
     arguments = ['--config.train.epochs=400', '--config.train.eval_every_epochs=0', address, '--num_processes=2']
     running = [command.start(tmp_path, *arguments, f'--process_id={i}') for i in range(2)]
     wait_for_step(tmp_path, 5, running[0])

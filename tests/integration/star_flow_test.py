@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from tests.integration import conftest
+from tests.fixtures import commands
 
 SETTINGS = [
-    f'--config={conftest.ROOT / "configs" / "star_synthetic.py"}:table3_lsta,tiny',
+    f'--config={commands.ROOT / "configs" / "star_synthetic.py"}:table3_lsta,tiny',
     '--config.data.height=32',
     '--config.data.width=16',
 ]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.integration import conftest
+from tests.fixtures import commands
 
 
 def test_a_run_leaves_results_features_logs_and_references(command, tmp_path):
@@ -79,7 +79,7 @@ def test_the_full_network_trains_and_evaluates_on_real_footage(command, shared, 
     arguments = command.arguments(
         tmp_path, f'--config.data.root={root}', '--config.backbone.init=random', '--config.train.max_steps=1'
     )
-    arguments[3] = f'--config={conftest.ROOT / "configs" / "strf_mars.py"}'
+    arguments[3] = f'--config={commands.ROOT / "configs" / "strf_mars.py"}'
     arguments = [a for a in arguments if 'backbone.width' not in a and 'num_ids' not in a]
     # A quarter of the pixels, a quarter of the time: widths and depths are what is full here.
     smaller = ['--config.data.height=128', '--config.data.width=64']

@@ -6,25 +6,10 @@ import numpy as np
 import pytest
 
 from jaxreid.visualize import attention_maps, memory_maps, panels
-from tests.oracles import rankings as oracle
+from tests.fixtures import coloured_frames
 
 T, HEIGHT, WIDTH = 3, 16, 8
 M = 4  # items
-STEPS = np.linspace(0, 1, 501)
-
-
-def values_seen(image, frame, *, colours=attention_maps.heat, steps=STEPS, strength=0.5):
-    """What the colours over a frame stand for: the nearest entry of the scale at each pixel."""
-    grey = frame.astype(float) @ [0.299, 0.587, 0.114]
-    scale = colours(steps).astype(float)
-    seen = (image - (1 - strength) * grey[..., None]) / strength
-    return steps[((seen[:, :, None] - scale) ** 2).sum(-1).argmin(-1)]
-
-
-def check(picture, frame, values, **how):
-    """The picture shows `values` [h, w], already on the scale, enlarged over the frame."""
-    expected = oracle.enlarged(values.tolist(), *frame.shape[:2])
-    np.testing.assert_allclose(values_seen(picture.image, frame, **how), expected, atol=0.03)
 
 
 def scaled(values, low, high):
@@ -55,14 +40,14 @@ def test_attention_is_that_of_each_frame_and_bars_are_its_weights(clip):
     plain, shown, stripes = panels.attention([clip], text='').rows
     for t, (frame, picture) in enumerate(zip(clip.frames, shown.pictures, strict=True)):
         values = clip.found['attention'][t]
-        check(picture, frame, scaled(values, values.min(), values.max()))
+        coloured_frames.check(picture, frame, scaled(values, values.min(), values.max()))
         np.testing.assert_array_equal(plain.pictures[t].image, frame)
         assert plain.pictures[t].caption == f'frame {clip.positions[t] + 1}'
         assert percents(picture.caption) == [pytest.approx(100 * clip.found['frame_weights'][t], abs=0.05)]
     assert shown.bars == clip.found['frame_weights'].tolist()
     scores = clip.found['stripe_scores']
     for t, picture in enumerate(stripes.pictures):
-        seen = values_seen(picture.image, clip.frames[t])
+        seen = coloured_frames.values_seen(picture.image, clip.frames[t])
         for stripe, rows in ((0, slice(0, 8)), (1, slice(8, 16))):
             value = scaled(scores[t, stripe], scores.min(), scores.max())  # one scale: shares of a clip
             np.testing.assert_allclose(seen[rows], value, atol=0.03)
@@ -74,7 +59,7 @@ def test_match_maps_have_one_scale_per_row_and_say_which(clip):
     match = clip.found['spatial_match'][1]  # of the frame in the middle
     np.testing.assert_array_equal(row.pictures[0].image, clip.frames[1])
     for m, picture in enumerate(row.pictures[1:]):
-        check(picture, clip.frames[1], scaled(match[:, :, m], match.min(), match.max()))
+        coloured_frames.check(picture, clip.frames[1], scaled(match[:, :, m], match.min(), match.max()))
         assert percents(picture.caption) == [pytest.approx(100 * match[:, :, m].max(), abs=0.05)]
     assert percents(row.heading) == pytest.approx([100 * match.min(), 100 * match.max()], abs=0.05)
     assert 'frame 6' in row.heading
@@ -86,7 +71,13 @@ def test_refinement_is_red_where_features_get_longer_and_blue_where_shorter(clip
     largest = np.abs(change).max()
     assert f'-{largest:.3f} to red +{largest:.3f}' in row.heading
     for t, picture in enumerate(row.pictures):
-        check(picture, clip.frames[t], change[t] / largest, colours=attention_maps.diverging, steps=2 * STEPS - 1)
+        coloured_frames.check(
+            picture,
+            clip.frames[t],
+            change[t] / largest,
+            colours=attention_maps.diverging,
+            steps=2 * coloured_frames.STEPS - 1,
+        )
         assert picture.caption.startswith(f'{change[t].mean():+.3f}')
 
 
@@ -99,7 +90,9 @@ def test_frames_of_a_key_show_the_map_of_that_key(clip):
     panel = panels.key_frames(found, [[one]] * M)
     for m, row in enumerate(panel.rows):
         values = clip.found['spatial_match'][1, :, :, m]
-        check(row.pictures[0], clip.frames[1], scaled(values, values.min(), values.max()), strength=0.35)
+        coloured_frames.check(
+            row.pictures[0], clip.frames[1], scaled(values, values.min(), values.max()), strength=0.35
+        )
         assert percents(row.pictures[0].caption) == [pytest.approx(100 * strongest[0, :, m].max(), abs=0.05)]
 
 

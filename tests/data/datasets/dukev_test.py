@@ -7,49 +7,15 @@ import pytest
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.datasets import dukev
+from tests.fixtures import dukev_folder
 from tests.fixtures import listed_folder as listing_fixture
 
 
-def name(pid, camera, frame, video_frame, *, old=False, kind='X'):
-    if old:
-        return f'{pid:04d}C{camera}F{frame:04d}{kind}{video_frame}.jpg'
-    return f'{pid:04d}_C{camera}_F{frame:04d}_{kind}{video_frame}.jpg'
-
-
-# split, id, tracklet, camera, frames; 7139 exceeds the ids of MARS, 1785/3769 is a lone frame, 2211 a lone camera
-TRACKLETS = (
-    ('train', 1, 1, 2, (1, 2, 3)),
-    ('train', 1, 2, 5, (2, 3)),  # starts at F0002
-    ('train', 3, 3, 1, (1,)),
-    ('train', 3, 4, 8, (1, 2)),
-    ('query', 2, 2200, 4, (1, 2)),
-    ('query', 7139, 4832, 8, (3, 4, 5)),
-    ('gallery', 2, 2200, 4, (1, 2)),
-    ('gallery', 2, 2201, 6, (1,)),
-    ('gallery', 1785, 3769, 3, (1,)),
-    ('gallery', 7139, 4831, 7, (1, 2)),
-    ('gallery', 7139, 4832, 8, (3, 4, 5)),
-)
-
-
-def paths(*, old=False, prefix=''):
-    return [
-        f'{prefix}{split}/{pid:04d}/{number:04d}/{name(pid, camera, frame, 30000 - 7 * frame, old=old)}'
-        for split, pid, number, camera, frames in TRACKLETS
-        for frame in frames
-    ]
-
-
-def write(root, **how):
-    listing_fixture.draw(root, paths(**how))
-    return root
-
-
 def assert_is_the_fixture(dataset, *, prefix='', old=False):
-    expected = paths(prefix=prefix, old=old)
+    expected = dukev_folder.paths(prefix=prefix, old=old)
     assert [frame for t in (*dataset.train, *dataset.test) for frame in t.frames] == expected
     rows = [(t.pid, t.camera, len(t.frames)) for t in (*dataset.train, *dataset.test)]
-    assert rows == [(pid, camera, len(frames)) for _, pid, _, camera, frames in TRACKLETS]
+    assert rows == [(pid, camera, len(frames)) for _, pid, _, camera, frames in dukev_folder.TRACKLETS]
     assert dataset.query.tolist() == [True] * 2 + [False] * 5
     assert dataset.gallery.tolist() == [False] * 2 + [True] * 5
     assert dataset.query.dtype == dataset.gallery.dtype == bool
@@ -60,23 +26,25 @@ def assert_is_the_fixture(dataset, *, prefix='', old=False):
 @pytest.mark.parametrize('old', [False, True])
 @pytest.mark.parametrize('prefix', ['', 'DukeMTMC-VideoReID/'])
 def test_reads_new_and_old_names_and_the_folder_of_the_archive(tmp_path, old, prefix):
-    assert_is_the_fixture(dukev.read(write(tmp_path, old=old, prefix=prefix)), prefix=prefix, old=old)
+    assert_is_the_fixture(dukev.read(dukev_folder.write(tmp_path, old=old, prefix=prefix)), prefix=prefix, old=old)
 
 
 def test_frames_stand_in_order_of_their_number_even_where_both_formats_are_mixed(tmp_path):
     folder = 'train/0001/0001/'
     mixed = [
-        name(1, 2, 1, 999),
-        name(1, 2, 2, 40, old=True),
-        name(1, 2, 3, 5, kind='D'),
-        name(1, 2, 9999, 1, old=True),
+        dukev_folder.name(1, 2, 1, 999),
+        dukev_folder.name(1, 2, 2, 40, old=True),
+        dukev_folder.name(1, 2, 3, 5, kind='D'),
+        dukev_folder.name(1, 2, 9999, 1, old=True),
     ]
-    listing_fixture.touch(tmp_path, [folder + frame for frame in mixed] + [p for p in paths() if p[:15] != folder[:-1]])
+    listing_fixture.touch(
+        tmp_path, [folder + frame for frame in mixed] + [p for p in dukev_folder.paths() if p[:15] != folder[:-1]]
+    )
     assert dukev.read(tmp_path).train[0].frames == tuple(folder + frame for frame in mixed)
 
 
 def test_the_order_in_which_folders_are_listed_does_not_matter(tmp_path, monkeypatch):
-    write(tmp_path)
+    dukev_folder.write(tmp_path)
     expected = dukev.read(tmp_path)
     for seed in range(5):
         with monkeypatch.context() as patch:
@@ -85,7 +53,7 @@ def test_the_order_in_which_folders_are_listed_does_not_matter(tmp_path, monkeyp
 
 
 def test_files_and_folders_of_other_programs_are_ignored(tmp_path):
-    write(tmp_path)
+    dukev_folder.write(tmp_path)
     folder = tmp_path / 'train' / '0001' / '0001'
     for stray in ('Thumbs.db', '.DS_Store', '._0001_C2_F0001_X29993.jpg', 'notes.txt'):
         (folder / stray).write_bytes(b'')
@@ -105,13 +73,14 @@ def official(shared, tmp_path_factory):
     for row, (where, (first, last, pid, camera)) in enumerate(zip(lines, info, strict=True)):
         start = 2 if row % 7 == 0 else 1
         names[where] = [
-            name(pid, camera, frame, 3 * frame, old=row < 702) for frame in range(start, start + last - first + 1)
+            dukev_folder.name(pid, camera, frame, 3 * frame, old=row < 702)
+            for frame in range(start, start + last - first + 1)
         ][::-1]
     with open(folder / 'tracklets.csv', newline='') as file:
         for row in csv.DictReader(file):
             pid, camera, number = (int(row[key]) for key in ('person_id', 'camera_id', 'tracklet_id'))
             if row['split'] == 'train':
-                names[f'train/{pid:04d}/{number:04d}'] = [name(pid, camera, 1, 1, old=True)]
+                names[f'train/{pid:04d}/{number:04d}'] = [dukev_folder.name(pid, camera, 1, 1, old=True)]
     counts = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['dukemtmc_videoreid']['computed']
     root = tmp_path_factory.mktemp('duke')
     for split in ('train', 'query', 'gallery'):
@@ -168,7 +137,7 @@ def test_counts_are_those_of_the_public_tables(official):
 
 
 def test_frames_can_be_read_through_the_config(tmp_path):
-    data = config.Data(dataset='dukev', root=str(write(tmp_path)), height=16, width=8)
+    data = config.Data(dataset='dukev', root=str(dukev_folder.write(tmp_path)), height=16, width=8)
     dataset = source.read(data)
     assert_is_the_fixture(dataset)
     for split in ('train', 'test'):
@@ -185,7 +154,7 @@ def test_missing_folders_are_named_with_what_is_there_instead(tmp_path):
 
 
 def test_an_empty_tracklet_is_named(tmp_path):
-    write(tmp_path)
+    dukev_folder.write(tmp_path)
     folder = tmp_path / 'gallery' / '1785' / '3769'
     for path in folder.iterdir():
         path.unlink()
@@ -209,7 +178,7 @@ def test_an_empty_tracklet_is_named(tmp_path):
     ],
 )
 def test_what_does_not_belong_there_is_named(tmp_path, extra, message):
-    write(tmp_path)
+    dukev_folder.write(tmp_path)
     listing_fixture.touch(tmp_path, [extra])
     with pytest.raises(ValueError, match=message):
         dukev.read(tmp_path)

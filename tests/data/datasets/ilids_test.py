@@ -2,37 +2,12 @@ import json
 
 import numpy as np
 import pytest
-import scipy.io
 
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.datasets import ilids
+from tests.fixtures import ilids_folder
 from tests.fixtures import listed_folder as listing_fixture
-
-FOLDER = 'i-LIDS-VID/sequences'
-SPLITS = 'train-test people splits/train_test_splits_ilidsvid.mat'
-FEW = (1, 3, 9, 10, 57, 319)  # numbers have gaps; the folder of 319 is the sixth
-
-
-def paths(people, *, folder=FOLDER, frames=(98, 99, 100)):
-    return [
-        f'{folder}/cam{camera}/person{person:03d}/cam{camera}_person{person:03d}_{frame:05d}.png'
-        for camera in (1, 2)
-        for person in people
-        for frame in frames
-    ]
-
-
-def write_splits(root, ls_set, *, where=SPLITS, key='ls_set'):
-    path = root / where
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, {key: np.asarray(ls_set)})
-
-
-def write(root, *, ls_set=((1, 6, 2, 3, 4, 5), (4, 5, 6, 3, 2, 1)), **where):
-    listing_fixture.touch(root, paths(FEW, **where))
-    write_splits(root, np.asarray(ls_set, np.uint16))
-    return root
 
 
 @pytest.fixture(scope='module')
@@ -41,10 +16,10 @@ def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp('ilids')
     rng = np.random.default_rng(0)
     people = sorted({*rng.permutation(np.arange(1, 319))[:299].tolist(), 319})
-    listing_fixture.touch(root, paths(people, frames=(1, 2)))
+    listing_fixture.touch(root, ilids_folder.paths(people, frames=(1, 2)))
     listing_fixture.touch(root, [f'i-LIDS-VID/images/cam1/person{p:03d}/cam1_person{p:03d}.png' for p in people])
     ls_set = np.stack([rng.permutation(300) + 1 for _ in range(10)])
-    write_splits(root, ls_set.astype(np.float64))
+    ilids_folder.write_splits(root, ls_set.astype(np.float64))
     return root, people, ls_set
 
 
@@ -90,20 +65,20 @@ def test_halves_and_splits_differ(whole):
 
 
 def test_frames_stand_in_order_and_the_stills_are_not_read(tmp_path):
-    root = write(tmp_path)
+    root = ilids_folder.write(tmp_path)
     listing_fixture.touch(root, ['i-LIDS-VID/images/cam1/person003/cam1_person003.png', 'i-LIDS-VID/Readme.txt'])
     dataset = ilids.read(root)
     assert [(t.pid, t.camera) for t in dataset.test] == [(1, 1), (3, 1), (319, 1), (1, 2), (3, 2), (319, 2)]
     assert [t.pid for t in dataset.train] == [9, 9, 10, 10, 57, 57]
     assert [frame for t in (*dataset.train, *dataset.test) for frame in t.frames] == [
-        f'{FOLDER}/cam{t.camera}/person{t.pid:03d}/cam{t.camera}_person{t.pid:03d}_{frame:05d}.png'
+        f'{ilids_folder.FOLDER}/cam{t.camera}/person{t.pid:03d}/cam{t.camera}_person{t.pid:03d}_{frame:05d}.png'
         for t in (*dataset.train, *dataset.test)
         for frame in (98, 99, 100)
     ]
 
 
 def test_the_order_in_which_folders_are_listed_does_not_matter(tmp_path, monkeypatch):
-    write(tmp_path)
+    ilids_folder.write(tmp_path)
     expected = ilids.read(tmp_path, split=1)
     for seed in range(5):
         with monkeypatch.context() as patch:
@@ -112,13 +87,13 @@ def test_the_order_in_which_folders_are_listed_does_not_matter(tmp_path, monkeyp
 
 
 def test_the_sequences_may_lie_in_the_root_itself(tmp_path):
-    write(tmp_path, folder='sequences')
+    ilids_folder.write(tmp_path, folder='sequences')
     assert ilids.read(tmp_path).train[0].frames[0] == 'sequences/cam1/person009/cam1_person009_00098.png'
 
 
 def test_the_config_chooses_split_and_half_and_frames_can_be_read(tmp_path):
-    write(tmp_path)
-    listing_fixture.draw(tmp_path, paths(FEW))
+    ilids_folder.write(tmp_path)
+    listing_fixture.draw(tmp_path, ilids_folder.paths(ilids_folder.FEW))
     data = config.Data(dataset='ilids', root=str(tmp_path), split=1, ilids_test_half='second', height=16, width=8)
     dataset = source.read(data)
     assert [t.pid for t in dataset.test] == [1, 3, 9] * 2
@@ -132,8 +107,8 @@ def test_missing_folders_and_files_are_named(tmp_path):
         ilids.read(tmp_path / 'nowhere')
     with pytest.raises(FileNotFoundError, match=r'no folder sequences/cam1, sequences/cam2; found nothing\. An iLIDS'):
         ilids.read(tmp_path)
-    root = write(tmp_path)
-    (root / SPLITS).unlink()
+    root = ilids_folder.write(tmp_path)
+    (root / ilids_folder.SPLITS).unlink()
     with pytest.raises(
         FileNotFoundError, match=r'people splits/train_test_splits_ilidsvid.mat or .* missing in .*spaces'
     ):
@@ -141,8 +116,8 @@ def test_missing_folders_and_files_are_named(tmp_path):
 
 
 def test_persons_of_one_camera_are_named(tmp_path):
-    root = write(tmp_path)
-    folder = root / FOLDER / 'cam2' / 'person057'
+    root = ilids_folder.write(tmp_path)
+    folder = root / ilids_folder.FOLDER / 'cam2' / 'person057'
     for path in folder.iterdir():
         path.unlink()
     with pytest.raises(ValueError, match=r'cam2/person057 holds no frames: found nothing, .*cam2_person057_00001.png'):
@@ -165,8 +140,8 @@ def test_persons_of_one_camera_are_named(tmp_path):
     ],
 )
 def test_what_does_not_belong_there_is_named(tmp_path, stray, message):
-    root = write(tmp_path)
-    listing_fixture.touch(root, [f'{FOLDER}/{stray}'])
+    root = ilids_folder.write(tmp_path)
+    listing_fixture.touch(root, [f'{ilids_folder.FOLDER}/{stray}'])
     with pytest.raises(ValueError, match=message):
         ilids.read(root)
 
@@ -181,19 +156,19 @@ def test_what_does_not_belong_there_is_named(tmp_path, stray, message):
     ],
 )
 def test_a_split_file_of_something_else_is_refused(tmp_path, ls_set, message):
-    root = write(tmp_path)
-    write_splits(root, ls_set)
+    root = ilids_folder.write(tmp_path)
+    ilids_folder.write_splits(root, ls_set)
     with pytest.raises(ValueError, match=message):
         ilids.read(root)
 
 
 def test_a_damaged_split_file_is_named(tmp_path):
-    root = write(tmp_path)
-    write_splits(root, [[1]], key='other')
+    root = ilids_folder.write(tmp_path)
+    ilids_folder.write_splits(root, [[1]], key='other')
     with pytest.raises(ValueError, match=r'train_test_splits_ilidsvid.mat has no variable ls_set'):
         ilids.read(root)
-    for content in (b'', b'no matlab file', (root / SPLITS).read_bytes()[:150]):
-        (root / SPLITS).write_bytes(content)
+    for content in (b'', b'no matlab file', (root / ilids_folder.SPLITS).read_bytes()[:150]):
+        (root / ilids_folder.SPLITS).write_bytes(content)
         with pytest.raises(
             ValueError, match=r'train_test_splits_ilidsvid.mat (cannot be read as a MATLAB file|has no)'
         ):
@@ -201,7 +176,7 @@ def test_a_damaged_split_file_is_named(tmp_path):
 
 
 def test_unknown_splits_and_halves_are_refused(tmp_path):
-    root = write(tmp_path)
+    root = ilids_folder.write(tmp_path)
     with pytest.raises(ValueError, match=r'has splits 0 to 1; split 2 was asked for'):
         ilids.read(root, split=2)
     with pytest.raises(ValueError, match="test_half is 'third'"):

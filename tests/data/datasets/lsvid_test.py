@@ -7,53 +7,13 @@ from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.datasets import lsvid
 from tests.fixtures import listed_folder as listing_fixture
-
-# path of the sequence, id in the list, frames; 0001_01_1 is the start of 0001_01_15
-TRAIN = (
-    ('tracklet_train/0001/0001_01_1', 1, (5, 6)),
-    ('tracklet_train/0001/0001_01_15', 1, (9, 10, 11)),
-    ('tracklet_train/0004/0004_02_03', 4, (1,)),
-)
-VAL = (('tracklet_val/0002/0002_01_04', 2, (1, 2)), ('tracklet_val/0002/0002_01_05', 2, (3,)))
-TEST = (
-    ('tracklet_test/0003/0003_01_02', 3, (100,)),
-    ('tracklet_test/0003/0003_02_02', 3, (1, 2)),
-    ('tracklet_test/0003/0003_02_14', 3, (3, 4, 5)),
-    ('tracklet_test/0005/0005_01_10', 5, (7, 8)),
-)
+from tests.fixtures import lsvid_folder
 
 
-def frames(lines):
-    return [f'{path}_{frame:06d}.jpg' for path, _, numbers in lines for frame in numbers]
-
-
-def write_table(path, query, *, rows=4, info='info_test', dtype=np.float64):
-    """As MATLAB 7.3 writes a column of numbers and a table: HDF5 shows both transposed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, 'w', userblock_size=512) as file:
-        file['query'] = np.asarray(query, dtype).reshape(1, -1)
-        file[info] = np.ones((4, rows))
-    with open(path, 'r+b') as file:  # MATLAB's own head stands before the HDF5 part
-        file.write(b'MATLAB 7.3 MAT-file, Platform: GLNXA64')
-
-
-def write(root, *, info='', query=(2, 4), draw=False):
-    """`info` = 'info/': the layout of the copies that have everything below info/."""
-    (listing_fixture.draw if draw else listing_fixture.touch)(root, frames((*TRAIN, *VAL, *TEST)))
-    lists = root / info / 'list_sequence'
-    lists.mkdir(parents=True)
-    for name, lines in (('train', TRAIN), ('val', VAL), ('test', TEST)):
-        (lists / f'list_seq_{name}.txt').write_text(''.join(f'{path} {pid}\n' for path, pid, _ in lines))
-    tables = root / (f'{info}data' if info else 'test/data')
-    write_table(tables / 'info_test.mat', query)
-    write_table(tables / 'info_val.mat', [1], rows=len(VAL), info='info_val')
-    return root
-
-
-def assert_is_the_fixture(dataset, *, test=TEST, query=(False, True, False, True)):
-    for tracklets, expected in ((dataset.train, TRAIN), (dataset.test, test)):
+def assert_is_the_fixture(dataset, *, test=lsvid_folder.TEST, query=(False, True, False, True)):
+    for tracklets, expected in ((dataset.train, lsvid_folder.TRAIN), (dataset.test, test)):
         assert [(t.name, t.pid, len(t.frames)) for t in tracklets] == [(p, i, len(n)) for p, i, n in expected]
-        assert [frame for t in tracklets for frame in t.frames] == frames(expected)
+        assert [frame for t in tracklets for frame in t.frames] == lsvid_folder.frames(expected)
         assert [t.camera for t in tracklets] == [int(path.split('_')[-1]) for path, _, _ in expected]
     assert dataset.query.tolist() == list(query)
     assert dataset.gallery.tolist() == [True] * len(test)  # queries stay in
@@ -62,36 +22,36 @@ def assert_is_the_fixture(dataset, *, test=TEST, query=(False, True, False, True
 
 @pytest.mark.parametrize('info', ['', 'info/'])
 def test_reads_lists_hdf5_tables_and_frames_in_both_layouts(tmp_path, info):
-    assert_is_the_fixture(lsvid.read(write(tmp_path, info=info)))
+    assert_is_the_fixture(lsvid.read(lsvid_folder.write(tmp_path, info=info)))
 
 
 def test_a_sequence_does_not_catch_the_frames_of_one_whose_name_goes_on(tmp_path):
-    dataset = lsvid.read(write(tmp_path))
+    dataset = lsvid.read(lsvid_folder.write(tmp_path))
     assert [(t.camera, len(t.frames)) for t in dataset.train[:2]] == [(1, 2), (15, 3)]
 
 
 @pytest.mark.parametrize('dtype', [np.uint16, np.int64, np.float64])
 def test_queries_are_counted_from_one_whatever_their_type(tmp_path, dtype):
-    root = write(tmp_path)
-    write_table(root / 'test' / 'data' / 'info_test.mat', [1, 4], dtype=dtype)
+    root = lsvid_folder.write(tmp_path)
+    lsvid_folder.write_table(root / 'test' / 'data' / 'info_test.mat', [1, 4], dtype=dtype)
     assert np.flatnonzero(lsvid.read(root).query).tolist() == [0, 3]
 
 
 def test_the_validation_part_has_lists_of_its_own(tmp_path):
-    root = write(tmp_path)
-    assert_is_the_fixture(lsvid.read(root, part='val'), test=VAL, query=(True, False))
+    root = lsvid_folder.write(tmp_path)
+    assert_is_the_fixture(lsvid.read(root, part='val'), test=lsvid_folder.VAL, query=(True, False))
     data = config.Data(dataset='lsvid', root=str(root), part='validation')
-    assert_is_the_fixture(source.read(data), test=VAL, query=(True, False))
+    assert_is_the_fixture(source.read(data), test=lsvid_folder.VAL, query=(True, False))
 
 
 def test_frames_can_be_read_through_the_config(tmp_path):
-    data = config.Data(dataset='lsvid', root=str(write(tmp_path, draw=True)), height=16, width=8)
+    data = config.Data(dataset='lsvid', root=str(lsvid_folder.write(tmp_path, draw=True)), height=16, width=8)
     dataset = source.read(data)
     assert source.store(data, dataset, split='test').read(2, np.array([2, 0])).shape == (2, 16, 8, 3)
 
 
 def test_the_order_in_which_folders_are_listed_does_not_matter(tmp_path, monkeypatch):
-    write(tmp_path)
+    lsvid_folder.write(tmp_path)
     expected = lsvid.read(tmp_path)
     for seed in range(5):
         with monkeypatch.context() as patch:
@@ -100,13 +60,13 @@ def test_the_order_in_which_folders_are_listed_does_not_matter(tmp_path, monkeyp
 
 
 def test_lists_with_crlf_blank_lines_and_junk_are_understood(tmp_path):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     listing_fixture.touch(root, ['tracklet_train/0000/0000_01_07_000001.jpg', 'tracklet_train/0001/Thumbs.db'])
-    lines = [f'./{path}_ {pid}' for path, pid, _ in TRAIN] + ['', 'tracklet_train/0000/0000_01_07 -1']
+    lines = [f'./{path}_ {pid}' for path, pid, _ in lsvid_folder.TRAIN] + ['', 'tracklet_train/0000/0000_01_07 -1']
     (root / 'list_sequence' / 'list_seq_train.txt').write_bytes('\r\n'.join(lines).encode())
     dataset = lsvid.read(root)
     assert [t.pid for t in dataset.train] == [1, 1, 4]  # nobody is trained on junk
-    assert [frame for t in dataset.train for frame in t.frames] == frames(TRAIN)
+    assert [frame for t in dataset.train for frame in t.frames] == lsvid_folder.frames(lsvid_folder.TRAIN)
 
 
 def test_missing_folders_and_files_are_named(tmp_path):
@@ -117,14 +77,14 @@ def test_missing_folders_and_files_are_named(tmp_path):
         FileNotFoundError, match=r'list_sequence/list_seq_train.txt or info/list_.* missing in .*found x\.'
     ):
         lsvid.read(tmp_path)
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     (root / 'test' / 'data' / 'info_test.mat').unlink()
     with pytest.raises(FileNotFoundError, match=r'test/data/info_test.mat or info/data/info_test.mat missing'):
         lsvid.read(root)
 
 
 def test_a_sequence_without_frames_is_named(tmp_path):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     for path in (root / 'tracklet_train' / '0004').iterdir():
         path.unlink()
     message = r'list_seq_train.txt names tracklet_train/0004/0004_02_03, but .*0004_02_03_\* \(0 files'
@@ -157,7 +117,7 @@ def test_a_sequence_without_frames_is_named(tmp_path):
     ],
 )
 def test_malformed_lines_and_names_are_shown(tmp_path, line, message):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     extra = ('0006/0006_01_03_1', '0006/0006_01_04_1', '0007/0007_01_16_1', '0008/0008_01_3_1_9')
     extra += ('0009/0009_01_03_9', '0009/0009_01_03_0009')
     listing_fixture.touch(root, [f'tracklet_train/{name}.jpg' for name in extra])
@@ -168,7 +128,7 @@ def test_malformed_lines_and_names_are_shown(tmp_path, line, message):
 
 
 def test_an_empty_list_is_refused(tmp_path):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     (root / 'list_sequence' / 'list_seq_test.txt').write_text('\n')
     with pytest.raises(ValueError, match=r'list_seq_test.txt names no sequence'):
         lsvid.read(root)
@@ -185,21 +145,21 @@ def test_an_empty_list_is_refused(tmp_path):
     ],
 )
 def test_queries_outside_the_list_or_repeated_are_refused(tmp_path, query, message):
-    root = write(tmp_path)
-    write_table(root / 'test' / 'data' / 'info_test.mat', query)
+    root = lsvid_folder.write(tmp_path)
+    lsvid_folder.write_table(root / 'test' / 'data' / 'info_test.mat', query)
     with pytest.raises(ValueError, match=message):
         lsvid.read(root)
 
 
 def test_a_table_that_belongs_to_another_list_is_refused(tmp_path):
-    root = write(tmp_path)
-    write_table(root / 'test' / 'data' / 'info_test.mat', [1], rows=9)
+    root = lsvid_folder.write(tmp_path)
+    lsvid_folder.write_table(root / 'test' / 'data' / 'info_test.mat', [1], rows=9)
     with pytest.raises(ValueError, match=r'info_test of .* has shape \(9, 4\), but .*test.txt names 4 sequences'):
         lsvid.read(root)
 
 
 def test_damaged_and_strange_tables_are_named(tmp_path):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     table = root / 'test' / 'data' / 'info_test.mat'
     good = table.read_bytes()
     for content in (b'', b'no matlab file', good[:300], good[:700]):
@@ -218,7 +178,7 @@ def test_damaged_and_strange_tables_are_named(tmp_path):
 
 
 def test_a_table_saved_again_in_the_old_format_is_read_as_well(tmp_path):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     scipy.io.savemat(root / 'test' / 'data' / 'info_test.mat', {'query': np.array([[2], [4]], np.uint16)})
     assert_is_the_fixture(lsvid.read(root))
 
@@ -229,7 +189,7 @@ def test_unknown_parts_are_refused(tmp_path):
 
 
 def test_damaged_lists_and_tables_give_an_error_with_the_folder_s_name_and_no_other(tmp_path):
-    root = write(tmp_path)
+    root = lsvid_folder.write(tmp_path)
     rng = np.random.default_rng(0)
     refused = 0
     for path in (root / 'list_sequence' / 'list_seq_train.txt', root / 'test' / 'data' / 'info_test.mat'):

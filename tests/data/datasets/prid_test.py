@@ -9,12 +9,7 @@ from jaxreid.data import source
 from jaxreid.data.datasets import prid
 from jaxreid.evaluation import protocols
 from tests.fixtures import listed_folder as listing_fixture
-
-
-def paths(camera, people, *, frames=(1,), prefix='prid_2011/'):
-    return [
-        f'{prefix}multi_shot/cam_{camera}/person_{person:04d}/{frame:04d}.png' for person in people for frame in frames
-    ]
+from tests.fixtures import prid_folder
 
 
 @pytest.fixture(scope='module')
@@ -22,8 +17,8 @@ def root(tmp_path_factory):
     """The persons and cameras of the real data set, with one frame each but for the first two persons."""
     root = tmp_path_factory.mktemp('prid')
     for camera, people in (('a', 385), ('b', 749)):
-        listing_fixture.touch(root, paths(camera, range(1, people + 1)))
-        listing_fixture.touch(root, paths(camera, (1, 2), frames=(2, 9, 10, 1000)))
+        listing_fixture.touch(root, prid_folder.paths(camera, range(1, people + 1)))
+        listing_fixture.touch(root, prid_folder.paths(camera, (1, 2), frames=(2, 9, 10, 1000)))
     listing_fixture.touch(root, ['prid_2011/single_shot/cam_a/person_0001.png', 'prid_2011/readme.txt'])
     return root
 
@@ -105,9 +100,9 @@ def test_the_order_in_which_folders_are_listed_does_not_matter(root, monkeypatch
 
 def test_the_config_chooses_split_and_persons_and_frames_can_be_read(tmp_path):
     for camera in 'ab':
-        listing_fixture.touch(tmp_path, paths(camera, range(1, 201), prefix=''))
+        listing_fixture.touch(tmp_path, prid_folder.paths(camera, range(1, 201), prefix=''))
     train, _ = prid.people(split=9, persons=200)
-    listing_fixture.draw(tmp_path, paths('a', train[:1], frames=(1, 2), prefix=''))
+    listing_fixture.draw(tmp_path, prid_folder.paths('a', train[:1], frames=(1, 2), prefix=''))
     data = config.Data(dataset='prid', root=str(tmp_path), split=9, prid_persons=200, height=16, width=8)
     dataset = source.read(data)
     assert (len(dataset.train), len(dataset.test)) == (200, 200)
@@ -123,16 +118,16 @@ def test_missing_folders_persons_and_frames_are_named(tmp_path):
     ):
         prid.read(tmp_path)
     for camera in 'ab':
-        listing_fixture.touch(tmp_path, paths(camera, range(1, 178)))
+        listing_fixture.touch(tmp_path, prid_folder.paths(camera, range(1, 178)))
     with pytest.raises(FileNotFoundError, match=r'cam_a lacks 19 of the 178 persons .*such as person_0178'):
         prid.read(tmp_path)
     for camera in 'ab':
-        listing_fixture.touch(tmp_path, paths(camera, range(178, 199)))
+        listing_fixture.touch(tmp_path, prid_folder.paths(camera, range(178, 199)))
     assert len(prid.read(tmp_path).train) == 178
     (tmp_path / 'prid_2011/multi_shot/cam_b/person_0020/0001.png').rename(tmp_path / 'lost.png')
     with pytest.raises(ValueError, match=r'cam_b/person_0020 holds no frames: found nothing, expected .* 0001.png'):
         prid.read(tmp_path)
-    listing_fixture.touch(tmp_path, paths('b', [20], frames=(1, 2)))
+    listing_fixture.touch(tmp_path, prid_folder.paths('b', [20], frames=(1, 2)))
     listing_fixture.touch(tmp_path, ['prid_2011/multi_shot/cam_b/person_0020/copy.png'])
     with pytest.raises(ValueError, match=r"person_0020, such as \['copy.png'\]; expected names such as 0001.png"):
         prid.read(tmp_path)

@@ -19,6 +19,7 @@ from jaxreid.layers import batch_norm, head
 from jaxreid.models import output
 from jaxreid.process import host_memory
 from jaxreid.training import optimizer, step
+from tests.fixtures import device_clips
 from tests.fixtures import mars_folder as mars_fixture
 
 HEIGHT, WIDTH = 16, 8
@@ -53,17 +54,6 @@ def in_memory(kind, store, tracklets, *, devices=8, with_flow=False):
     if kind == 'ram':
         return ram_store.RamStore(store, tracklets, **arguments)
     return device_store.DeviceStore(store, tracklets, sharding.make_mesh(jax.devices()[:devices]), **arguments)
-
-
-def clips_of(store, rows, *, with_flow=False):
-    """What `device_store.read` brings to the devices, put together."""
-    height, width, _ = store.frame_shape
-    mesh = store.frames.sharding.mesh
-    read = functools.partial(
-        device_store.read, height=height, width=width, with_flow=with_flow, axis_name=sharding.AXIS
-    )
-    mapped = jax.shard_map(read, mesh=mesh, in_specs=(sharding.SPLIT, sharding.COPIED), out_specs=sharding.SPLIT)
-    return jax.device_get(jax.jit(mapped)(store.frames, rows))
 
 
 class MadeUp:
@@ -108,7 +98,7 @@ def test_batches_of_folder_ram_and_device_are_the_same_bits(dataset, devices):
     moving = 0
     for one, ram, device in zip(*batches.values(), strict=True):
         assert device.keys() == {'rows', 'labels', 'index'}
-        device |= clips_of(kinds['device'], device.pop('rows'), with_flow=True)
+        device |= device_clips.clips_of(kinds['device'], device.pop('rows'), with_flow=True)
         assert one.keys() == ram.keys() == device.keys() == {'clips', 'flow', 'labels', 'index'}
         for name in one:
             assert one[name].dtype == ram[name].dtype == device[name].dtype
@@ -125,7 +115,7 @@ def test_every_frame_of_every_device_comes_back_whatever_its_bytes(lengths, monk
     store = in_memory('device', made_up, made_up.tracklets, with_flow=True)
     rows = np.random.default_rng(1).permutation(sum(lengths)).astype(np.int32)
     rows = np.resize(rows, (8, 3))
-    clips = clips_of(store, rows, with_flow=True)
+    clips = device_clips.clips_of(store, rows, with_flow=True)
     np.testing.assert_array_equal(clips['clips'], np.concatenate(made_up.images)[rows])
     np.testing.assert_array_equal(clips['flow'].view(np.uint16), np.concatenate(made_up.flows)[rows])
     ram = in_memory('ram', made_up, made_up.tracklets, with_flow=True)
@@ -167,7 +157,7 @@ def test_a_corrupt_frame_is_replaced_and_counted_once_or_named(tmp_path, kind):
         np.testing.assert_array_equal(store.read(0, wanted), expected)
     else:
         rows = store.packing.rows(np.zeros(8, int), np.tile(wanted, (8, 1)))
-        np.testing.assert_array_equal(clips_of(store, rows)['clips'], np.tile(expected, (8, 1, 1, 1, 1)))
+        np.testing.assert_array_equal(device_clips.clips_of(store, rows)['clips'], np.tile(expected, (8, 1, 1, 1, 1)))
     with pytest.raises(ValueError, match=re.escape(broken.train[0].frames[4])):
         in_memory(kind, folder(broken), broken.train)
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from jaxreid.evaluation.report import command as report
-from tests.evaluation.report import command_test as report_test
-from tests.fixtures import browser
+from tests.fixtures import browser, feature_files, report_page
 from tests.fixtures import mars_folder as mars_fixture
 
 pytestmark = pytest.mark.skipif(not browser.available(), reason=browser.MISSING)
@@ -19,9 +18,9 @@ def pages(tmp_path_factory):
     """(browser, page with pictures, page with hostile names and unknown numbers of frames)."""
     folder = tmp_path_factory.mktemp('pages')
     root = mars_fixture.write(folder / 'mars', height=32, width=16)
-    report_test.features(root=root).save(folder / 'features.npz')
-    names = [*report_test.HOSTILE, 'x' * 300, 'plain']
-    hostile = report_test.features(names=names, with_config=False)
+    feature_files.features(root=root).save(folder / 'features.npz')
+    names = [*feature_files.HOSTILE, 'x' * 300, 'plain']
+    hostile = feature_files.features(names=names, with_config=False)
     dataclasses.replace(hostile, frames=np.zeros_like(hostile.frames)).save(folder / 'hostile.npz')
     assert report.run([str(folder / 'features.npz'), f'--out={folder / "report.html"}']) == 0
     assert report.run([str(folder / 'hostile.npz'), f'--out={folder / "hostile.html"}']) == 0
@@ -29,7 +28,6 @@ def pages(tmp_path_factory):
         yield page, folder / 'report.html', folder / 'hostile.html'
 
 
-OVERFLOW = 'return document.documentElement.scrollWidth - document.documentElement.clientWidth'
 SHOWN = 'return [...document.querySelectorAll("#strips > li b:first-child")].map((b) => b.textContent)'
 
 
@@ -41,10 +39,10 @@ def test_the_page_opens_without_errors_and_fits_the_view(pages, which, width, da
     page.size(width, dark=dark)
     page.open(pages[which])
     assert page.messages() == []
-    assert page.run(OVERFLOW) == 0
+    assert page.run(report_page.OVERFLOW) == 0
     assert page.run('return document.querySelectorAll("#strips > li").length') == 4
     page.run('document.querySelector("[value=table]").click()')
-    assert page.run(OVERFLOW) == 0
+    assert page.run(report_page.OVERFLOW) == 0
     light = page.run('return getComputedStyle(document.body).backgroundColor')
     assert (int(light.removeprefix('rgb(').split(',')[0]) < 128) == dark
 

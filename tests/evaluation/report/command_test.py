@@ -1,75 +1,24 @@
 """`python -m jaxreid.evaluation.report` on a small data set: what it writes, and that no name breaks the page."""
 
 import dataclasses
-import html.parser
 import json
 import re
 
 import numpy as np
 import pytest
 
-from jaxreid import config
-from jaxreid.evaluation import feature_file, protocols
+from jaxreid.evaluation import protocols
 from jaxreid.evaluation.report import command as report
-from tests.evaluation import score_test
+from tests.fixtures import feature_files, report_page
 from tests.fixtures import mars_folder as mars_fixture
 from tests.oracles import rankings as oracle
-
-HOSTILE = ['</script><script>alert(1)</script>', '"><img src=x onerror=alert(2)>', "' onload='x", '<!--', '&amp;\u2028']
-
-
-def features(*, root='', names=None, seed=0, with_config=True, meta=None):
-    """Features of the fixture's test split that know nothing of the people."""
-    table = mars_fixture.TEST
-    n = len(table)
-    query = np.zeros(n, bool)
-    query[[3, 4, 5, 6]] = True
-    experiment = config.Experiment()
-    experiment.data = config.Data(dataset='mars', root=str(root), height=32, width=16)
-    seen, own = {}, []
-    for pid, camera, _ in table:
-        seen[pid] = seen.get(pid, 0) + 1
-        own.append(f'{"00-1" if pid == -1 else f"{pid:04d}"}C{camera}T{seen[pid]:04d}')
-    return feature_file.Features(
-        embedding=np.random.default_rng(seed).normal(size=(n, 6)).astype(np.float32),
-        embedding_before_neck=None,
-        pid=np.array([row[0] for row in table]),
-        camera=np.array([row[1] for row in table]),
-        query=query,
-        gallery=np.ones(n, bool),
-        name=np.array(own if names is None else names),
-        frames=np.array([row[2] for row in table]),
-        meta={'dataset': 'mars', 'config': config.to_dict(experiment)} if with_config else (meta or {}),
-    )
-
-
-class Reader(html.parser.HTMLParser):
-    """Tags, their attributes, and the text of scripts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.scripts, self.words, self._inside = [], [], [], None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == 'script':
-            self._inside = []
-
-    def handle_endtag(self, tag):
-        if tag == 'script' and self._inside is not None:
-            self.scripts.append(''.join(self._inside))
-            self._inside = None
-
-    def handle_data(self, data):
-        (self.words if self._inside is None else self._inside).append(data)
 
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp('report')
     root = mars_fixture.write(folder / 'mars', height=32, width=16)
-    found = features(root=root)
+    found = feature_files.features(root=root)
     found.save(folder / 'features.npz')
     assert report.run([str(folder / 'features.npz')]) == 0
     return folder, found, (folder / 'report.html').read_text()
@@ -77,7 +26,7 @@ def made(tmp_path_factory):
 
 def test_the_page_needs_no_other_file_and_no_network(made):
     text = made[2]
-    for tag, attributes in Reader(text).tags:
+    for tag, attributes in report_page.Reader(text).tags:
         for name in ('src', 'href'):
             value = attributes.get(name, '#')
             assert value.startswith(('data:', '#')), (tag, value)
@@ -89,7 +38,7 @@ def test_the_numbers_are_those_of_the_protocol(made):
     _, found, text = made
     roles = found.pid, found.camera, found.query, found.gallery, protocols.named('mars-paper')
     score = protocols.score(found.embedding, *roles)
-    words = ' '.join(Reader(text).words)
+    words = ' '.join(report_page.Reader(text).words)
     assert f'{score["mAP"]:.1f}' in words
     assert f'{score["cmc"]["1"]:.1f}' in words
     assert '4 answered, 0 without a match' in words
@@ -103,7 +52,7 @@ def test_the_numbers_are_those_of_the_protocol(made):
 
 def test_the_embedded_lists_are_the_rankings(made):
     _, found, text = made
-    data = json.loads(Reader(text).scripts[0])
+    data = json.loads(report_page.Reader(text).scripts[0])
     queries = np.flatnonzero(found.query)
     unit = found.embedding / np.linalg.norm(found.embedding, axis=1, keepdims=True)
     for q, row in enumerate(queries):
@@ -121,8 +70,8 @@ def test_the_embedded_lists_are_the_rankings(made):
 
 def test_every_picture_of_the_page_says_what_it_shows(made):
     text = made[2]
-    assert all(attributes.get('alt') for tag, attributes in Reader(text).tags if tag == 'img')
-    data = json.loads(Reader(text).scripts[0])
+    assert all(attributes.get('alt') for tag, attributes in report_page.Reader(text).tags if tag == 'img')
+    data = json.loads(report_page.Reader(text).scripts[0])
     assert set(data['film']) == {str(row) for row in data['query']}
 
 
@@ -131,7 +80,7 @@ def test_the_calibration_beside_the_page_is_what_it_shows(made):
     calibrated = json.loads((folder / 'report.calibration.json').read_text())
     assert calibrated['protocol']['name'] == 'mars-paper'
     rate = calibrated['verification']['equal_error_rate']
-    assert f'{100 * rate:.2f} %' in ' '.join(Reader(text).words)
+    assert f'{100 * rate:.2f} %' in ' '.join(report_page.Reader(text).words)
     assert calibrated['verification']['genuine_pairs'] == 4
 
 
@@ -143,37 +92,37 @@ def test_figures_lie_beside_the_page_and_nothing_half_written_does(made):
 
 
 def test_names_cannot_leave_their_place(tmp_path):
-    names = [*HOSTILE, 'plain', HOSTILE[0] + '2']
-    meta = {'dataset': HOSTILE[1], 'clips': HOSTILE[0]}
-    features(names=names, with_config=False, meta=meta).save(tmp_path / 'features.npz')
+    names = [*feature_files.HOSTILE, 'plain', feature_files.HOSTILE[0] + '2']
+    meta = {'dataset': feature_files.HOSTILE[1], 'clips': feature_files.HOSTILE[0]}
+    feature_files.features(names=names, with_config=False, meta=meta).save(tmp_path / 'features.npz')
     assert report.run([str(tmp_path / 'features.npz')]) == 0
-    reader = Reader((tmp_path / 'report.html').read_text())
+    reader = report_page.Reader((tmp_path / 'report.html').read_text())
     assert len(reader.scripts) == 2
     assert not any('onerror' in attributes or 'onload' in attributes for _, attributes in reader.tags)
-    assert HOSTILE[0] in ' '.join(reader.words)
+    assert feature_files.HOSTILE[0] in ' '.join(reader.words)
     assert set(names) == set(json.loads(reader.scripts[0])['name'])
 
 
 def test_a_network_that_gives_the_same_for_all_has_a_report_too(tmp_path):
-    found = features(with_config=False)
+    found = feature_files.features(with_config=False)
     dataclasses.replace(found, embedding=np.ones_like(found.embedding)).save(tmp_path / 'features.npz')
     assert report.run([str(tmp_path / 'features.npz')]) == 0
     assert 'Accepted pairs' not in (tmp_path / 'report.html').read_text()
 
 
 def test_a_file_that_does_not_say_its_data_set_gives_a_report_without_pictures(tmp_path):
-    features(with_config=False).save(tmp_path / 'features.npz')
+    feature_files.features(with_config=False).save(tmp_path / 'features.npz')
     assert report.run([str(tmp_path / 'features.npz'), '--protocol=mars-official', '--distance=euclidean']) == 0
     text = (tmp_path / 'report.html').read_text()
     assert 'Without pictures' in text
     assert 'mars-official' in text
-    assert not json.loads(Reader(text).scripts[0])['film']
+    assert not json.loads(report_page.Reader(text).scripts[0])['film']
 
 
-@pytest.mark.parametrize('meta', [*score_test.FOREIGN, {'config': {'data': {'root': 3}}}, {'config': {'data': 5}}],
+@pytest.mark.parametrize('meta', [*feature_files.FOREIGN, {'config': {'data': {'root': 3}}}, {'config': {'data': 5}}],
                          ids=json.dumps)  # fmt: skip
 def test_what_others_write_into_meta_is_no_obstacle(tmp_path, meta):
-    features(with_config=False, meta=meta).save(tmp_path / 'features.npz')
+    feature_files.features(with_config=False, meta=meta).save(tmp_path / 'features.npz')
     assert report.run([str(tmp_path / 'features.npz')]) == 0
     assert 'Without pictures' in (tmp_path / 'report.html').read_text()
 
@@ -183,8 +132,8 @@ def test_the_budget_bounds_the_page(made, tmp_path):
     out = tmp_path / 'small.html'
     assert report.run([str(folder / 'features.npz'), f'--out={out}', '--budget-mb=0.002']) == 0
     small = out.read_text()
-    assert len(json.loads(Reader(small).scripts[0])['film']) == 1
-    assert 'Pictures are kept for 1 of the 4 queries' in ' '.join(Reader(small).words).replace('\n', ' ')
+    assert len(json.loads(report_page.Reader(small).scripts[0])['film']) == 1
+    assert 'Pictures are kept for 1 of the 4 queries' in ' '.join(report_page.Reader(small).words).replace('\n', ' ')
     assert len(small) < len(text)
 
 
@@ -205,7 +154,7 @@ def test_what_is_missing_is_named(made, monkeypatch, tmp_path, capsys, arguments
 
 
 def test_tracklets_of_another_data_set_are_named(made, tmp_path, capsys):
-    features(root=made[0] / 'mars', names=[f'x{i}' for i in range(7)]).save(tmp_path / 'features.npz')
+    feature_files.features(root=made[0] / 'mars', names=[f'x{i}' for i in range(7)]).save(tmp_path / 'features.npz')
     arguments = [str(tmp_path / 'features.npz'), f'--root={made[0] / "mars"}']
     assert report.run(arguments) == 1
     assert '7 of the 7 tracklets are not in the test split' in capsys.readouterr().err

@@ -17,11 +17,8 @@ from jaxreid.evaluation.report import network_maps
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.models import build, output
 from jaxreid.training import checkpoint, step
-from tests.evaluation.report import browser_test as report_browser_test
-from tests.evaluation.report import command_test as report_test
-from tests.fixtures import browser
+from tests.fixtures import browser, coloured_frames, feature_files, report_page
 from tests.fixtures import mars_folder as mars_fixture
-from tests.visualize import panels_test
 
 L, M, N = 3, 4, 3  # frames of a clip, items of the two memories
 
@@ -94,7 +91,7 @@ def saved(experiment, folder):
 
 
 def footage(root, *, flow='off'):
-    found = report_test.features(root=root)
+    found = feature_files.features(root=root)
     return report_pictures.open_footage(found, '', flow=flow), found
 
 
@@ -217,7 +214,7 @@ def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypat
     roles = found.pid, found.camera, found.query, found.gallery
     scored = protocols.score(found.embedding, *roles, protocols.named('mars-paper'), distance='euclidean')
     text = (tmp_path / 'report.html').read_text()
-    shown = report_test.Reader(text)
+    shown = report_page.Reader(text)
     assert f'mAP {scored["mAP"]:.1f}' in ' '.join(' '.join(shown.words).split())
     assert 'share of each stripe' in text
 
@@ -235,7 +232,7 @@ def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypat
         np.testing.assert_allclose(shares, 100 * extras['stripe_scores'][0], atol=0.51)
         for picture, frame, values in zip(attention.pictures, pixels, np.asarray(extras['attention'])[0], strict=True):
             values = (values - values.min()) / (values.max() - values.min())
-            panels_test.check(picture, frame, values)
+            coloured_frames.check(picture, frame, values)
 
     assert (tmp_path / 'report_files' / 'attention.png').exists()
     assert (
@@ -247,4 +244,4 @@ def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypat
                 page.size(width)
                 page.open(tmp_path / 'report.html')
                 assert page.messages() == []
-                assert page.run(report_browser_test.OVERFLOW) == 0
+                assert page.run(report_page.OVERFLOW) == 0
