@@ -18,7 +18,7 @@ from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.stores import device_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate
+from jaxreid.evaluation import evaluate, results
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build, star
 from jaxreid.process import freed_memory, interrupt, metrics_log
@@ -30,7 +30,7 @@ class NonFiniteLoss(ValueError):
     """A term of the objective, or the gradient, is no longer a number."""
 
 
-def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> list[dict[str, Any]]:
+def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
     """Trains to the end (continuing what `workdir` holds), evaluates, and writes everything there.
 
     Args:
@@ -51,7 +51,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
     sharding.check_divides(clips_per_step, mesh)
     sharding.check_divides(experiment.test.batch_clips, mesh)
-    earlier = evaluate.read_results(workdir / 'results.json')  # before any work: a file of something else stops here
+    earlier = results.read(workdir / 'results.json')  # before any work: a file of something else stops here
 
     # Data.
     dataset = source.read(experiment.data)
@@ -95,8 +95,8 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         state = restore_state(plain_model, experiment, adam, newest.directory, start_step, mesh)
         came_from = f'checkpoint of step {start_step}'
     best_step = best.latest()
-    best_score = {} if best_step is None else checkpoint.read_meta(best.directory, best_step)['score']
-    meta = {
+    best_score = None if best_step is None else checkpoint.read_meta(best.directory, best_step)['score']
+    meta: checkpoint.Meta = {
         'config': config.to_dict(experiment),
         'labels': {str(pid): label for pid, label in labels.items()},
         'pid_names': {str(pid): name for pid, name in dataset.pid_names.items()},
@@ -161,10 +161,10 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         )
         if log:
             log.write(at, {'test/mAP': row['mAP'], 'test/rank1': row['cmc']['1']})
-            evaluate.append_results(workdir / 'results.json', [row])
-        if row['mAP'] > best_score.get('mAP', -1):
+            results.append(workdir / 'results.json', [row])
+        if best_score is None or row['mAP'] > best_score['mAP']:
             best_score = {'mAP': row['mAP'], 'rank1': row['cmc']['1'], 'step': at, 'clips': row['protocol']['clips']}
-            best.save(at, state, meta | {'score': best_score, 'selected': 'on the test set'})
+            best.save(at, state, {**meta, 'score': best_score, 'selected': 'on the test set'})
 
     decoding = time.monotonic()
     store = source.training_store(experiment.data, dataset, mesh)  # after the state: what memory is left is known
@@ -251,12 +251,12 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 )
     newest.close()
     best.close()
-    metrics_log.say('\n' + evaluate.table(rows))
+    metrics_log.say('\n' + results.table(rows))
     if 'references' in rows[0]:
         metrics_log.say(references.table(rows[0]))
     if log:
         found.save(workdir / 'features.npz')
-        evaluate.append_results(workdir / 'results.json', rows)
+        results.append(workdir / 'results.json', rows)
         log.write(last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
         log.close()
     seconds = time.monotonic() - clock
@@ -315,7 +315,7 @@ def restore_state(
 
 
 def check_labels(
-    saved: dict[str, Any], labels: dict[int, int], pid_names: Mapping[int, str], workdir: pathlib.Path
+    saved: checkpoint.Meta, labels: dict[int, int], pid_names: Mapping[int, str], workdir: pathlib.Path
 ) -> None:
     """Refuses to continue on other identities than the run began with."""
     before = {label: saved.get('pid_names', {}).get(pid, pid) for pid, label in saved['labels'].items()}
@@ -357,8 +357,8 @@ class Window:
 
 def closing(
     workdir: pathlib.Path,
-    rows: list[dict[str, Any]],
-    best_score: dict[str, Any],
+    rows: list[results.Result],
+    best_score: checkpoint.Monitored | None,
     best_directory: pathlib.Path,
     data_seconds: float,
     train_seconds: float,

@@ -1,8 +1,6 @@
-"""From a model's variables to rows of results: extract, score under each protocol, print, write."""
+"""From a model's variables to results: extract, and score under each protocol."""
 
 import dataclasses
-import json
-import pathlib
 from typing import Any
 
 import jax
@@ -15,9 +13,9 @@ from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.stores import frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank
+from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank, results
 from jaxreid.models import bn_folding
-from jaxreid.process import atomic_file, metrics_log
+from jaxreid.process import metrics_log
 from jaxreid.training import step
 
 
@@ -103,7 +101,7 @@ def extract(
             'A network whose training diverged gives these: use an earlier checkpoint. float16 does beyond 65,504: use '
             '--config.test.compute_dtype=auto.'
         )
-    meta = {
+    meta: feature_file.Meta = {
         'dataset': data.dataset,
         'split': 'test',
         'trained_on': trained_on or source.describe(data),
@@ -127,13 +125,13 @@ def extract(
     return features.describe(dataset, embedding, before_neck, meta)
 
 
-def used_items(counts: np.ndarray) -> dict[str, Any]:
+def used_items(counts: np.ndarray) -> feature_file.UsedItems:
     """How evenly the items of a memory are read: 2 to the entropy of `counts` [n], between 1 and n, and the counts."""
     share = counts[counts > 0] / counts.sum()
     return {'used': float(2 ** -(share * np.log2(share)).sum()), 'of': len(counts), 'counts': counts.tolist()}
 
 
-def score(found: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[dict[str, Any]]:
+def score(found: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[results.Result]:
     """One row of results per protocol of the config; each carries everything that its number depends on.
 
     Args:
@@ -155,26 +153,34 @@ def score(found: feature_file.Features, experiment: config.Experiment, *, select
             row = protocols.score_distances(reranked[ranked.tobytes()], *roles, distance=test.distance)
         else:
             row = protocols.score(found.embedding, *roles, distance=test.distance)
-        how = (
-            'dataset',
-            'split',
-            'clips',
-            'clip_seed',
-            'frames_per_clip',
-            'one_frame',
-            'flip',
-            'flow',
-            'compute_dtype',
-            'frames_seen',
-            'corrupt_frames_replaced',
-        )
-        row['protocol'] |= {k: found.meta[k] for k in how} | {
-            're_ranking': re_ranking if test.rerank else 'none',
-            'feature': 'after neck',
-        }
-        used = {k: found.meta[k] for k in ('trained_on', 'tested_on', 'used_items') if found.meta.get(k)}
-        rows.append(row | used | {'step': found.meta['step'], 'selected': selected})
+        re_ranked = re_ranking if test.rerank else 'none'
+        row['protocol'] |= {**_making(found.meta), 're_ranking': re_ranked, 'feature': 'after neck'}
+        result = results.Result(**row, step=found.meta['step'], selected=selected)
+        if 'trained_on' in found.meta:
+            result['trained_on'] = found.meta['trained_on']
+        if 'tested_on' in found.meta:
+            result['tested_on'] = found.meta['tested_on']
+        if found.meta.get('used_items'):
+            result['used_items'] = found.meta['used_items']
+        rows.append(result)
     return rows
+
+
+def _making(meta: feature_file.Meta) -> protocols.Making:
+    """What a result says of how its features were made."""
+    return protocols.Making(
+        dataset=meta['dataset'],
+        split=meta['split'],
+        clips=meta['clips'],
+        clip_seed=meta['clip_seed'],
+        frames_per_clip=meta['frames_per_clip'],
+        one_frame=meta['one_frame'],
+        flip=meta['flip'],
+        flow=meta['flow'],
+        compute_dtype=meta['compute_dtype'],
+        frames_seen=meta['frames_seen'],
+        corrupt_frames_replaced=meta['corrupt_frames_replaced'],
+    )
 
 
 def _reranked(found: feature_file.Features, ranked: np.ndarray, test: config.Test) -> np.ndarray:
@@ -192,77 +198,3 @@ def _reranked(found: feature_file.Features, ranked: np.ndarray, test: config.Tes
         weight=test.rerank_lambda,
     )
     return distances
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of results as text; every number stands beside its protocol."""
-    lines = ['                                       mAP     R-1     R-5    R-10    R-20']
-    for row in rows:
-        p, cmc = row['protocol'], row['cmc']
-        numbers = ''.join(f'{x:8.2f}' for x in (row['mAP'], *(cmc[k] for k in ('1', '5', '10', '20'))))
-        lines.append(f'{p["dataset"] + " " + p["name"]:<34}{numbers}')
-        if 'trained_on' in row:
-            lines.append(f'  trained on {row["trained_on"]}; tested on {row["tested_on"]}')
-        if 'test_ids_trained_on' in row:
-            lines.append(f'  {row["test_ids_trained_on"]} OF THE TESTED PEOPLE WERE TRAINED ON')
-        lines.append(
-            f'  step {row["step"]} ({row["selected"]}); clips {_clips(p)}, flip {_yes(p["flip"])}, flow {p["flow"]}; '
-            f'{p["compute_dtype"]}, {p["distance"]} distance, re-ranking {p["re_ranking"]}'
-        )
-        lines.append(
-            f'  {p["ap"]} AP; gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '
-            f'{p["distractors"]}, own camera: {p["same_camera"]}'
-        )
-        lines.append(
-            f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
-            f'({p["unanswerable"]}); {p["frames_seen"]} frames seen, {p["corrupt_frames_replaced"]} of them replaced'
-        )
-        for memory, used in row.get('used_items', {}).items():
-            lines.append(
-                f'  {memory.replace("_", " ")}: {used["used"]:.2f} of {used["of"]} used (2^entropy of the most read)'
-            )
-    return '\n'.join(lines)
-
-
-def _clips(protocol: dict[str, Any]) -> str:
-    frames = 1 if protocol['one_frame'] else protocol['frames_per_clip']
-    match protocol['clips']:
-        case 'whole':
-            return 'whole tracklets' + (', first frame only' if protocol['one_frame'] else '')
-        case 'random':
-            return f'random (seed {protocol["clip_seed"]}) x {frames} frames'
-        case kind:
-            return f'{kind} x {frames} frames'
-
-
-def _yes(value: bool) -> str:
-    return 'yes' if value else 'no'
-
-
-def read_results(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Rows of results.json; none where there is no such file.
-
-    Raises:
-      ValueError: the file holds something else; names it.
-    """
-    try:
-        rows = json.loads(path.read_text()) if path.exists() else []
-        if not (isinstance(rows, list) and all({'step', 'selected', 'protocol'} <= row.keys() for row in rows)):
-            raise ValueError('not a list of results')
-    except (ValueError, AttributeError) as e:
-        raise ValueError(f'{path} does not hold results of jaxreid ({e}); move it away, it is not overwritten') from e
-    return rows
-
-
-def append_results(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    """Adds rows to results.json; a row of the same step, selection and protocol is replaced by its newer run."""
-    old = read_results(path)
-
-    def identity(row):
-        data = row.get('trained_on'), row.get('tested_on')
-        return json.dumps([row['step'], row['selected'], row['protocol'], *data], sort_keys=True)
-
-    new = {identity(r) for r in rows}
-    kept = [r for r in old if identity(r) not in new]
-    with atomic_file.writing(path) as file:
-        file.write(json.dumps(kept + rows, indent=1).encode() + b'\n')

@@ -14,7 +14,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -31,6 +31,48 @@ _BROKEN = (
 _LARGEST = 2**31 - 1  # of ids, camera numbers and frames of a tracklet
 
 
+class UsedItems(TypedDict):
+    """How evenly the items of a memory are read: 2 to the entropy of `counts`, between 1 and `of`, and the counts."""
+
+    used: float
+    of: int
+    counts: list[float]
+
+
+class Meta(TypedDict, total=False):
+    """What a feature file says of its making, as JSON text in `meta`. Files from elsewhere may lack any of it.
+
+    dataset, split: config's name of the data set, 'test'.
+    trained_on, tested_on: as `data.source.describe`.
+    clips: one of config.TEST_CLIPS; clip_seed: of random clips, else None; one_frame: only the first frame was seen.
+    step: of training. network: see `fingerprint.of`. compute_dtype: of the activations. flow: as `data.flow`.
+    frames_seen, corrupt_frames_replaced: counted over all clips.
+    used_items: of networks with memories, by the name of the memory.
+    config: all settings, as `config.to_dict` gives them.
+    pid_names, camera_names: what a manifest calls a number, the number as text.
+    """
+
+    dataset: str
+    split: str
+    trained_on: str
+    tested_on: str
+    clips: str
+    clip_seed: int | None
+    frames_per_clip: int
+    one_frame: bool
+    flip: bool
+    flow: str
+    compute_dtype: str
+    frames_seen: int
+    corrupt_frames_replaced: int
+    step: int
+    network: str
+    used_items: dict[str, UsedItems]
+    config: dict
+    pid_names: dict[str, str]
+    camera_names: dict[str, str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Features:
     """N tracklets of a test split.
@@ -40,7 +82,7 @@ class Features:
     pid, camera: [N] int, raw ids; junk -1 and distractors 0 included.
     query, gallery: [N] bool; a tracklet may be both.
     name: [N] str. frames: [N] int, frames of the tracklet; 0: unknown.
-    meta: dataset, split, clip protocol, flip, config, checkpoint step; {} where unknown.
+    meta: how they were made; {} where unknown.
     time: [N] str, when each begins, as a manifest said, '' unknown; None where nothing is known.
     """
 
@@ -52,7 +94,7 @@ class Features:
     gallery: np.ndarray
     name: np.ndarray
     frames: np.ndarray
-    meta: dict[str, Any]
+    meta: Meta
     time: np.ndarray | None = None
 
     def save(self, path: pathlib.Path) -> None:
@@ -222,7 +264,7 @@ def _names(names: np.ndarray | None, n: int) -> np.ndarray:
     return np.array([name.decode('utf-8', 'replace') for name in data])
 
 
-def _meta(path: pathlib.Path, text: np.ndarray | None) -> dict[str, Any]:
+def _meta(path: pathlib.Path, text: np.ndarray | None) -> Meta:
     if text is None:
         return {}
     try:
@@ -233,10 +275,10 @@ def _meta(path: pathlib.Path, text: np.ndarray | None) -> dict[str, Any]:
         raise ValueError(f'{path}: meta is no JSON text ({_said(e)}); leave it out or write json.dumps(...).') from e
     if not isinstance(meta, dict):
         raise ValueError(f'{path}: meta is {type(meta).__name__}; expected a JSON object.')
-    return meta
+    return cast(Meta, meta)
 
 
-def setting(meta: dict[str, Any], section: str, name: str, known: Sequence[Any], default: Any) -> Any:
+def setting(meta: Meta, section: str, name: str, known: Sequence[Any], default: Any) -> Any:
     """A setting of the run that made the features, for example `test.distance`.
 
     Args:

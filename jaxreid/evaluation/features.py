@@ -5,7 +5,6 @@ import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -82,7 +81,7 @@ def _local_rows(array: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(s.data) for s in shards])
 
 
-def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
+def free_path(workdir: pathlib.Path, meta: feature_file.Meta) -> pathlib.Path:
     """`features.npz`, or, where that already holds features made in another way, a name that says how these were."""
     path = workdir / 'features.npz'
     how = ('trained_on', 'tested_on', 'clips', 'clip_seed', 'frames_per_clip', 'flip', 'step')
@@ -92,7 +91,7 @@ def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
                 before = json.loads(str(file['meta']))
         except (ValueError, KeyError, OSError):
             before = {}
-        if any(before.get(k) != meta[k] for k in how):
+        if any(before.get(k) != meta.get(k) for k in how):
             flip = '-flip' if meta['flip'] else ''
             seed = '' if meta['clip_seed'] is None else f'-seed{meta["clip_seed"]}'
             where = re.sub(r'\W+', '-', meta['tested_on']).strip('-')
@@ -101,7 +100,7 @@ def free_path(workdir: pathlib.Path, meta: dict[str, Any]) -> pathlib.Path:
 
 
 def describe(
-    dataset: tracklet.Dataset, embedding: np.ndarray, before: np.ndarray, meta: dict[str, Any]
+    dataset: tracklet.Dataset, embedding: np.ndarray, before: np.ndarray, meta: feature_file.Meta
 ) -> feature_file.Features:
     """Puts ids and roles of a data set's test split beside its features."""
     test = dataset.test
@@ -118,6 +117,6 @@ def describe(
         gallery=np.asarray(dataset.gallery, bool),
         name=np.array([t.name for t in test], np.str_),
         frames=np.array([len(t.frames) for t in test], np.int64),
-        meta=meta | {'pid_names': names(dataset.pid_names), 'camera_names': names(dataset.camera_names)},
+        meta={**meta, 'pid_names': names(dataset.pid_names), 'camera_names': names(dataset.camera_names)},
         time=np.array([t.time for t in test], np.str_) if any(t.time for t in test) else None,
     )

@@ -11,7 +11,7 @@ from jaxreid import config, sharding
 from jaxreid.data import mixing, source
 from jaxreid.data.stores import frame_cache, frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, features
+from jaxreid.evaluation import evaluate, features, results
 from jaxreid.models import build
 from jaxreid.process import host_memory, interrupt, metrics_log
 from jaxreid.training import checkpoint, step
@@ -37,7 +37,7 @@ def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> frame_store.S
     return frame_cache.FrameCache(store, budget=host_memory.available_bytes() // 4)
 
 
-def trained_people(meta: dict[str, Any], data: config.Data) -> set[str]:
+def trained_people(meta: checkpoint.Meta, data: config.Data) -> set[str]:
     """The people that a checkpoint was trained on, comparable with `test_people`.
 
     Those that `data.also` mixed in are not among them: their ids are not their data set's.
@@ -59,7 +59,7 @@ def _people_of(data: config.Data) -> str:
 
 def run(
     experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool
-) -> list[dict[str, Any]]:
+) -> list[results.Result]:
     """Extracts the features of a checkpoint's network and, where asked, scores them.
 
     Args:
@@ -76,7 +76,7 @@ def run(
     meta = checkpoint.read_meta(folder, at)
     checkpoint.check_same_model(meta, experiment, folder / str(at))
     if scored:
-        evaluate.read_results(workdir / 'results.json')
+        results.read(workdir / 'results.json')
     dataset = source.read(experiment.data)
     if scored:
         tracklet.check_answerable(dataset)
@@ -87,7 +87,7 @@ def run(
     metrics_log.say(f'checkpoint {folder / str(at)}; {len(dataset.test)} test tracklets on {mesh.size} device(s)')
     kinds = list(dict.fromkeys((experiment.test.clips, *experiment.test.also_clips)))
     store = shared_frames(experiment.data, dataset) if len(kinds) > 1 else None
-    rows = []
+    rows: list[results.Result] = []
     for clips in kinds:
         with interrupt.listen() as requests, requests.at_once():
             found = evaluate.extract(
@@ -108,11 +108,11 @@ def run(
         if scored:
             selected = 'selected on the test set' if 'score' in meta else 'last step'
             scores = evaluate.score(found, experiment, selected=selected)
-            rows += [row | ({'test_ids_trained_on': len(known)} if known else {}) for row in scores]
+            rows += [{**row, 'test_ids_trained_on': len(known)} if known else row for row in scores]
         metrics_log.say(f'features  {file}')
     if scored:
-        metrics_log.say('\n' + evaluate.table(rows))
+        metrics_log.say('\n' + results.table(rows))
         if jax.process_index() == 0:
-            evaluate.append_results(workdir / 'results.json', rows)
+            results.append(workdir / 'results.json', rows)
         metrics_log.say(f'\nresults   {workdir / "results.json"}')
     return rows

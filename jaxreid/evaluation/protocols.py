@@ -6,7 +6,7 @@ docs/protocols.md and the public evaluators named at `named`.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -51,6 +51,64 @@ class Protocol:
             raise ValueError(
                 f'Protocol {self.name!r} cuts the list and draws from it; choose one (rank_cut None, or cmc per_query).'
             )
+
+
+class Making(TypedDict, total=False):
+    """How features were made, as far as a result says it; the names are those of `feature_file.Meta`."""
+
+    dataset: str
+    split: str
+    clips: str
+    clip_seed: int | None
+    frames_per_clip: int
+    one_frame: bool
+    flip: bool
+    flow: str
+    compute_dtype: str
+    frames_seen: int
+    corrupt_frames_replaced: int
+    step: int
+
+
+class Description(Making):
+    """A protocol as JSON has it beside a score: the fields of `Protocol`, and what else the numbers depend on.
+
+    distance: 'cosine' or 'euclidean'. Counts of several files (`evaluation.score`) are lists.
+    re_ranking, expansion: of distances, in words; 'none'. feature: 'after neck' or 'before neck'.
+    label: the name and what is not as usual, in words.
+    """
+
+    name: str
+    ap: str
+    gallery: str
+    junk: str
+    distractors: str
+    same_camera: str
+    unanswerable: str
+    rank_cut: int | None
+    cmc: str
+    cmc_seed: int
+    distance: str
+    answered_queries: int | list[int]
+    unanswered_queries: int | list[int]
+    gallery_size: int | list[int]
+    queries_in_gallery: int | list[int]
+    re_ranking: NotRequired[str]
+    expansion: NotRequired[str]
+    feature: NotRequired[str]
+    label: NotRequired[str]
+
+
+class Score(TypedDict):
+    """A score in percent with its protocol; `cmc` by rank: '1', '5', '10', '20'.
+
+    mINP is the mean of (matches) / (rank of the last match) (Ye et al., TPAMI 2021).
+    """
+
+    protocol: Description
+    mAP: float
+    mINP: float
+    cmc: dict[str, float]
 
 
 def named(name: str) -> Protocol:
@@ -101,7 +159,7 @@ def score(
     protocol: Protocol,
     *,
     distance: str = 'cosine',
-) -> dict[str, Any]:
+) -> Score:
     """mAP and CMC of the features of N tracklets.
 
     Args:
@@ -112,10 +170,6 @@ def score(
       gallery: [N] bool; a tracklet may be both.
       protocol: the rules.
       distance: 'cosine' or 'euclidean'.
-
-    Returns:
-      {'protocol': {the rules, the distance and the counts}, 'mAP': percent, 'mINP': percent, 'cmc': {'1', '5', '10',
-      '20': percent}}. mINP is the mean of (matches) / (rank of the last match) (Ye et al., TPAMI 2021).
 
     Raises:
       ValueError: if lengths differ, a feature is not finite, there is no query or no gallery, or no query has a match.
@@ -133,7 +187,7 @@ def score_distances(
     protocol: Protocol,
     *,
     distance: str,
-) -> dict[str, Any]:
+) -> Score:
     """`score` from ready distances [rows marked query, rows marked gallery]; `distance` says what they are."""
     ranked = rank_distances(distances, pid, camera, query, gallery, protocol)
     return summarize(ranked, pid, query, gallery, protocol, distance=distance)
@@ -181,7 +235,7 @@ def summarize(
     protocol: Protocol,
     *,
     distance: str,
-) -> dict[str, Any]:
+) -> Score:
     """The score that `rank_queries` or `rank_distances` lead to; arguments, result and errors as `score`."""
     answered = int(ranked.answered.sum())
     values = per_query(ranked, protocol)
@@ -191,16 +245,16 @@ def summarize(
             'leaves: the same id, seen by another camera. Check that ids and cameras belong to the same rows.'
         )
     in_gallery = ranked_gallery(pid, query, gallery, protocol)
+    counts = {
+        'distance': distance,
+        'answered_queries': answered,
+        'unanswered_queries': len(ranked.answered) - answered,
+        'gallery_size': int(in_gallery.sum()),
+        'queries_in_gallery': int((in_gallery & query).sum()),
+    }
     means = (100 * (values.sum(axis=0) / len(values))).tolist()
     return {
-        'protocol': dataclasses.asdict(protocol)
-        | {
-            'distance': distance,
-            'answered_queries': answered,
-            'unanswered_queries': len(ranked.answered) - answered,
-            'gallery_size': int(in_gallery.sum()),
-            'queries_in_gallery': int((in_gallery & query).sum()),
-        },
+        'protocol': cast(Description, dataclasses.asdict(protocol) | counts),
         'mAP': means[0],
         'mINP': means[1],
         'cmc': {str(k): mean for k, mean in zip(CMC_RANKS, means[2:])},

@@ -203,7 +203,7 @@ def score(
       ValueError: as `protocols.score`.
     """
     ranked = [rank(found, rule, d) for found, d in zip(files, distances, strict=True)]
-    rows = [
+    rows: list[Any] = [
         protocols.summarize(r, f.pid, f.query, f.gallery, rule.protocol, distance=rule.distance)
         for r, f in zip(ranked, files, strict=True)
     ]

@@ -24,7 +24,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxreid import command_line, config, train
-from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid.evaluation import from_checkpoint, results
 from jaxreid.process import atomic_file, exit_status, interrupt, metrics_log
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce import published
@@ -220,7 +220,7 @@ def finished(run: Run) -> dict[str, Any] | None:
     try:
         left = json.loads((run.folder / 'finished.json').read_text())
         same = comparable(_with_new_settings(left['config'])) == run.tested_as()
-        return left if same and left['row'] in evaluate.read_results(run.folder / 'results.json') else None
+        return left if same and left['row'] in results.read(run.folder / 'results.json') else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

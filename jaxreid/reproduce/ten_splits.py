@@ -3,13 +3,13 @@
 import copy
 import pathlib
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import jax
 
 from jaxreid import command_line, config
-from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid.evaluation import from_checkpoint, protocols, results
 from jaxreid.process import metrics_log
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.training import checkpoint
@@ -18,7 +18,7 @@ from jaxreid.training import checkpoint
 _OF_ONE_SPLIT = ('answered_queries', 'unanswered_queries', 'gallery_size', 'queries_in_gallery', 'frames_seen')
 
 
-def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[dict[str, Any]]:
+def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
     """Trains and evaluates every split in `workdir`/split0 to split9; finished ones are read, stopped ones continue.
 
     Args:
@@ -28,7 +28,7 @@ def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[dict[str
     Returns:
       A row per protocol, as `mean`.
     """
-    evaluate.read_results(workdir / 'results.json')  # before any work: a file of something else stops here
+    results.read(workdir / 'results.json')  # before any work: a file of something else stops here
     rows = []
     for split in config.SPLITS:
         folder = workdir / f'split{split}'
@@ -43,7 +43,7 @@ def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[dict[str
 
 def from_checkpoints(
     experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool
-) -> list[dict[str, Any]]:
+) -> list[results.Result]:
     """Extracts, and where asked scores, every split with the network that was trained on it.
 
     Args:
@@ -86,7 +86,7 @@ def _check_other_data(experiment: config.Experiment, path: pathlib.Path) -> None
         )
 
 
-def mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def mean(rows: Sequence[results.Result]) -> results.Result:
     """One row for the rows that one protocol has in every split.
 
     Args:
@@ -97,23 +97,35 @@ def mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
       standard deviations; 'splits' has every split's numbers. Of the protocol, what the splits have in common.
     """
     ranks = rows[0]['cmc']
-    protocol = {
+    common = {
         k: v
         for k, v in rows[0]['protocol'].items()
         if k not in _OF_ONE_SPLIT and all(row['protocol'].get(k) == v for row in rows)
     }
-    steps = sorted({row['step'] for row in rows})
+
+    def over_splits(reduce: Callable[[Iterable[float]], float]) -> tuple[float, float, dict[str, float]]:
+        by_rank = {k: reduce([row['cmc'][k] for row in rows]) for k in ranks}
+        return reduce([row['mAP'] for row in rows]), reduce([row['mINP'] for row in rows]), by_rank
+
+    means, spreads = over_splits(statistics.mean), over_splits(statistics.stdev)
     return {
-        'protocol': protocol,
-        **{k: statistics.mean(row[k] for row in rows) for k in ('mAP', 'mINP')},
-        **{f'{k}_std': statistics.stdev(row[k] for row in rows) for k in ('mAP', 'mINP')},
-        'cmc': {k: statistics.mean(row['cmc'][k] for row in rows) for k in ranks},
-        'cmc_std': {k: statistics.stdev(row['cmc'][k] for row in rows) for k in ranks},
-        'step': steps[-1],
+        'protocol': cast(protocols.Description, common),
+        'mAP': means[0],
+        'mINP': means[1],
+        'mAP_std': spreads[0],
+        'mINP_std': spreads[1],
+        'cmc': means[2],
+        'cmc_std': spreads[2],
+        'step': max(row['step'] for row in rows),
         'selected': rows[0]['selected'],
         'trained_on': _of_all([row['trained_on'] for row in rows]),
         'tested_on': _of_all([row['tested_on'] for row in rows]),
-        'splits': [{k: row[k] for k in ('tested_on', 'step', 'mAP', 'mINP', 'cmc')} for row in rows],
+        'splits': [
+            results.SplitScore(
+                tested_on=row['tested_on'], step=row['step'], mAP=row['mAP'], mINP=row['mINP'], cmc=row['cmc']
+            )
+            for row in rows
+        ],
     }
 
 
@@ -124,24 +136,25 @@ def _of_all(texts: Sequence[str]) -> str:
     return texts[0].replace('split 0', 'split all', 1)
 
 
-def table(row: dict[str, Any]) -> str:
+def table(row: results.Result) -> str:
     """Every split's numbers, and their mean and standard deviation."""
     ranks = list(row['cmc'])
     lines = [f'{row["tested_on"]}, {row["protocol"]["name"]}; trained on {row["trained_on"]}; {row["selected"]}']
     lines.append(f'{"split":<6}' + ''.join(f'{name:>8}' for name in ('mAP', *(f'R-{k}' for k in ranks), 'mINP')))
     listed = [(str(i), one['mAP'], one['cmc'], one['mINP']) for i, one in enumerate(row['splits'])]
-    listed += [(name, *(row[k + end] for k in ('mAP', 'cmc', 'mINP'))) for name, end in (('mean', ''), ('+-', '_std'))]
+    listed.append(('mean', row['mAP'], row['cmc'], row['mINP']))
+    listed.append(('+-', row['mAP_std'], row['cmc_std'], row['mINP_std']))
     for name, m_ap, cmc, m_inp in listed:
         lines.append(f'{name:<6}' + ''.join(f'{x:8.2f}' for x in (m_ap, *(cmc[k] for k in ranks), m_inp)))
     return '\n'.join(lines)
 
 
-def _report(rows: Sequence[Sequence[dict[str, Any]]], workdir: pathlib.Path) -> list[dict[str, Any]]:
+def _report(rows: Sequence[Sequence[results.Result]], workdir: pathlib.Path) -> list[results.Result]:
     """Prints and writes the means of the rows [split][protocol]."""
     means = [mean(of_protocol) for of_protocol in zip(*rows, strict=True)]
     for row in means:
         metrics_log.say('\n' + table(row))
     if jax.process_index() == 0:
-        evaluate.append_results(workdir / 'results.json', means)
+        results.append(workdir / 'results.json', means)
     metrics_log.say(f'\nresults   {workdir / "results.json"}')
     return means

@@ -169,7 +169,7 @@ def extract(
 def _listed(network, dataset, *, root, frames_root) -> feature_file.Features:
     """What `extract` gives, but for the features: [N, 0]."""
     experiment = _settings(network, dataset, root=root, frames_root=frames_root)
-    meta = {
+    meta: feature_file.Meta = {
         'dataset': experiment.data.dataset,
         'network': fingerprint.of(network.variables),
         'clips': experiment.test.clips,

@@ -95,7 +95,7 @@ def who(of: Tracklets, row: int) -> tuple[str, str] | None:
     return (people, person) if person and people else None
 
 
-def made(meta: dict[str, Any]) -> dict[str, Any]:
+def made(meta: feature_file.Meta) -> dict[str, Any]:
     """What `meta` of a feature file says about how features were made, by the keys of MADE."""
     config = meta.get('config', {})
     data = config.get('data', {})

@@ -7,7 +7,7 @@ Saving is asynchronous; a checkpoint appears under its number only when it is co
 import contextlib
 import pathlib
 import shutil
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import jax
 import numpy as np
@@ -29,6 +29,35 @@ NOT_OF_THE_NETWORK = {
     'star.pyramid_levels',
     'star.pyramid_mine',
 }
+
+
+class Monitored(TypedDict):
+    """The evaluation during training that a checkpoint in `best` was kept for; percent."""
+
+    mAP: float
+    rank1: float
+    step: int
+    clips: str
+
+
+class Meta(TypedDict):
+    """What lies beside a checkpoint's state, as JSON.
+
+    config: all settings, as `config.to_dict` gives them.
+    labels: raw id as text -> number of its class, of all training ids.
+    pid_names: raw id as text -> what a manifest calls it; older checkpoints lack it.
+    score, selected: of checkpoints in `best` only.
+    imported: source and file of `weights.import_torch`, whose checkpoints lack steps_per_epoch and versions.
+    """
+
+    config: dict
+    labels: dict[str, int]
+    pid_names: NotRequired[dict[str, str]]
+    steps_per_epoch: NotRequired[int]
+    versions: NotRequired[dict[str, str]]
+    score: NotRequired[Monitored]
+    selected: NotRequired[str]
+    imported: NotRequired[dict[str, str]]
 
 
 class CheckpointError(ValueError):
@@ -56,7 +85,7 @@ class Checkpoints:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+    def save(self, step: int, state: Any, meta: Meta) -> None:
         """Starts writing a checkpoint; returns when the state is copied. A step already saved is left as it is."""
         if step in self._manager.all_steps():
             return
@@ -118,7 +147,7 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     )
 
 
-def read_meta(folder: pathlib.Path, step: int) -> dict[str, Any]:
+def read_meta(folder: pathlib.Path, step: int) -> Meta:
     """What was saved beside the state: config, labels, steps per epoch, versions."""
     with _reader(folder) as manager:
         try:
@@ -198,7 +227,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def check_same_run(saved: dict[str, Any], experiment: config.Experiment, directory: pathlib.Path) -> None:
+def check_same_run(saved: Meta, experiment: config.Experiment, directory: pathlib.Path) -> None:
     """Refuses to continue a run under settings that change what it computes.
 
     Paths, threads, reporting and test settings may change between the parts of a run; so may its length where the
@@ -222,7 +251,7 @@ def check_same_run(saved: dict[str, Any], experiment: config.Experiment, directo
         )
 
 
-def check_same_model(saved: dict[str, Any], experiment: config.Experiment, path: pathlib.Path) -> None:
+def check_same_model(saved: Meta, experiment: config.Experiment, path: pathlib.Path) -> None:
     """Refuses to run a checkpoint's parameters through another network than they were trained in.
 
     Shapes alone do not tell: P3D-A, B and C have the same.
@@ -242,7 +271,7 @@ def check_same_model(saved: dict[str, Any], experiment: config.Experiment, path:
         )
 
 
-def _changes(saved: dict[str, Any], experiment: config.Experiment) -> dict[str, str]:
+def _changes(saved: Meta, experiment: config.Experiment) -> dict[str, str]:
     """Setting -> what it was and is, where that differs."""
     now = config.flatten(experiment)
     before = config.flatten(config.from_dict(saved['config']))

@@ -223,7 +223,7 @@ def convert(path: pathlib.Path, out: pathlib.Path, source: str, num_ids: int | N
     if any(p.name.isdigit() for p in out.glob('*')):
         raise checkpoint.CheckpointError(f'{out} holds a checkpoint already; choose another folder')
     experiment, _, variables = imported(path, source, num_ids)
-    meta = {
+    meta: checkpoint.Meta = {
         'config': config.to_dict(experiment),
         # Which person an output of the classifier stood for is not in the file; evaluation needs only how many.
         'labels': {f'unknown {i}': i for i in range(experiment.data.num_ids)},

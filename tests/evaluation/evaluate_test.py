@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.evaluation import evaluate, feature_file, protocols
+from jaxreid.evaluation import evaluate, feature_file, protocols, results
 from tests.oracles import rerank as oracle
 
 
@@ -65,7 +65,7 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
             'ap', 'gallery', 'junk', 'distractors', 'distance', 'clips', 'flip', 'frames_seen', 'answered_queries',
             'unanswered_queries', 're_ranking', 'dataset', 'flow', 'compute_dtype', 'clip_seed',
         }  # fmt: skip
-    text = evaluate.table(rows)
+    text = results.table(rows)
     for word in (
         'mars-paper',
         'mars-official',
@@ -103,7 +103,7 @@ def test_re_ranked_scores_are_those_of_the_queries_and_the_gallery_that_the_prot
     plain = evaluate.score(ours, experiment, selected='last step')
     experiment.test.rerank, experiment.test.rerank_k1 = True, 5
     rows = evaluate.score(ours, experiment, selected='last step')
-    assert 're-ranking k-reciprocal, k1 5, k2 6, lambda 0.3' in evaluate.table(rows)
+    assert 're-ranking k-reciprocal, k1 5, k2 6, lambda 0.3' in results.table(rows)
     for row, before in zip(rows, plain, strict=True):
         assert row['protocol'].pop('re_ranking') == 'k-reciprocal, k1 5, k2 6, lambda 0.3'
         assert before['protocol'].pop('re_ranking') == 'none'
@@ -131,7 +131,7 @@ def test_re_ranked_scores_are_those_of_the_queries_and_the_gallery_that_the_prot
 def test_the_table_says_how_clips_were_chosen(how, text):
     ours = found()
     ours.meta.update(how)
-    assert text in evaluate.table(evaluate.score(ours, config.Experiment(), selected='last step'))
+    assert text in results.table(evaluate.score(ours, config.Experiment(), selected='last step'))
 
 
 def test_results_grow_and_the_same_row_is_replaced(tmp_path):
@@ -139,9 +139,9 @@ def test_results_grow_and_the_same_row_is_replaced(tmp_path):
     experiment = config.Experiment()
     first = evaluate.score(found(step=5), experiment, selected='monitoring')
     second = evaluate.score(found(step=9), experiment, selected='last step')
-    evaluate.append_results(path, first)
-    evaluate.append_results(path, second)
-    evaluate.append_results(path, second)
+    results.append(path, first)
+    results.append(path, second)
+    results.append(path, second)
     rows = json.loads(path.read_text())
     assert [(row['step'], row['selected']) for row in rows] == [(5, 'monitoring'), (9, 'last step')]
 
@@ -151,7 +151,7 @@ def test_a_results_file_of_something_else_is_not_overwritten(tmp_path, text):
     path = tmp_path / 'results.json'
     path.write_text(text)
     with pytest.raises(ValueError, match=r'results.json does not hold results of jaxreid'):
-        evaluate.append_results(path, evaluate.score(found(), config.Experiment(), selected='last step'))
+        results.append(path, evaluate.score(found(), config.Experiment(), selected='last step'))
     assert path.read_text() == text
 
 
@@ -166,4 +166,4 @@ def test_used_items_stand_beside_the_score(tmp_path):
     ours.meta['used_items'] = {'spatial_items': evaluate.used_items(np.array([1.0, 3]))}
     row = evaluate.score(ours, config.Experiment(), selected='last step')[0]
     assert row['used_items']['spatial_items']['counts'] == [1.0, 3.0]
-    assert 'spatial items: 1.75 of 2 used' in evaluate.table([row])
+    assert 'spatial items: 1.75 of 2 used' in results.table([row])

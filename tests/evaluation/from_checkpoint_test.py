@@ -8,7 +8,7 @@ from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.stores import frame_cache
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint
+from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint, results
 from jaxreid.training import checkpoint
 
 
@@ -53,12 +53,12 @@ def test_names_count_and_not_the_numbers_that_they_were_given():
 def test_results_of_other_training_or_test_data_stand_beside_each_other(tmp_path, changed):
     row = {'step': 1, 'selected': 'last step', 'protocol': {'name': 'x'}, 'trained_on': 'mars', 'tested_on': 'dukev'}
     path = tmp_path / 'results.json'
-    evaluate.append_results(path, [row])
+    results.append(path, [row])
     other = row | {changed: 'prid split 0'}
-    evaluate.append_results(path, [other])
-    assert evaluate.read_results(path) == [row, other]
-    evaluate.append_results(path, [row])
-    assert evaluate.read_results(path) == [other, row]
+    results.append(path, [other])
+    assert results.read(path) == [row, other]
+    results.append(path, [row])
+    assert results.read(path) == [other, row]
 
 
 def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_network(tmp_path, monkeypatch):
@@ -90,6 +90,6 @@ def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_netwo
     assert len(restored) == 1
     assert stores[0] is stores[1]  # frames are decoded once
     assert isinstance(stores[0], frame_cache.FrameCache)
-    assert evaluate.read_results(tmp_path / 'results.json') == json.loads(json.dumps(rows))
+    assert results.read(tmp_path / 'results.json') == json.loads(json.dumps(rows))
     names = ('features.npz', 'features-mars-step5-begin_crop.npz')
     assert [feature_file.load(tmp_path / name).meta['clips'] for name in names] == ['rrs', 'begin_crop']

@@ -10,7 +10,7 @@ import pytest
 from configs import strf_manifest
 from data_pipelines import manifest
 from jaxreid import command_line, config, sharding, train
-from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid.evaluation import from_checkpoint, results
 from jaxreid.training import checkpoint
 from tests.fixtures import listed_folder as listing_fixture
 
@@ -60,7 +60,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
     assert json.loads((tmp_path / 'run' / 'results.json').read_text()) == rows + again
     assert (
         'trained on manifest first/own.csv + manifest second/own.csv; tested on manifest third/own.csv'
-        in evaluate.table(again)
+        in results.table(again)
     )
     (file,) = (tmp_path / 'run').glob('features-*.npz')
     with np.load(file) as kept:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxreid import command_line, config
-from jaxreid.evaluation import evaluate
+from jaxreid.evaluation import results
 from jaxreid.reproduce import published
 from jaxreid.reproduce import runs as reproduce
 
@@ -20,7 +20,7 @@ def plan(tmp_path, table, *arguments):
 
 def finish(run, *, trained=True):
     """Leaves what a finished run leaves."""
-    evaluate.append_results(run.folder / 'results.json', [ROW])
+    results.append(run.folder / 'results.json', [ROW])
     left = {'config': config.to_dict(run.experiment), 'trained': trained, 'checkpoint_of': None, 'row': ROW}
     (run.folder / 'finished.json').write_text(json.dumps(left))
 

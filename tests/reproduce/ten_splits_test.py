@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 
 from jaxreid import command_line, config, main, train
-from jaxreid.evaluation import evaluate, from_checkpoint
+from jaxreid.evaluation import from_checkpoint, results
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.reproduce import ten_splits as splits
 from jaxreid.training import checkpoint
@@ -58,7 +58,7 @@ def runs(monkeypatch):
         rows = [row(split), row(split, 'torchreid')]
         asked.append((split, workdir.name, *rest, *how.values()))
         if how.get('scored', True):
-            evaluate.append_results(workdir / 'results.json', rows)
+            results.append(workdir / 'results.json', rows)
         return rows
 
     monkeypatch.setattr(train, 'train_and_evaluate', fake)
@@ -86,7 +86,7 @@ def test_ten_splits_run_in_folders_of_their_own_and_their_mean_and_spread_are_wr
     check_means(splits.train(experiment, tmp_path / 'run'))
     assert runs == [(split, f'split{split}') for split in range(10)]
     check_means(json.loads((tmp_path / 'run' / 'results.json').read_text()))
-    assert evaluate.read_results(tmp_path / 'run' / 'results.json')
+    assert results.read(tmp_path / 'run' / 'results.json')
     assert experiment.data.split == 'all'
 
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, feature_file, protocols
+from jaxreid.evaluation import evaluate, feature_file, protocols, results
 from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
 
 COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly spread
@@ -89,7 +89,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def table(row: dict[str, Any]) -> str:
+def table(row: results.Result) -> str:
     """The references beside the result, as text."""
     scores = row['references']
     names = {

@@ -17,7 +17,7 @@ PAIRS_AT_ONCE = 1 << 22  # query-gallery pairs whose distances are held at once
 class Analysis:
     """All that a report says about features under one protocol; positions of queries and columns of the gallery."""
 
-    score: dict[str, Any]  # from `protocols.summarize`
+    score: protocols.Score
     intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent
     queries: np.ndarray  # [Q] rows of the features
     gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
