@@ -5,6 +5,7 @@ frame is higher than that of filling them.
 """
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
@@ -35,8 +36,8 @@ def _capsule(a, b, ra, rb, points=6):
     ra, rb = (np.broadcast_to(np.asarray(r, float), angle.shape) for r in (ra, rb))
     first = angle[:, None] + np.pi + half
     last = angle[:, None] + half
-    circle_a = a[:, None] + ra[:, None, None] * np.stack([np.cos(first), np.sin(first)], -1)
-    circle_b = b[:, None] + rb[:, None, None] * np.stack([np.cos(last), np.sin(last)], -1)
+    circle_a = a[:, None] + ra[:, None, None] * _point(np.cos(first), np.sin(first))
+    circle_b = b[:, None] + rb[:, None, None] * _point(np.cos(last), np.sin(last))
     return np.concatenate([circle_a, circle_b], 1)
 
 
@@ -44,7 +45,7 @@ def _ellipse(centre, rx, ry, start=0.0, stop=2 * np.pi, points=18):
     """Outlines [F, points, 2] of (arcs of) upright ellipses; angles run clockwise from the image's right."""
     t = np.linspace(start, stop, points, endpoint=stop - start < 6.28)
     rx, ry = (np.broadcast_to(np.asarray(r, float), centre.shape[:1])[:, None] for r in (rx, ry))
-    return centre[:, None] + np.stack([rx * np.cos(t), ry * np.sin(t)], -1)
+    return centre[:, None] + _point(rx * np.cos(t), ry * np.sin(t))
 
 
 def pattern_texture(appearance: person_lib.Appearance) -> np.ndarray | None:
@@ -70,6 +71,95 @@ def pattern_texture(appearance: person_lib.Appearance) -> np.ndarray | None:
     return colours[second.astype(int)]
 
 
+def _point(x, y):
+    """[F, 2] from the two coordinates, each [F] or a number."""
+    return np.stack(np.broadcast_arrays(x, y), -1)
+
+
+def _polygon(centre, corners, half_width, half_height):
+    """Outlines [F, n, 2] of one shape, `corners` [n, 2] in units of the half sizes, around centres [F, 2]."""
+    return centre[:, None] + np.asarray(corners) * _point(half_width, half_height)[:, None]
+
+
+class _Body:
+    """A person's joints on the image in all frames, and the parts drawn so far."""
+
+    def __init__(self, person, phase, yaw, *, pitch, scale, origin):
+        self.looks, self.build = person.appearance, person.build
+        metres, near = person_lib.project(person_lib.walk(self.build, person.gait, phase), yaw, pitch=pitch)
+        self._px, self._near = metres * scale[:, None, None] + origin[:, None], near
+        self.unit = self.build.height * scale  # [F] pixels per body height
+        self.thick = self.build.girth * self.unit
+        self.facing, self.across = np.cos(yaw), np.sin(yaw)
+        self.pelvis, self.neck = self.joint('pelvis'), self.joint('neck')
+        self.skin = person_lib.SKIN[self.looks.skin]
+        self.top = np.array(person_lib.CLOTH[self.looks.top], float)
+        self.second = np.array(person_lib.CLOTH[self.looks.top_second], float)
+        self.parts: list[Part] = []
+
+    def joint(self, name):
+        return self._px[:, person_lib.INDEX[name]]
+
+    def depth(self, *names):
+        """[F] metres by which the joints' mean is nearer than the pelvis."""
+        near = self._near
+        return sum(near[:, person_lib.INDEX[n]] for n in names) / len(names) - near[:, person_lib.INDEX['pelvis']]
+
+    def on_spine(self, level):
+        """[F, 2] between pelvis (0) and neck (1)."""
+        return self.pelvis + (self.neck - self.pelvis) * level
+
+    def width(self, lateral, deep):
+        """[F] half width in pixels of an elliptic cross-section with half axes in body heights."""
+        return np.hypot(lateral * self.facing, deep * self.across) * self.unit
+
+    def add(self, outline, colour, order, *, shade=1.0, shown=True, texture=None, corners=None):
+        shape = self.unit.shape
+        colour = np.asarray(colour, float) * np.broadcast_to(np.asarray(shade, float), shape)[:, None]
+        order = np.broadcast_to(np.asarray(order, float), shape)
+        self.parts.append(
+            Part(outline, np.clip(colour, 0, 255), order, np.broadcast_to(shown, shape), texture, corners)
+        )
+
+    def limb(self, a, b, ra, rb, colour, order, *, shade=1.0):
+        """A capsule with a lighter side towards the light (upper left)."""
+        self.add(_capsule(a, b, ra, rb), colour, order, shade=shade)
+        lift = _point(-0.28 * ra, -0.12 * ra)
+        self.add(_capsule(a + lift, b + lift, ra * 0.55, rb * 0.55), colour, order + 0.001, shade=shade * 1.13)
+
+    def skirt(self, length, flare, colour, order):
+        """A garment around both legs down to `length` (1 knee, 2 ankle); returns the middle [F, 2] of its hem."""
+
+        def at(side):
+            hip, knee, ankle = (self.joint(f'{side}_{n}') for n in ('hip', 'knee', 'ankle'))
+            return hip + (knee - hip) * min(length, 1.0) + (ankle - knee) * max(length - 1.0, 0.0)
+
+        build, unit = self.build, self.unit
+        left, right = at('left'), at('right')
+        middle = 0.5 * (left + right)
+        spread = 0.5 * np.abs(left[:, 0] - right[:, 0]) + 0.045 * self.thick * flare
+        waist = self.width(build.hip + 0.034 * build.girth, 0.07 * build.girth)
+        bottom = np.maximum(left[:, 1], right[:, 1])
+        hips = self.pelvis + _point(0.0, -0.03 * unit)
+        outline = np.stack(
+            [
+                hips + _point(-waist * 0.92, -0.03 * unit),
+                hips + _point(waist * 0.92, -0.03 * unit),
+                hips + _point(waist * 1.05, 0.06 * unit),
+                _point(middle[:, 0] + spread, bottom),
+                _point(middle[:, 0], bottom + 0.012 * unit),
+                _point(middle[:, 0] - spread, bottom),
+                hips + _point(-waist * 1.05, 0.06 * unit),
+            ],
+            1,
+        )
+        self.add(outline, colour, order)
+        fold = outline.copy()
+        fold[:, :, 0] = middle[:, 0, None] + (outline[:, :, 0] - middle[:, 0, None]) * 0.45 - 0.25 * spread[:, None]
+        self.add(fold, colour, order + 0.001, shade=1.12)
+        return middle
+
+
 def figure(
     person: person_lib.Person,
     phase: np.ndarray,
@@ -92,126 +182,55 @@ def figure(
     Returns:
       Parts in no particular order; `paint` sorts them.
     """
-    looks, build = person.appearance, person.build
-    frames, h = len(phase), build.height
-    metres, near = person_lib.project(person_lib.walk(build, person.gait, phase), yaw, pitch=pitch)
-    px = metres * scale[:, None, None] + origin[:, None]
-    unit = h * scale  # [F] pixels per body height
-    thick = build.girth * unit
-    facing, across = np.cos(yaw), np.sin(yaw)
-    everywhere = np.ones(frames, bool)
-    parts: list[Part] = []
+    body = _Body(person, phase, yaw, pitch=pitch, scale=scale, origin=origin)
+    _draw_legs(body)
+    _draw_torso(body)
+    _draw_arms(body)
+    _draw_head(body)
+    _draw_bag(body)
+    return body.parts
 
-    def joint(name):
-        return px[:, person_lib.INDEX[name]]
 
-    def depth(*names):
-        return sum(near[:, person_lib.INDEX[n]] for n in names) / len(names) - near[:, person_lib.INDEX['pelvis']]
-
-    def add(outline, colour, order, *, shade=1.0, shown=everywhere):
-        colour = np.asarray(colour, float) * np.broadcast_to(np.asarray(shade, float), (frames,))[:, None]
-        parts.append(
-            Part(outline, np.clip(colour, 0, 255), np.broadcast_to(np.asarray(order, float), (frames,)), shown)
-        )
-
-    def limb(a, b, ra, rb, colour, order, *, shade=1.0, shown=everywhere):
-        """A capsule with a lighter side towards the light (upper left)."""
-        add(_capsule(a, b, ra, rb), colour, order, shade=shade, shown=shown)
-        lift = np.stack([-0.28 * np.broadcast_to(ra, (frames,)), -0.12 * np.broadcast_to(ra, (frames,))], -1)
-        add(
-            _capsule(a + lift, b + lift, ra * 0.55, rb * 0.55),
-            colour,
-            np.asarray(order) + 0.001,
-            shade=shade * 1.13,
-            shown=shown,
-        )
-
-    def width(lateral, deep):
-        """[F] half width in pixels of an elliptic cross-section with half axes in body heights."""
-        return np.hypot(lateral * facing, deep * across) * unit
-
-    skin, hair = person_lib.SKIN[looks.skin], person_lib.HAIR[looks.hair]
-    top, second = np.array(person_lib.CLOTH[looks.top], float), np.array(person_lib.CLOTH[looks.top_second], float)
+def _draw_legs(body):
+    """Legs, shoes, and what is worn below the waist."""
+    looks, build, unit, thick = body.looks, body.build, body.unit, body.thick
     cloth, shoe = person_lib.LEG_CLOTH[looks.bottom_colour], person_lib.SHOE[looks.shoe]
-    bag_colour = np.array(person_lib.BAG[looks.bag_colour], float)
-    sleeve_colour = second if looks.pattern == 'block' and looks.pitch == 4.5 else top
-    pelvis, neck = joint('pelvis'), joint('neck')
-
-    # Legs.
-    leg_skin = (46, 42, 46) if looks.bottom == 'skirt' and looks.tights else skin
+    leg_skin = (46, 42, 46) if looks.bottom == 'skirt' and looks.tights else body.skin
     for side in ('left', 'right'):
-        away = depth(f'{side}_hip', f'{side}_knee', f'{side}_ankle')
+        away = body.depth(f'{side}_hip', f'{side}_knee', f'{side}_ankle')
         order = 1.0 + np.clip(away, -0.9, 0.9)
-        shade = 1.0 - 0.32 * np.clip(-depth(f'{side}_hip') / (0.05 * h), 0, 1)
-        hip, knee, ankle, toe = (joint(f'{side}_{n}') for n in ('hip', 'knee', 'ankle', 'toe'))
+        limb = functools.partial(
+            body.limb, shade=1.0 - 0.32 * np.clip(-body.depth(f'{side}_hip') / (0.05 * build.height), 0, 1)
+        )
+        hip, knee, ankle, toe = (body.joint(f'{side}_{n}') for n in ('hip', 'knee', 'ankle', 'toe'))
         r_hip, r_knee, r_ankle = 0.05 * thick, 0.032 * thick, 0.021 * thick
-        limb(hip, knee, r_hip, r_knee, leg_skin, order, shade=shade)
-        limb(knee, ankle, r_knee, r_ankle, leg_skin, order + 0.003, shade=shade)
-        sole = np.stack([np.zeros(frames), 0.018 * unit], -1)
-        limb(ankle + sole, toe + (ankle - toe) * 0.12, 0.026 * unit, 0.017 * unit, shoe, order + 0.006, shade=shade)
+        limb(hip, knee, r_hip, r_knee, leg_skin, order)
+        limb(knee, ankle, r_knee, r_ankle, leg_skin, order + 0.003)
+        sole = _point(0.0, 0.018 * unit)
+        limb(ankle + sole, toe + (ankle - toe) * 0.12, 0.026 * unit, 0.017 * unit, shoe, order + 0.006)
         if looks.boots:
-            limb(ankle + (knee - ankle) * 0.45, ankle, r_knee * 1.0, r_ankle * 1.35, shoe, order + 0.0065, shade=shade)
+            limb(ankle + (knee - ankle) * 0.45, ankle, r_knee, r_ankle * 1.35, shoe, order + 0.0065)
         if looks.bottom != 'skirt':
-            flare = looks.flare
             thigh_end = hip + (knee - hip) * min(looks.hem, 1.0)
-            limb(hip, thigh_end, r_hip * 1.06, r_knee * (1.06 + 0.4 * (flare - 1)), cloth, order + 0.008, shade=shade)
+            r_hem = r_knee * (1.06 + 0.4 * (looks.flare - 1))
+            limb(hip, thigh_end, r_hip * 1.06, r_hem, cloth, order + 0.008)
             if looks.hem > 1.0:
                 end = knee + (ankle - knee) * (looks.hem - 1.0)
-                limb(
-                    knee,
-                    end,
-                    r_knee * (1.06 + 0.4 * (flare - 1)),
-                    r_ankle * 1.1 * flare,
-                    cloth,
-                    order + 0.009,
-                    shade=shade,
-                )
-
-    def skirt(length, flare, colour, order):
-        """A garment around both legs down to `length` (1 knee, 2 ankle)."""
-
-        def at(side):
-            hip, knee, ankle = joint(f'{side}_hip'), joint(f'{side}_knee'), joint(f'{side}_ankle')
-            return hip + (knee - hip) * min(length, 1.0) + (ankle - knee) * max(length - 1.0, 0.0)
-
-        left, right = at('left'), at('right')
-        middle = 0.5 * (left + right)
-        spread = 0.5 * np.abs(left[:, 0] - right[:, 0]) + 0.045 * thick * flare
-        waist, bottom = width(build.hip + 0.034 * build.girth, 0.07 * build.girth), np.maximum(left[:, 1], right[:, 1])
-        hips = pelvis + np.stack([np.zeros(frames), -0.03 * unit], -1)
-        outline = np.stack(
-            [
-                hips + np.stack([-waist * 0.92, -0.03 * unit], -1),
-                hips + np.stack([waist * 0.92, -0.03 * unit], -1),
-                hips + np.stack([waist * 1.05, 0.06 * unit], -1),
-                np.stack([middle[:, 0] + spread, bottom], -1),
-                np.stack([middle[:, 0], bottom + 0.012 * unit], -1),
-                np.stack([middle[:, 0] - spread, bottom], -1),
-                hips + np.stack([-waist * 1.05, 0.06 * unit], -1),
-            ],
-            1,
-        )
-        add(outline, colour, order)
-        fold = outline.copy()
-        fold[:, :, 0] = middle[:, 0, None] + (outline[:, :, 0] - middle[:, 0, None]) * 0.45 - 0.25 * spread[:, None]
-        add(fold, colour, order + 0.001, shade=1.12)
-        return middle
-
+                limb(knee, end, r_hem, r_ankle * 1.1 * looks.flare, cloth, order + 0.009)
     if looks.bottom == 'skirt':
-        skirt(looks.hem, looks.flare, cloth, 2.2)
+        body.skirt(looks.hem, looks.flare, cloth, 2.2)
     else:
-        seat = pelvis + np.stack([np.zeros(frames), -0.005 * unit], -1)
-        add(
-            _ellipse(seat, width(build.hip + 0.035 * build.girth, 0.066 * build.girth), 0.055 * unit),
-            cloth,
-            2.1,
-            shade=0.95,
-        )
+        seat = body.pelvis + _point(0.0, -0.005 * unit)
+        half = body.width(build.hip + 0.035 * build.girth, 0.066 * build.girth)
+        body.add(_ellipse(seat, half, 0.055 * unit), cloth, 2.1, shade=0.95)
 
-    # Torso: half widths at heights between pelvis (0) and neck (1).
-    spine = neck - pelvis
+
+def _draw_torso(body):
+    """Torso with its pattern, coat, logo and neckline."""
+    looks, build, unit, top = body.looks, body.build, body.unit, body.top
+    facing, across, width, on_spine = body.facing, body.across, body.width, body.on_spine
     lateral, deep = build.shoulder + 0.012 * build.girth, 0.062 * build.girth
-    levels = (
+    levels = (  # place on the spine, half axes of the cross-section
         (1.03, 0.035, 0.035),
         (0.985, 0.6 * lateral, 0.04),
         (0.91, lateral * 1.02, deep * 0.9),
@@ -220,132 +239,89 @@ def figure(
         (0.05, build.hip + 0.036 * build.girth, deep * 1.1),
         (-0.1, build.hip + 0.034 * build.girth, deep * 1.08),
     )
-    right_edge = [pelvis + spine * level + np.stack([width(a, b), np.zeros(frames)], -1) for level, a, b in levels]
-    left_edge = [pelvis + spine * level - np.stack([width(a, b), np.zeros(frames)], -1) for level, a, b in levels]
-    outline = np.stack(right_edge + left_edge[::-1], 1)
+    right_edge = [on_spine(level) + _point(width(a, b), 0.0) for level, a, b in levels]
+    left_edge = [on_spine(level) - _point(width(a, b), 0.0) for level, a, b in levels]
     half = width(lateral * 1.05, deep * 1.12)
-    sideways = np.stack([half, np.zeros(frames)], -1)
-    crown = pelvis + spine * 1.03
-    corners = np.stack([crown - sideways, crown + sideways, pelvis - spine * 0.12 - sideways], 1)
-    add(outline, top, 3.0)
-    parts[-1].texture, parts[-1].corners = pattern_texture(looks), corners
-    add(
-        _capsule(
-            pelvis + spine * 0.1 - 0.4 * sideways, pelvis + spine * 0.8 - 0.35 * sideways, half * 0.3, half * 0.38
-        ),
-        top,
-        2.999,
-    )
+    sideways = _point(half, 0.0)
+    corners = np.stack([on_spine(1.03) - sideways, on_spine(1.03) + sideways, on_spine(-0.12) - sideways], 1)
+    body.add(np.stack(right_edge + left_edge[::-1], 1), top, 3.0, texture=pattern_texture(looks), corners=corners)
+    lit = _capsule(on_spine(0.1) - 0.4 * sideways, on_spine(0.8) - 0.35 * sideways, half * 0.3, half * 0.38)
+    body.add(lit, top, 2.999)
     if looks.coat:
-        hem_middle = skirt(looks.coat, 1.25, top, 2.9)
-        seam = facing > 0.35
-        shift = np.stack([across * half * 0.6, np.zeros(frames)], -1)
-        add(
-            _capsule(pelvis + spine * 0.95 + shift, hem_middle + shift * 0.6, 0.006 * unit, 0.006 * unit),
-            top * 0.55,
-            3.01,
-            shown=seam,
-        )
+        hem_middle = body.skirt(looks.coat, 1.25, top, 2.9)
+        shift = _point(across * half * 0.6, 0.0)
+        seam = _capsule(on_spine(0.95) + shift, hem_middle + shift * 0.6, 0.006 * unit, 0.006 * unit)
+        body.add(seam, top * 0.55, 3.01, shown=facing > 0.35)
     if looks.pattern == 'logo':
         toward = np.abs(facing)  # on chest and back
         u = looks.logo[0] * facing * 0.75 + np.sign(facing) * across * 0.7
-        place = pelvis + spine * (1.0 - looks.logo[1]) + np.stack([u * half, np.zeros(frames)], -1)
+        place = on_spine(1.0 - looks.logo[1]) + _point(u * half, 0.0)
         size = 0.055 if looks.pitch > 2 else 0.04
-        add(
-            _ellipse(place, size * unit * np.maximum(toward, 0.05), size * 0.9 * unit), second, 3.02, shown=toward > 0.2
-        )
-    add(  # neckline
-        _ellipse(
-            pelvis + spine * 1.0 + np.stack([across * 0.02 * unit, np.zeros(frames)], -1), 0.03 * unit, 0.03 * unit
-        ),
-        skin,
-        3.03,
-        shade=0.9,
-        shown=facing > 0.3,
-    )
+        logo = _ellipse(place, size * unit * np.maximum(toward, 0.05), size * 0.9 * unit)
+        body.add(logo, body.second, 3.02, shown=toward > 0.2)
+    neckline = _ellipse(on_spine(1.0) + _point(across * 0.02 * unit, 0.0), 0.03 * unit, 0.03 * unit)
+    body.add(neckline, body.skin, 3.03, shade=0.9, shown=facing > 0.3)
 
-    # Arms with hands.
+
+def _draw_arms(body):
+    """Arms with hands and sleeves."""
+    looks, unit, thick, skin = body.looks, body.unit, body.thick, body.skin
+    cloth = body.second if looks.pattern == 'block' and looks.pitch == 4.5 else body.top
     for side in ('left', 'right'):
-        shoulder, elbow, hand = (joint(f'{side}_{n}') for n in ('shoulder', 'elbow', 'hand'))
-        behind = depth(f'{side}_shoulder', f'{side}_elbow', f'{side}_hand') < np.where(
-            np.abs(across) > 0.5, -0.02, -0.12
-        )
+        shoulder, elbow, hand = (body.joint(f'{side}_{n}') for n in ('shoulder', 'elbow', 'hand'))
+        depth = body.depth(f'{side}_shoulder', f'{side}_elbow', f'{side}_hand')
+        behind = depth < np.where(np.abs(body.across) > 0.5, -0.02, -0.12)
         order = np.where(behind, 0.5, 5.0)
-        shade = 1.0 - 0.3 * np.clip(-depth(f'{side}_shoulder') / (0.08 * h), 0, 1)
+        shade = 1.0 - 0.3 * np.clip(-body.depth(f'{side}_shoulder') / (0.08 * body.build.height), 0, 1)
         shade = np.where(behind, shade, np.minimum(shade * 0.95, 1.0))
+        limb = functools.partial(body.limb, shade=shade)
         r_shoulder, r_elbow, r_wrist = 0.03 * thick, 0.023 * thick, 0.016 * thick
-        limb(shoulder, elbow, r_shoulder, r_elbow, skin, order, shade=shade)
-        limb(elbow, hand, r_elbow, r_wrist, skin, order + 0.002, shade=shade)
-        add(_capsule(hand, hand + (hand - elbow) * 0.12, 0.02 * unit, 0.017 * unit), skin, order + 0.005, shade=shade)
-        upper_end = shoulder + (elbow - shoulder) * min(looks.sleeve, 1.0)
-        limb(
-            shoulder + (elbow - shoulder) * 0.06,
-            upper_end,
-            r_shoulder * 1.04,
-            r_elbow * 1.15,
-            sleeve_colour,
-            order + 0.006,
-            shade=shade,
-        )
+        upper, lower = elbow - shoulder, hand - elbow
+        limb(shoulder, elbow, r_shoulder, r_elbow, skin, order)
+        limb(elbow, hand, r_elbow, r_wrist, skin, order + 0.002)
+        body.add(_capsule(hand, hand + lower * 0.12, 0.02 * unit, 0.017 * unit), skin, order + 0.005, shade=shade)
+        upper_end = shoulder + upper * min(looks.sleeve, 1.0)
+        limb(shoulder + upper * 0.06, upper_end, r_shoulder * 1.04, r_elbow * 1.15, cloth, order + 0.006)
         if looks.sleeve > 1.0:
-            limb(
-                elbow,
-                elbow + (hand - elbow) * 0.94,
-                r_elbow * 1.2,
-                r_wrist * 1.25,
-                sleeve_colour,
-                order + 0.008,
-                shade=shade,
-            )
+            limb(elbow, elbow + lower * 0.94, r_elbow * 1.2, r_wrist * 1.25, cloth, order + 0.008)
 
-    # Neck, head, hair.
-    head, crown = joint('head'), joint('head_top')
+
+def _draw_head(body):
+    """Neck, head, face and hair."""
+    looks, unit, skin, second = body.looks, body.unit, body.skin, body.second
+    facing, across, add = body.facing, body.across, body.add
+    hair = person_lib.HAIR[looks.hair]
+    head, crown = body.joint('head'), body.joint('head_top')
     ry = np.linalg.norm(crown - head, axis=1) * 1.02
     rx = np.hypot(0.78 * facing, 0.9 * across) * ry
 
     def on_head(u, v):
         """A point of the head, u along the viewing-plane part of 'forward', v down, in radii."""
-        return head + np.stack([u * across * rx, np.broadcast_to(v, (frames,)) * ry], -1)
+        return head + _point(u * across * rx, v * ry)
 
-    limb(neck + (pelvis - neck) * 0.06, head, 0.031 * unit * build.girth**0.5, 0.03 * unit, skin, 3.5, shade=0.88)
+    throat = body.neck + (body.pelvis - body.neck) * 0.06
+    body.limb(throat, head, 0.031 * unit * body.build.girth**0.5, 0.03 * unit, skin, 3.5, shade=0.88)
     add(_ellipse(head, rx, ry), skin if looks.hair_style == 'bald' else hair, 4.0)
     face = 0.86 * rx * np.clip(0.56 + 0.44 * facing, 0, 1)
     add(_ellipse(on_head(0.5, 0.2), face, 0.8 * ry), skin, 4.1, shown=face > 0.2 * rx)
     add(_ellipse(on_head(0.58, 0.35), face * 0.6, 0.42 * ry), skin, 4.11, shade=1.08, shown=face > 0.2 * rx)
     add(_ellipse(on_head(1.0, 0.22), 0.13 * rx, 0.16 * ry), skin, 4.12, shown=np.abs(across) > 0.6)  # nose
     for eye in (-1.0, 1.0):
-        place = on_head(0.75, 0.12) + np.stack([eye * 0.34 * rx * facing, np.zeros(frames)], -1)
+        place = on_head(0.75, 0.12) + _point(eye * 0.34 * rx * facing, 0.0)
         add(_ellipse(place, 0.09 * ry, 0.07 * ry, points=8), (40, 30, 30), 4.2, shown=facing > -0.1)
-    add(
-        _ellipse(on_head(0.62, 0.62), 0.2 * rx * np.clip(0.4 + facing, 0, 1), 0.045 * ry, points=8),
-        (150, 70, 70),
-        4.2,
-        shown=facing > 0.2,
-    )
+    mouth = _ellipse(on_head(0.62, 0.62), 0.2 * rx * np.clip(0.4 + facing, 0, 1), 0.045 * ry, points=8)
+    add(mouth, (150, 70, 70), 4.2, shown=facing > 0.2)
     in_front = facing < 0  # the back of the head is what we see
     match looks.hair_style:
         case 'long':
-            add(
-                _capsule(
-                    on_head(-0.35, -0.1),
-                    on_head(-0.45, 1.75),
-                    rx * np.clip(1.0 - 0.35 * np.abs(across), 0.6, 1),
-                    rx * 0.8,
-                ),
-                hair,
-                np.where(in_front, 4.3, 2.95),
-                shade=0.92,
-            )
-            add(
-                _capsule(on_head(-0.5, -0.2), on_head(-0.5, 1.2), rx * 0.45, rx * 0.42),
-                hair,
-                4.05,
-                shown=np.abs(across) > 0.4,
-            )
+            widest = rx * np.clip(1.0 - 0.35 * np.abs(across), 0.6, 1)
+            fall = _capsule(on_head(-0.35, -0.1), on_head(-0.45, 1.75), widest, rx * 0.8)
+            add(fall, hair, np.where(in_front, 4.3, 2.95), shade=0.92)
+            nape = _capsule(on_head(-0.5, -0.2), on_head(-0.5, 1.2), rx * 0.45, rx * 0.42)
+            add(nape, hair, 4.05, shown=np.abs(across) > 0.4)
         case 'ponytail':
-            back = on_head(-0.95, -0.05)
-            tail = on_head(-1.5, 1.5)
-            limb(back, tail, 0.3 * rx, 0.2 * rx, np.array(hair) * 0.9, np.where(in_front, 4.3, 2.95))
+            order = np.where(in_front, 4.3, 2.95)
+            body.limb(on_head(-0.95, -0.05), on_head(-1.5, 1.5), 0.3 * rx, 0.2 * rx, np.array(hair) * 0.9, order)
         case 'bun':
             add(_ellipse(on_head(-0.75, -0.85), 0.42 * ry, 0.38 * ry), hair, np.where(in_front, 4.3, 3.9), shade=1.15)
         case 'cap':
@@ -355,71 +331,45 @@ def figure(
         case _:
             pass
 
-    # Bags.
+
+def _draw_bag(body):
+    """Backpack, shoulder bag or hand bag with its straps."""
+    looks, build, unit = body.looks, body.build, body.unit
+    facing, across, width, on_spine, add = body.facing, body.across, body.width, body.on_spine, body.add
+    colour, side = np.array(person_lib.BAG[looks.bag_colour], float), float(looks.bag_side)
     match looks.bag:
         case 'backpack':
-            centre = pelvis + spine * 0.62 - np.stack([across * (deep + 0.035) * unit, np.zeros(frames)], -1)
             half_w, half_h = width(0.085, 0.045), 0.105 * unit
-            box = np.array([[-0.7, -1], [0.7, -1], [1, -0.6], [1, 0.85], [0.8, 1], [-0.8, 1], [-1, 0.85], [-1, -0.6]])
+            centre = on_spine(0.62) - _point(across * (0.062 * build.girth + 0.035) * unit, 0.0)
+            box = [[-0.7, -1], [0.7, -1], [1, -0.6], [1, 0.85], [0.8, 1], [-0.8, 1], [-1, 0.85], [-1, -0.6]]
             order = np.where(facing < 0, 5.5, 2.5)
-            outline = centre[:, None] + box * np.stack([half_w, half_h], -1)[:, None]
-            add(outline, bag_colour, order)
-            pocket = (
-                centre[:, None]
-                + np.array([0, 0.35 * 1.0]) * half_h[:, None, None]
-                + box * np.stack([half_w * 0.7, half_h * 0.42], -1)[:, None]
-            )
-            add(pocket, bag_colour, order + 0.01, shade=1.22)
+            add(_polygon(centre, box, half_w, half_h), colour, order)
+            pocket = _polygon(centre + _point(0.0, 0.35 * half_h), box, half_w * 0.7, half_h * 0.42)
+            add(pocket, colour, order + 0.01, shade=1.22)
             for strap in (-1.0, 1.0):
-                start = (
-                    pelvis
-                    + spine * 0.98
-                    + np.stack([strap * 0.55 * build.shoulder * unit * facing, np.zeros(frames)], -1)
-                )
-                end = (
-                    pelvis
-                    + spine * 0.5
-                    + np.stack([strap * 0.85 * build.shoulder * unit * facing, np.zeros(frames)], -1)
-                )
-                add(_capsule(start, end, 0.012 * unit, 0.012 * unit), bag_colour, 3.2, shade=0.85, shown=facing > 0.25)
+                start = on_spine(0.98) + _point(strap * 0.55 * build.shoulder * unit * facing, 0.0)
+                end = on_spine(0.5) + _point(strap * 0.85 * build.shoulder * unit * facing, 0.0)
+                add(_capsule(start, end, 0.012 * unit, 0.012 * unit), colour, 3.2, shade=0.85, shown=facing > 0.25)
         case 'shoulder':
-            towards = float(looks.bag_side)
-            offset = towards * (build.hip + 0.075) * unit
-            centre = pelvis + np.stack([offset * facing, 0.02 * unit], -1)
-            order = np.where(towards * across > 0.4, 0.3, 5.6)
-            start = (
-                pelvis + spine * 0.97 - np.stack([towards * 0.6 * build.shoulder * unit * facing, np.zeros(frames)], -1)
-            )
-            add(
-                _capsule(start, centre, 0.011 * unit, 0.011 * unit),
-                bag_colour,
-                np.where(order < 1, 3.2, 3.3),
-                shade=0.85,
-            )
-            half_w = width(0.04, 0.085)
-            box = np.array([[-1, -0.8], [-0.8, -1], [0.8, -1], [1, -0.8], [0.9, 1], [-0.9, 1]])
-            outline = centre[:, None] + box * np.stack([half_w, 0.065 * unit], -1)[:, None]
-            add(outline, bag_colour, order)
-            add(
-                centre[:, None]
-                + np.array([0, -0.4]) * (0.065 * unit)[:, None, None]
-                + box * np.stack([half_w, 0.03 * unit], -1)[:, None],
-                bag_colour,
-                order + 0.01,
-                shade=1.22,
-            )
+            half_w, half_h = width(0.04, 0.085), 0.065 * unit
+            centre = body.pelvis + _point(side * (build.hip + 0.075) * unit * facing, 0.02 * unit)
+            box = [[-1, -0.8], [-0.8, -1], [0.8, -1], [1, -0.8], [0.9, 1], [-0.9, 1]]
+            order = np.where(side * across > 0.4, 0.3, 5.6)
+            start = on_spine(0.97) - _point(side * 0.6 * build.shoulder * unit * facing, 0.0)
+            strap = _capsule(start, centre, 0.011 * unit, 0.011 * unit)
+            add(strap, colour, np.where(order < 1, 3.2, 3.3), shade=0.85)
+            add(_polygon(centre, box, half_w, half_h), colour, order)
+            flap = _polygon(centre + _point(0.0, -0.4 * half_h), box, half_w, 0.03 * unit)
+            add(flap, colour, order + 0.01, shade=1.22)
         case 'hand':
-            side = 'left' if looks.bag_side > 0 else 'right'
-            hand = joint(f'{side}_hand')
-            order = np.where(looks.bag_side * across > 0.4, 0.4, 5.7)
-            half_w = width(0.03, 0.075)
-            centre = hand + np.stack([np.zeros(frames), 0.1 * unit], -1)
-            box = np.array([[-0.75, -0.7], [0.75, -0.7], [1, 1], [-1, 1]])
-            add(_capsule(hand, centre, 0.007 * unit, 0.03 * unit), bag_colour, order, shade=0.8)
-            add(centre[:, None] + box * np.stack([half_w, 0.06 * unit], -1)[:, None], bag_colour, order + 0.01)
+            hand = body.joint('left_hand' if side > 0 else 'right_hand')
+            centre = hand + _point(0.0, 0.1 * unit)
+            box = [[-0.75, -0.7], [0.75, -0.7], [1, 1], [-1, 1]]
+            order = np.where(side * across > 0.4, 0.4, 5.7)
+            add(_capsule(hand, centre, 0.007 * unit, 0.03 * unit), colour, order, shade=0.8)
+            add(_polygon(centre, box, width(0.03, 0.075), 0.06 * unit), colour, order + 0.01)
         case _:
             pass
-    return parts
 
 
 def paint(image: np.ndarray, parts: list[Part], frame: int) -> None:
