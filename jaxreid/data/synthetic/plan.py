@@ -15,12 +15,8 @@ from jaxreid.data.synthetic import scene as scene_lib
 
 RENDERER_VERSION = 1  # raise whenever the same preset and seed would give other bytes
 
-VIEWS = {
-    'front': 0.0,
-    'left': -math.pi / 2,
-    'back': math.pi,
-    'right': math.pi / 2,
-}  # side of the image walked to; yaw in radians
+# Side of the image walked to; yaw in radians.
+VIEWS = {'front': 0.0, 'left': -math.pi / 2, 'back': math.pi, 'right': math.pi / 2}
 JUNK, DISTRACTOR = -1, 0
 
 
@@ -51,98 +47,31 @@ class Preset:
     seed: int = 0
 
 
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            'tiny',
-            64,
-            32,
-            2,
-            train_ids=12,
-            test_ids=10,
-            group_size=2,
-            group_share=0.4,
-            cameras=4,
-            cameras_per_id=(2, 3),
-            tracklets_per_camera=(1, 2),
-            distractors=6,
-            junk=4,
-            fps=8.0,
-            median_frames=8,
-            sigma_frames=0.5,
-            min_frames=2,
-            max_frames=40,
-            occluded=0.3,
-            misaligned=0.2,
-        ),
-        Preset(
-            'demo',
-            64,
-            32,
-            2,
-            train_ids=160,
-            test_ids=100,
-            group_size=3,
-            group_share=0.15,
-            cameras=6,
-            cameras_per_id=(4, 6),
-            tracklets_per_camera=(1, 2),
-            distractors=60,
-            junk=40,
-            fps=7.0,
-            median_frames=13,
-            sigma_frames=0.5,
-            min_frames=2,
-            max_frames=240,
-            occluded=0.25,
-            misaligned=0.15,
-        ),
-        Preset(
-            'gait',
-            64,
-            32,
-            2,
-            train_ids=120,
-            test_ids=80,
-            group_size=4,
-            group_share=0.9,
-            cameras=4,
-            cameras_per_id=(3, 4),
-            tracklets_per_camera=(1, 2),
-            distractors=20,
-            junk=12,
-            fps=8.0,
-            median_frames=24,
-            sigma_frames=0.4,
-            min_frames=4,
-            max_frames=160,
-            occluded=0.2,
-            misaligned=0.1,
-        ),
-        Preset(
-            'mars_scale',
-            256,
-            128,
-            1,
-            train_ids=625,
-            test_ids=636,
-            group_size=3,
-            group_share=0.15,
-            cameras=6,
-            cameras_per_id=(2, 6),
-            tracklets_per_camera=(1, 5),
-            distractors=3248,
-            junk=870,
-            fps=8.0,
-            median_frames=46,
-            sigma_frames=0.72,
-            min_frames=2,
-            max_frames=900,
-            occluded=0.3,
-            misaligned=0.2,
-        ),
-    )
+_PRESET_NAMES = ('tiny', 'demo', 'gait', 'mars_scale')
+_PRESET_VALUES: dict[str, tuple[typing.Any, ...]] = {  # one column per preset
+    'height': (64, 64, 64, 256),
+    'width': (32, 32, 32, 128),
+    'supersample': (2, 2, 2, 1),
+    'train_ids': (12, 160, 120, 625),
+    'test_ids': (10, 100, 80, 636),
+    'group_size': (2, 3, 4, 3),
+    'group_share': (0.4, 0.15, 0.9, 0.15),
+    'cameras': (4, 6, 4, 6),
+    'cameras_per_id': ((2, 3), (4, 6), (3, 4), (2, 6)),
+    'tracklets_per_camera': ((1, 2), (1, 2), (1, 2), (1, 5)),
+    'distractors': (6, 60, 20, 3248),
+    'junk': (4, 40, 12, 870),
+    'fps': (8.0, 7.0, 8.0, 8.0),
+    'median_frames': (8, 13, 24, 46),
+    'sigma_frames': (0.5, 0.5, 0.4, 0.72),
+    'min_frames': (2, 2, 4, 2),
+    'max_frames': (40, 240, 160, 900),
+    'occluded': (0.3, 0.25, 0.2, 0.3),
+    'misaligned': (0.2, 0.15, 0.1, 0.2),
+}
+PRESETS = {
+    name: Preset(name, **{field: values[column] for field, values in _PRESET_VALUES.items()})
+    for column, name in enumerate(_PRESET_NAMES)
 }
 
 
