@@ -1,8 +1,8 @@
 """Rendered benchmark of walking people, written once and in MARS layout, so that everything after the reader meets it
 as the real thing.
 
-`ensure` is the entry; what is in a data set is decided in `synthetic_plan`, bodies are in `synthetic_person`, drawing
-in `synthetic_drawing` and `synthetic_scene`. docs/synthetic.md shows the outcome.
+`ensure` is the entry; what is in a data set is decided in `plan`, bodies are in `person`, drawing in `drawing` and
+`scene`. docs/synthetic.md shows the outcome.
 """
 
 import contextlib

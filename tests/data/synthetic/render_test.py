@@ -332,13 +332,13 @@ def test_a_failing_render_leaves_nothing(tmp_path, monkeypatch):
 def test_a_failing_worker_process_is_reported_and_leaves_nothing(tmp_path):
     script = (
         'import pathlib, resource, signal, sys\n'
-        'from jaxreid.data import synthetic\n'
+        'from jaxreid.data.synthetic import render\n'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
         'write = render._render_in_processes\n'
         'def limited(*args):\n'
         '    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))\n'
         '    write(*args)\n'
-        'synthetic._render_in_processes = limited\n'
+        'render._render_in_processes = limited\n'
         'try:\n'
         '    render.ensure(sys.argv[1], "tiny", workers=2, progress=False)\n'
         'except OSError as error:\n'
@@ -354,8 +354,8 @@ def test_a_failing_worker_process_is_reported_and_leaves_nothing(tmp_path):
 def test_a_killed_render_leaves_no_half_data_set_and_the_next_one_cleans_up(tmp_path):
     script = (
         'import sys\n'
-        'from jaxreid.data import synthetic\n'
-        'synthetic.ensure(sys.argv[1], "tiny", workers=2, progress=False)\n'
+        'from jaxreid.data.synthetic import render\n'
+        'render.ensure(sys.argv[1], "tiny", workers=2, progress=False)\n'
     )
     process = subprocess.Popen([sys.executable, '-c', script, str(tmp_path / 'data')], stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(tmp_path.glob('.data.partial-*/bbox_train/*/*.jpg')):
@@ -372,7 +372,7 @@ def test_a_killed_render_leaves_no_half_data_set_and_the_next_one_cleans_up(tmp_
 def test_concurrent_callers_get_one_whole_data_set(tmp_path, tiny):
     script = (
         'import sys\n'
-        'from jaxreid.data import synthetic\n'
+        'from jaxreid.data.synthetic import render\n'
         'print(render.ensure(sys.argv[1], "tiny", workers=1, progress=False))\n'
     )
     runs = [
