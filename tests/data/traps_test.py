@@ -4,12 +4,10 @@
 """
 
 import ast
-import json
 import pathlib
 
 import numpy as np
 import pytest
-import scipy.io
 
 from jaxreid import config
 from jaxreid.data import source
@@ -17,7 +15,7 @@ from jaxreid.data.datasets import dukev, lsvid, mars
 from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.evaluation import protocols
-from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder
+from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder, public_tables
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -163,16 +161,13 @@ def test_frame_numbers_with_a_hole_lose_no_frame():
     assert second.frames == ('bbox_train/0003/0003C1T0001F002.jpg', 'bbox_train/0003/0003C1T0001F003.jpg')
 
 
-def test_matches_under_both_gallery_rules_of_mars_are_those_of_the_public_tables(shared):
-    folder = shared / 'protocols' / 'mars'
-    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['mars']['computed']
-    real = scipy.io.loadmat(folder / 'tracks_test_info.mat')['track_test_info'].astype(int)
-    prefixes = [line.split()[0].split('/')[1] for line in (folder / 'list_test_seq.txt').read_text().splitlines()]
-    names = [f'{prefix}F001.jpg' for prefix in prefixes]  # a frame of each is enough
+def test_matches_under_both_gallery_rules_of_mars_are_those_of_the_public_tables():
+    expected = public_tables.counts('mars', 'computed')
+    real = public_tables.mars('test')
+    names = [frames[0] for frames in public_tables.mars_names('test')]  # a frame of each is enough
     rows = np.arange(1, len(names) + 1)
     table = np.stack([rows, rows, real[:, 2], real[:, 3]], 1)
-    query_idx = scipy.io.loadmat(folder / 'query_IDX.mat')['query_IDX']
-    dataset = mars.index(names[:1], names, table[:1], table, query_idx)
+    dataset = mars.index(names[:1], names, table[:1], table, public_tables.mars_query().astype(np.uint16)[None])
     query = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if marked]
     rest = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if not marked and t.pid != -1]
     assert dataset.gallery.all()
@@ -202,12 +197,13 @@ def test_matches_under_both_gallery_rules_of_mars_are_those_of_the_public_tables
     }.items() <= expected.items()
 
 
-def test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_camera(shared):
-    folder = shared / 'protocols' / 'dukemtmc_videoreid'
-    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['dukemtmc_videoreid']['computed']
-    info = np.loadtxt(folder / 'info_test.txt', dtype=int).tolist()
-    lines = [line.split()[0] for line in (folder / 'list_duke_query_gallery.txt').read_text().splitlines()]
-    names = {w: [dukev_folder.name(pid, camera, 1, 1)] for w, (_, _, pid, camera) in zip(lines, info, strict=True)}
+def test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_camera():
+    expected = public_tables.counts('dukev', 'computed')
+    names = {
+        f'{split}/{pid:04d}/{number:04d}': [dukev_folder.name(pid, camera, 1, 1)]
+        for split in ('query', 'gallery')
+        for pid, camera, number, _ in public_tables.dukev(split).tolist()
+    }
     dataset = dukev.index(names)
     query = [t for t, marked in zip(dataset.test, dataset.query, strict=True) if marked]
     gallery = [t for t, marked in zip(dataset.test, dataset.gallery, strict=True) if marked]
@@ -217,9 +213,9 @@ def test_the_gallery_s_copy_of_a_query_of_duke_is_its_only_tracklet_of_that_came
     assert len(places) / len(set(places)) == expected['tracklets_per_id_and_camera']
 
 
-def test_a_copy_of_ls_vid_of_the_published_size_has_its_counts(tmp_path, shared):
+def test_a_copy_of_ls_vid_of_the_published_size_has_its_counts(tmp_path):
     """14,943 made-up sequences of one frame: the lists are not public."""
-    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['ls_vid']['published']
+    expected = public_tables.counts('lsvid', 'published')
     sizes = {part: expected[f'{part}_ids'] for part in ('train', 'val', 'test')}
     more = expected['tracklets'] - 3 * expected['ids']  # three tracklets each, and some have four
     pid, lines = 0, {part: [] for part in sizes}

@@ -3,10 +3,10 @@ import json
 
 import numpy as np
 import pytest
-import scipy.io
 
 from jaxreid import config
 from jaxreid.evaluation import protocols
+from tests.fixtures import public_tables
 from tests.oracles import ranking as oracle
 
 
@@ -267,7 +267,7 @@ def test_bad_input_is_refused_with_what_was_found():
 
 
 def golden_distances(q, g, query_ids, gallery_ids, *, div):
-    """The integer formula of retrieval_goldens.json, `q` and `g` from 1."""
+    """The integer formula of evaluator_goldens.json, `q` and `g` from 1."""
     found = np.empty((len(q), len(g)), np.int64)
     for i in range(len(q)):
         h = ((q[i] * 73856093) ^ (g * 19349663)) % 1000003
@@ -287,10 +287,8 @@ def check_golden(found, golden):
 
 
 @pytest.fixture(scope='module')
-def mars(shared):
-    goldens = json.loads((shared / 'protocols/goldens/retrieval_goldens.json').read_text())['mars']
-    table = scipy.io.loadmat(shared / 'protocols/mars/tracks_test_info.mat')['track_test_info'].astype(np.int64)
-    q = scipy.io.loadmat(shared / 'protocols/mars/query_IDX.mat')['query_IDX'].astype(np.int64).ravel()
+def mars():
+    goldens, table, q = public_tables.goldens('mars'), public_tables.mars('test'), public_tables.mars_query()
     pid, camera = table[:, 2], table[:, 3]
     query = np.zeros(len(table), bool)
     query[q - 1] = True
@@ -333,10 +331,9 @@ def first(mask, count):
 
 
 @pytest.mark.parametrize(('rule', 'name'), [('step_ap', 'dukev'), ('trapezoid_ap', 'mars-official')])
-def test_published_evaluators_agree_on_dukemtmc(shared, rule, name):
-    goldens = json.loads((shared / 'protocols/goldens/retrieval_goldens.json').read_text())['dukemtmc_videoreid']
-    info = np.loadtxt(shared / 'protocols/dukemtmc_videoreid/info_test.txt', dtype=np.int64)
-    pid, camera = info[:, 2], info[:, 3]
+def test_published_evaluators_agree_on_dukemtmc(rule, name):
+    goldens = public_tables.goldens('dukev')
+    pid, camera = np.concatenate([public_tables.dukev('query'), public_tables.dukev('gallery')])[:, :2].T
     query = np.arange(len(pid)) < 702
     q, g = np.arange(1, 703), np.arange(1, 2637)
     distances = golden_distances(q, g, pid[query], pid[~query], div=goldens['div'])

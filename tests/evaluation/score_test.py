@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import mars_size
 from jaxreid import config
 from jaxreid.evaluation import expansion, feature_file, protocols, rerank, score
-from tests.fixtures import feature_files, mars_features
+from tests.fixtures import feature_files, public_tables
 
 
 def arrays(seed=0, *, n=150, d=6, num_ids=12):
@@ -281,9 +282,9 @@ def test_scoring_starts_without_jax_flax_or_scipy(tmp_path):
     assert out.splitlines()[-1] == '[]'
 
 
-def test_the_rules_differ_on_mars_as_they_do_in_public_code(shared):
+def test_the_rules_differ_on_mars_as_they_do_in_public_code(tmp_path):
     """Shape of the table of one feature set under the rules of different repositories; counts are exact."""
-    made = mars_features.draw(shared) | {'meta': {}, 'embedding_before_neck': None}
+    made = mars_size.on_metadata(public_tables.write_mars_info(tmp_path)) | {'meta': {}, 'embedding_before_neck': None}
     found = feature_file.Features(**made)
     search = score.Search('cosine')
     distances = score.Distances(found, search)

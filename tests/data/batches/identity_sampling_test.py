@@ -5,10 +5,10 @@ import random
 
 import numpy as np
 import pytest
-import scipy.io
 
 from jaxreid import config
 from jaxreid.data.batches import identity_sampling
+from tests.fixtures import public_tables
 from tests.oracles import sampling
 
 # Identities with 1, 2, 3, 4, 9, 5 and 6 tracklets; ids are neither sorted nor contiguous.
@@ -32,8 +32,8 @@ def _epoch(sampler, epoch):
 
 
 @pytest.fixture(scope='module')
-def mars(shared):
-    table = scipy.io.loadmat(shared / 'protocols' / 'mars' / 'tracks_train_info.mat')['track_train_info']
+def mars():
+    table = public_tables.mars('train')
     return table[:, 2], table[:, 3]
 
 

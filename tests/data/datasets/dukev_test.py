@@ -1,13 +1,10 @@
-import csv
-import json
-
 import numpy as np
 import pytest
 
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.datasets import dukev
-from tests.fixtures import dukev_folder
+from tests.fixtures import dukev_folder, public_tables
 from tests.fixtures import listed_folder as listing_fixture
 
 
@@ -63,25 +60,19 @@ def test_files_and_folders_of_other_programs_are_ignored(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def official(shared, tmp_path_factory):
+def official(tmp_path_factory):
     """A folder with the tables' frames in its listings: new format in the gallery, old elsewhere; every seventh
     tracklet starts at F0002."""
-    folder = shared / 'protocols' / 'dukemtmc_videoreid'
-    info = np.loadtxt(folder / 'info_test.txt', dtype=int).tolist()
-    lines = [line.split()[0] for line in (folder / 'list_duke_query_gallery.txt').read_text().splitlines()]
     names = {}
-    for row, (where, (first, last, pid, camera)) in enumerate(zip(lines, info, strict=True)):
+    rows = [(split, *row) for split in ('query', 'gallery') for row in public_tables.dukev(split).tolist()]
+    for row, (split, pid, camera, number, frames) in enumerate(rows):
         start = 2 if row % 7 == 0 else 1
-        names[where] = [
-            dukev_folder.name(pid, camera, frame, 3 * frame, old=row < 702)
-            for frame in range(start, start + last - first + 1)
+        names[f'{split}/{pid:04d}/{number:04d}'] = [
+            dukev_folder.name(pid, camera, frame, 3 * frame, old=row < 702) for frame in range(start, start + frames)
         ][::-1]
-    with open(folder / 'tracklets.csv', newline='') as file:
-        for row in csv.DictReader(file):
-            pid, camera, number = (int(row[key]) for key in ('person_id', 'camera_id', 'tracklet_id'))
-            if row['split'] == 'train':
-                names[f'train/{pid:04d}/{number:04d}'] = [dukev_folder.name(pid, camera, 1, 1, old=True)]
-    counts = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['dukemtmc_videoreid']['computed']
+    for pid, camera, number in public_tables.dukev('train').tolist():
+        names[f'train/{pid:04d}/{number:04d}'] = [dukev_folder.name(pid, camera, 1, 1, old=True)]
+    counts = public_tables.counts('dukev', 'computed')
     root = tmp_path_factory.mktemp('duke')
     for split in ('train', 'query', 'gallery'):
         (root / split).mkdir()

@@ -1,12 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.datasets import ilids
-from tests.fixtures import ilids_folder
+from tests.fixtures import ilids_folder, public_tables
 from tests.fixtures import listed_folder as listing_fixture
 
 
@@ -24,9 +22,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(('half', 'test_columns'), [('first', slice(0, 150)), ('second', slice(150, 300))])
-def test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes(whole, shared, half, test_columns):
+def test_splits_count_the_sorted_persons_from_one_and_have_the_published_sizes(whole, half, test_columns):
     root, people, ls_set = whole
-    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['ilids_vid']['published']
+    expected = public_tables.counts('ilids', 'published')
     for split in (0, 9):
         dataset = ilids.read(root, split=split, test_half=half)
         tested = sorted(people[number - 1] for number in ls_set[split, test_columns])

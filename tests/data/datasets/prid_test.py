@@ -9,7 +9,7 @@ from jaxreid.data import source
 from jaxreid.data.datasets import prid
 from jaxreid.evaluation import protocols
 from tests.fixtures import listed_folder as listing_fixture
-from tests.fixtures import prid_folder
+from tests.fixtures import prid_folder, public_tables
 
 
 @pytest.fixture(scope='module')
@@ -23,20 +23,14 @@ def root(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope='module')
-def public(shared):
-    return json.loads((shared / 'protocols' / 'prid2011' / 'splits_prid2011.json').read_text())
-
-
 @pytest.mark.parametrize('split', range(10))
-def test_splits_of_178_persons_are_the_public_ones(public, split):
+def test_splits_of_178_persons_are_the_public_ones(split):
     train, test = prid.people(split=split, persons=178)
-    assert [f'person_{number:04d}' for number in train] == sorted(public[split]['train'])
-    assert [f'person_{number:04d}' for number in test] == sorted(public[split]['test'])
+    assert {'train': train, 'test': test} == public_tables.prid_splits()[split]
 
 
-def test_counts_are_the_published_ones(shared):
-    expected = json.loads((shared / 'protocols' / 'expected_counts.json').read_text())['prid2011']['computed']
+def test_counts_are_the_published_ones():
+    expected = public_tables.counts('prid', 'computed')
     splits = [prid.people(split=split, persons=178) for split in range(prid.NUM_SPLITS)]
     everyone = [sorted(train + test) for train, test in splits]
     assert {

@@ -2,13 +2,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scipy.io
 
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.tracklets import hash_order, tracklet, validation_split
 from jaxreid.evaluation import protocols
 from tests.fixtures import mars_folder as mars_fixture
+from tests.fixtures import public_tables
 
 
 def dataset_of(rows):
@@ -18,9 +18,9 @@ def dataset_of(rows):
 
 
 @pytest.fixture(scope='module')
-def mars(shared):
+def mars():
     """The training table of MARS, one frame a tracklet."""
-    table = scipy.io.loadmat(shared / 'protocols' / 'mars' / 'tracks_train_info.mat')['track_train_info']
+    table = public_tables.mars('train')
     return dataset_of(table[:, 2:].tolist())
 
 
