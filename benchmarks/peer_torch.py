@@ -83,7 +83,7 @@ class Strf(nn.Module):
             u = torch.einsum('bcthw,cd->bdthw', f, getattr(self, f'{dimension}_{k}').to(f.dtype))
             if k == 'sigma':
                 u = F.max_pool3d(u, window, 1, tuple(n // 2 for n in window))
-            u = u.reshape(b, -1, h * w).float()
+            u = F.normalize(u.float()).reshape(b, -1, h * w)  # every position of every frame
             masks = masks + torch.softmax(KAPPA * u.transpose(1, 2) @ u, -1)
         x = f.reshape(b, -1, h * w)  # out[p] = sum_q mask[p, q] x[q]
         return (x @ masks.to(f.dtype).transpose(1, 2)).reshape(f.shape)

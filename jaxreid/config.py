@@ -135,7 +135,9 @@ class Strf:
     kappa: float = 4.0  # factor on the covariance
     reduction: int = 16  # n: channels are reduced C -> C/n before the covariance
     softmax_axis: str = 'source'  # source | target
-    cov_norm: str = 'none'  # none | l2
+    # vectors of positions before their covariance: frame (length 1 in every frame, as in AP3D) | l2 (length 1 over
+    # channels and frames) | centre (less their mean over positions) | none (eq. 3 to the letter)
+    cov_norm: str = 'frame'
     residual: bool = False  # add the input to the sum of the branches
     branch_reduce: str = 'sum'  # sum | mean
     fam: str = 'covariance'  # covariance | none_hadamard | none_gram | none_softmax (Fig. 6a: FFM without FAM)
@@ -335,7 +337,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'strf.order': ('t_then_s', 's_then_t', 'parallel'),
     'strf.location': ('3x1x1', '1x3x3'),
     'strf.softmax_axis': ('source', 'target'),
-    'strf.cov_norm': ('none', 'l2'),
+    'strf.cov_norm': ('frame', 'l2', 'centre', 'none'),
     'strf.branch_reduce': ('sum', 'mean'),
     'strf.fam': ('covariance', 'none_hadamard', 'none_gram', 'none_softmax'),
     'head.kind': ('a', 'b', 'plain'),

@@ -54,7 +54,12 @@ DATASETS: dict[str, Changes] = {
     'dukev': {'data.dense_frames': 64},
     'ilids': {'data.dense_frames': 64, 'data.dense_stride': 32},
 }
-SMALL: Changes = {'sampler.stride_frames': 2, 'train.epochs': 16, 'train.eval_every_epochs': 4}
+SMALL: Changes = {
+    'sampler.stride_frames': 2,
+    'strf.reduction': 4,  # 8 and 16 reduced channels, as the full network has
+    'train.epochs': 16,
+    'train.eval_every_epochs': 4,
+}
 
 # Table row -> changed settings. The default row is Table 2, P3D-C + STRF.
 VARIANTS: dict[str, Changes] = {
@@ -89,7 +94,9 @@ VARIANTS: dict[str, Changes] = {
     },
     'channel_attention': {'strf.global_pool': ('s_tau', 's_sigma')},
     'softmax_target': {'strf.softmax_axis': 'target'},
+    'cov_none': {'strf.cov_norm': 'none'},
     'cov_l2': {'strf.cov_norm': 'l2'},
+    'cov_centre': {'strf.cov_norm': 'centre'},
     'residual': {'strf.residual': True},
     'branch_mean': {'strf.branch_reduce': 'mean'},
 }

@@ -18,19 +18,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import strf_unit
+from jaxreid.layers import numerics, strf_unit
 
 # Where a frame pair has more pairs of positions than this, its similarities are made for one frame of every clip at a
 # time and made again in the backward pass: with 2048 positions those of 32 clips of 4 frames take 3 GiB in float32.
 MAX_PAIRS = 1 << 20
-TINY = 1e-24
-
-
-def unit_length(x: jax.Array) -> jax.Array:
-    """x divided by the length of its last axis, at least float32; zeros stay zeros."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    squares = (x * x).sum(-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.where(squares > TINY, squares, TINY))
 
 
 def _gather(frames, temperature):
@@ -100,7 +92,7 @@ class AppearancePreserving(nn.Module):
         p = {name: self.param(name, strf_unit.uniform_by_channels, s, param_dtype) for name, s in shapes.items()}
 
         x = x.astype(self.dtype)
-        semantic = unit_length(x @ p.pop('semantic').astype(self.dtype))
+        semantic = numerics.unit_length(x @ p.pop('semantic').astype(self.dtype))
         columns, features = semantic.reshape(b, t, h * w, reduced), x.reshape(b, t, h * w, c)
         centre = x[:, :, :: self.stride, :: self.stride]
         rows = semantic[:, :, :: self.stride, :: self.stride].reshape(b, t, -1, reduced)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-SMALLEST_SQUARE = 1e-24  # squared lengths below this count as this: a length of 1e-12
+from jaxreid.layers import numerics
 
 
 def match_probabilities(queries: jax.Array, keys: jax.Array, *, key_norm: str) -> jax.Array:
@@ -25,12 +25,12 @@ def match_probabilities(queries: jax.Array, keys: jax.Array, *, key_norm: str) -
     """
     match key_norm:
         case 'item':
-            keys = _unit_length(keys, axis=1)
+            keys = numerics.unit_length(keys, axis=1)
         case 'channel':
-            keys = _unit_length(keys, axis=0)
+            keys = numerics.unit_length(keys, axis=0)
         case unknown:
             raise ValueError(f"stmn.key_norm = {unknown!r}; choose 'item' or 'channel'.")
-    similarity = jnp.einsum('...d,nd->...n', _unit_length(queries, axis=-1), keys, precision='highest')
+    similarity = jnp.einsum('...d,nd->...n', numerics.unit_length(queries, axis=-1), keys, precision='highest')
     return jax.nn.softmax(similarity, axis=-1)
 
 
@@ -38,10 +38,3 @@ def item_counts(match: jax.Array) -> jax.Array:
     """How many queries of each clip read each item most: [B, ..., n] probabilities -> [B, n] counts."""
     strongest = match.argmax(-1).reshape(match.shape[0], -1)
     return jax.nn.one_hot(strongest, match.shape[-1], dtype=match.dtype).sum(1)
-
-
-def _unit_length(x, *, axis):
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    squared = (x * x).sum(axis, keepdims=True)
-    # A comparison of the inputs: see `pooling` on the gradient of jnp.maximum.
-    return x * jax.lax.rsqrt(jnp.where(squared > SMALLEST_SQUARE, squared, SMALLEST_SQUARE))

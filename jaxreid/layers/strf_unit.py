@@ -20,14 +20,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import pooling
+from jaxreid.layers import numerics, pooling
 
 # Above this many positions the masks are made and used some rows at a time and made again in the backward pass:
 # with 2048 positions one float32 mask of 32 clips takes 512 MiB.
 MAX_POSITIONS = 1024
 ROWS = 512
 ENTROPY_STRIDE = 16  # the logged entropy looks at every 16th row of a mask
-TINY = 1e-24
 
 
 def pool(u: jax.Array, *, branch: str, settings: config.Strf) -> jax.Array:
@@ -64,29 +63,31 @@ def pool(u: jax.Array, *, branch: str, settings: config.Strf) -> jax.Array:
     return v
 
 
-def covariance(rows: jax.Array, columns: jax.Array, *, kappa: float, norm: str) -> jax.Array:
-    """kappa T^T T between positions (eq. 3): uncentred, unnormalised.
+def factors(vectors: jax.Array, *, norm: str) -> jax.Array:
+    """T of eq. 3: pooled vectors [B, T', P, c] as `strf.cov_norm` says, the same shape.
 
-    Args:
-      rows: [B, T', R, c], the positions whose rows are wanted.
-      columns: [B, T', P, c], all positions.
-      kappa: factor.
-      norm: 'none', or 'l2' to divide by the lengths of the position vectors, so that values lie in [-kappa, kappa].
-
-    Returns:
-      [B, R, P], at least float32.
+    'frame': the vector of every position in every frame has length 1, as in AP3D and TCLNet, from where kappa is taken;
+    no position is nearer to another than to itself. 'l2': length 1 over channels and frames together. 'centre': less
+    its mean over positions. 'none': as it is; long vectors are then nearer to all others than these to themselves, and
+    all outputs become mixtures of the same few positions (docs/strf.md).
     """
+    match norm:
+        case 'frame':
+            return numerics.unit_length(vectors)
+        case 'l2':
+            return numerics.unit_length(vectors, axis=(1, 3))
+        case 'centre':
+            vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+            return vectors - vectors.mean(2, keepdims=True)
+        case 'none':
+            return vectors
+    raise ValueError(f'strf.cov_norm = {norm!r}; choose frame, l2, centre or none.')
+
+
+def covariance(rows: jax.Array, columns: jax.Array, *, kappa: float) -> jax.Array:
+    """kappa T^T T (eq. 3) of `rows` [B, T', R, c] with `columns` [B, T', P, c]: [B, R, P], at least float32."""
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
-    product = functools.partial(jnp.einsum, precision='highest', preferred_element_type=dtype)
-    cov = kappa * product('btpc,btqc->bpq', rows, columns)
-    if norm == 'none':
-        return cov
-
-    def inverse_length(z):
-        squares = (z.astype(dtype) ** 2).sum((1, 3))  # [B, positions]
-        return jax.lax.rsqrt(jnp.where(squares > TINY, squares, TINY))
-
-    return cov * inverse_length(rows)[:, :, None] * inverse_length(columns)[:, None, :]
+    return kappa * jnp.einsum('btpc,btqc->bpq', rows, columns, precision='highest', preferred_element_type=dtype)
 
 
 def mask(vectors: jax.Array, *, settings: config.Strf) -> jax.Array:
@@ -95,31 +96,46 @@ def mask(vectors: jax.Array, *, settings: config.Strf) -> jax.Array:
     Entry [b, p, q] weighs input position q in output position p. With `softmax_axis='source'` rows sum to 1 and every
     output is a convex combination of inputs; 'target' is the transpose.
     """
-    source = jax.nn.softmax(covariance(vectors, vectors, kappa=settings.kappa, norm=settings.cov_norm), axis=-1)
+    vectors = factors(vectors, norm=settings.cov_norm)
+    source = jax.nn.softmax(covariance(vectors, vectors, kappa=settings.kappa), axis=-1)
     return source if settings.softmax_axis == 'source' else source.swapaxes(1, 2)
 
 
-def _entropy(source_rows):
+def _shown(source_rows, positions):
+    """What rows [B, R, P] of a branch's distributions show: mean entropy, mean weight of their own position, and the
+    mean weight [B, P] that each position has in them."""
     some = source_rows[:, ::ENTROPY_STRIDE]
-    return -jnp.where(some > 0, some * jnp.log(jnp.where(some > 0, some, 1)), 0).sum(-1).mean()
+    entropy = -jnp.where(some > 0, some * jnp.log(jnp.where(some > 0, some, 1)), 0).sum(-1).mean()
+    own = positions[:, None] == jnp.arange(source_rows.shape[2])[None]  # [R, P]
+    return entropy, jnp.where(own[None], source_rows, 0).sum(-1).mean(), source_rows.mean(1)
 
 
-def _mix_rows(features, rows, vectors, settings):
-    """What the mask rows of positions `rows` contribute; features [B, T, P, C], or [B, T, R, C] for target masks."""
+def _mix_rows(features, rows, vectors, positions, settings):
+    """What the mask rows of `positions` [R] contribute, and by branch what they show.
+
+    `rows` and `vectors` are the branches' factors of these and of all positions; features [B, T, P, C], or [B, T, R, C]
+    for target masks.
+    """
     sources = [
-        jax.nn.softmax(covariance(r, v, kappa=settings.kappa, norm=settings.cov_norm), axis=-1)
-        for r, v in zip(rows, vectors, strict=True)
+        jax.nn.softmax(covariance(r, v, kappa=settings.kappa), axis=-1) for r, v in zip(rows, vectors, strict=True)
     ]
-    entropy = jnp.stack([_entropy(m) for m in sources]).mean()
     # X M_tau + X M_varsigma = X (M_tau + M_varsigma): one product for both.
     total = functools.reduce(jnp.add, sources).astype(features.dtype)
     equation = 'bpq,btqc->btpc' if settings.softmax_axis == 'source' else 'bpq,btpc->btqc'
-    return jnp.einsum(equation, total, features), entropy
+    return jnp.einsum(equation, total, features), [_shown(m, positions) for m in sources]
+
+
+def _summary(shown):
+    """Means over branches, of the busiest source's share over clips too."""
+    entropies, own, columns = zip(*shown, strict=True)
+    busiest = [c.max(-1).mean() for c in columns]
+    means = [sum(values) / len(values) for values in (entropies, own, busiest)]
+    return dict(zip(('mask_entropy', 'mask_own', 'mask_busiest'), means, strict=True))
 
 
 def reweight(
     features: jax.Array, vectors: Sequence[jax.Array], *, settings: config.Strf, image_width: int
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Sum over branches of X M_dk (eqs. 1, 5, 7).
 
     Args:
@@ -129,11 +145,15 @@ def reweight(
       image_width: W; large maps are cut into bands of whole image rows.
 
     Returns:
-      [B, T, P, C] in the dtype of `features`, and the mean entropy of the masks' distributions in nats.
+      [B, T, P, C] in the dtype of `features`, and scalars, means over the branches: `mask_entropy` of the masks'
+      distributions in nats; `mask_own`, the weight of a position in its own output; `mask_busiest`, the largest mean
+      weight that a position has over all outputs: 1 / P at least, 1 where all look at the same one.
     """
     b, t, p, c = features.shape
+    vectors = [factors(v, norm=settings.cov_norm) for v in vectors]
     if p <= MAX_POSITIONS:
-        return _mix_rows(features, vectors, vectors, settings)
+        mixed, shown = _mix_rows(features, vectors, vectors, jnp.arange(p), settings)
+        return mixed, _summary(shown)
 
     height = p // image_width
     band = max(k for k in range(1, height + 1) if height % k == 0 and k * image_width <= max(ROWS, image_width))
@@ -143,17 +163,18 @@ def reweight(
         return jnp.moveaxis(z.reshape(*z.shape[:2], bands, p // bands, z.shape[-1]), 2, 0)
 
     mix = jax.checkpoint(functools.partial(_mix_rows, settings=settings))
+    rows = [cut(v) for v in vectors], jnp.arange(p).reshape(bands, -1)
     if settings.softmax_axis == 'source':
-        mixed, entropy = jax.lax.map(lambda rows: mix(features, rows, vectors), [cut(v) for v in vectors])
-        return jnp.moveaxis(mixed, 0, 2).reshape(b, t, p, c), entropy.mean()
+        mixed, shown = jax.lax.map(lambda band: mix(features, band[0], vectors, band[1]), rows)
+        mixed = jnp.moveaxis(mixed, 0, 2).reshape(b, t, p, c)
+    else:
 
-    def add(total, band_inputs):
-        band_features, rows = band_inputs
-        mixed, entropy = mix(band_features, rows, vectors)
-        return total + mixed, entropy
+        def add(total, band):
+            mixed, shown = mix(band[0], band[1], vectors, band[2])
+            return total + mixed, shown
 
-    mixed, entropy = jax.lax.scan(add, jnp.zeros_like(features), (cut(features), [cut(v) for v in vectors]))
-    return mixed, entropy.mean()
+        mixed, shown = jax.lax.scan(add, jnp.zeros_like(features), (cut(features), *rows))
+    return mixed, _summary(jax.tree.map(lambda x: x.mean(0), shown))
 
 
 def uniform_by_channels(key, shape, dtype=jnp.float32):
@@ -175,39 +196,41 @@ class StrfUnit(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Maps [B, T, H, W, C] to the same shape and the mean entropy of the masks (nats; None without masks)."""
+    def __call__(self, features: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Maps [B, T, H, W, C] to the same shape and what `reweight` shows of the masks, mean of time and space; empty
+        without masks.
+        """
         match self.settings.order:
             case 't_then_s':
-                middle, t_entropy = self._factorise('t', features)
-                out, s_entropy = self._factorise('s', middle)
+                middle, t_shown = self._factorise('t', features)
+                out, s_shown = self._factorise('s', middle)
             case 's_then_t':
-                middle, s_entropy = self._factorise('s', features)
-                out, t_entropy = self._factorise('t', middle)
+                middle, s_shown = self._factorise('s', features)
+                out, t_shown = self._factorise('t', middle)
             case 'parallel':
-                temporal, t_entropy = self._factorise('t', features)
-                spatial, s_entropy = self._factorise('s', features)
+                temporal, t_shown = self._factorise('t', features)
+                spatial, s_shown = self._factorise('s', features)
                 out = temporal + spatial
             case other:
                 raise ValueError(f'strf.order = {other!r}; choose t_then_s, s_then_t or parallel.')
-        entropies = [e for e in (t_entropy, s_entropy) if e is not None]
-        return out, sum(entropies) / len(entropies) if entropies else None
+        both = [shown for shown in (t_shown, s_shown) if shown]
+        return out, jax.tree.map(lambda *values: sum(values) / len(values), *both) if both else {}
 
     def _factorise(self, dimension, f):  # FFM(d)
         branches = [name for name in self.settings.branches if name.startswith(dimension)]
         if not branches:
-            return f, None
+            return f, {}
         b, t, h, w, c = f.shape
         flat = f.reshape(b, t, h * w, c)  # X, [B, T, P, C]
-        entropy: jax.Array | None = None
+        shown: dict[str, jax.Array] = {}
         match self.settings.fam:
             case 'covariance':
                 u = self._reduce(branches, f)
                 vectors = [pool(z, branch=name, settings=self.settings) for name, z in zip(branches, u, strict=True)]
                 vectors = [v.reshape(b, v.shape[1], h * w, -1) for v in vectors]
-                total, entropy = reweight(flat, vectors, settings=self.settings, image_width=w)
+                total, shown = reweight(flat, vectors, settings=self.settings, image_width=w)
             case 'none_softmax':
-                total, entropy = reweight(flat, [flat], settings=self.settings, image_width=w)
+                total, shown = reweight(flat, [flat], settings=self.settings, image_width=w)
                 total = total * len(branches)
             case 'none_gram':
                 dtype = jnp.promote_types(f.dtype, jnp.float32)
@@ -220,7 +243,7 @@ class StrfUnit(nn.Module):
         if self.settings.branch_reduce == 'mean':
             total = total / len(branches)
         total = total.reshape(f.shape)
-        return (f + total if self.settings.residual else total), entropy
+        return (f + total if self.settings.residual else total), shown
 
     def _reduce(self, branches, f):  # H_dk of all branches of a dimension, [B, T, H, W, c] each
         c = f.shape[-1]

@@ -40,11 +40,11 @@ class Baseline(nn.Module):
             batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
         )
         x = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, name='stem')(clips.astype(self.dtype))
-        extras: dict = {'mask_entropy': {}}
+        extras: dict = {'masks': {}}
         for stage in (1, 2, 3, 4):
             # A stage listed for STRF holds 3-D blocks to host the units, whether or not it has them otherwise.
             hosts = stage in self.strf.stages
-            x, entropies = resnet.stage(
+            x, shown = resnet.stage(
                 self.backbone,
                 stage,
                 norm,
@@ -55,7 +55,9 @@ class Baseline(nn.Module):
                 remat=self.remat and train,
                 dtype=self.dtype,
             )(x)
-            extras['mask_entropy'] |= {f'layer{stage}_{block}': e for block, e in entropies.items()}
+            extras['masks'] |= {
+                f'{k}/layer{stage}_{block}': v for block, unit in shown.items() for k, v in unit.items()
+            }
             if stage == 3:
                 extras['attention'] = jnp.square(x.astype(out_dtype)).mean(-1)  # [B, T, H, W]
         frames = pooling.frames(x.astype(out_dtype), kind=self.backbone.frame_pool)  # [B, T, D]

@@ -25,6 +25,7 @@ from jaxreid.layers import (
 EXPANSION = 4  # output channels of a bottleneck per plane
 
 Norm = functools.partial[batch_norm.BatchNorm]
+Shown = dict[str, jax.Array] | jax.Array | None
 
 
 class Stem(nn.Module):
@@ -65,11 +66,11 @@ class Bottleneck(nn.Module):
     ap3d: config.Ap3d | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, Shown]:
         """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and what is worth seeing, if anything.
 
-        That is the mask entropy of the unit, or the weights of the positions [B, T, H / stride, W / stride] where the
-        attention weighs positions.
+        That is what the unit says of its masks, or the weights of the positions [B, T, H / stride, W / stride] where
+        the attention weighs positions.
         """
         conv = functools.partial(spatial_conv.SpatialConv, dtype=self.dtype)
         width = EXPANSION * self.planes
@@ -101,28 +102,28 @@ class Bottleneck(nn.Module):
             case 'c2d', _:
                 return conv2(x), None
             case 'i3d', '3x1x1' | '1x3x3':  # space and time are one convolution: both names mean the same
-                f, entropy = unit(x)
-                return conv2(f), entropy
+                f, shown = unit(x)
+                return conv2(f), shown
             case 'p3da', '3x1x1':
-                f, entropy = unit(conv2(x))
-                return temporal(kernel_init=temporal_conv.centre_tap(temporal_conv.identity))(f), entropy
+                f, shown = unit(conv2(x))
+                return temporal(kernel_init=temporal_conv.centre_tap(temporal_conv.identity))(f), shown
             case 'p3da', '1x3x3':
-                f, entropy = unit(x)
-                return temporal(kernel_init=temporal_conv.centre_tap(temporal_conv.identity))(conv2(f)), entropy
+                f, shown = unit(x)
+                return temporal(kernel_init=temporal_conv.centre_tap(temporal_conv.identity))(conv2(f)), shown
             case 'p3db', '3x1x1':
-                f, entropy = unit(x)
-                return conv2(x) + temporal(self.stride)(f), entropy
+                f, shown = unit(x)
+                return conv2(x) + temporal(self.stride)(f), shown
             case 'p3db', '1x3x3':
-                f, entropy = unit(x)
-                return conv2(f) + temporal(self.stride)(x), entropy
+                f, shown = unit(x)
+                return conv2(f) + temporal(self.stride)(x), shown
             case 'p3dc', '3x1x1':
                 y = conv2(x)
-                f, entropy = unit(y)
-                return y + temporal()(f), entropy
+                f, shown = unit(y)
+                return y + temporal()(f), shown
             case 'p3dc', '1x3x3':
-                f, entropy = unit(x)
+                f, shown = unit(x)
                 y = conv2(f)
-                return y + temporal()(y), entropy
+                return y + temporal()(y), shown
         match self.block if self.strf is None else None:  # alignment and STRF units are alternatives
             case 'ap3d_i3d':
                 return conv2(x, neighbours(x)), None
@@ -169,13 +170,13 @@ class Stage(nn.Module):
     ap3d: config.Ap3d | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, dict[str, Shown]]:
         """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and by bottleneck name what each shows."""
         beyond = [i for i in self.nonlocal_after if i >= self.depth]
         if beyond:
             raise ValueError(f'non-local blocks after bottlenecks {beyond}, but {self.name} has {self.depth}.')
         bottleneck = nn.remat(Bottleneck) if self.remat else Bottleneck
-        shown = {}
+        shown: dict[str, Shown] = {}
         for i in range(self.depth):
             replaced = i % 2 == 0 and self.block != 'c2d'
             x, seen = bottleneck(

@@ -101,10 +101,10 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
             value, metrics = objective.objective(
                 output, batch['labels'], experiment, index=batch['index'], key=loss_key, axis_name=axis_name
             )
-            entropies = output.extras.get('mask_entropy', {})
+            masks = output.extras.get('masks', {})
             if axis_name is not None:
-                entropies = jax.lax.pmean(entropies, axis_name)
-            return value, (changed['batch_stats'], metrics | {f'mask_entropy/{k}': v for k, v in entropies.items()})
+                masks = jax.lax.pmean(masks, axis_name)
+            return value, (changed['batch_stats'], metrics | masks)
 
         (_, (batch_stats, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return gradients, batch_stats, metrics

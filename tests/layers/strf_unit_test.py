@@ -59,7 +59,7 @@ def expected_unit(s, f, params):
                 kappa=s.kappa,
                 residual=s.residual,
                 mean=s.branch_reduce == 'mean',
-                l2=s.cov_norm == 'l2',
+                norm=s.cov_norm,
                 target=s.softmax_axis == 'target',
                 counts_padding=s.avg_counts_padding and not s.global_pool,
                 strided=s.pool_mode == 'strided',
@@ -82,6 +82,8 @@ def expected_unit(s, f, params):
         {'order': 's_then_t', 'residual': True},
         {'order': 'parallel', 'branch_reduce': 'mean'},
         {'softmax_axis': 'target', 'cov_norm': 'l2'},
+        {'cov_norm': 'none'},
+        {'cov_norm': 'centre', 'pool_mode': 'strided', 'r_tau': 2, 'r_sigma': 2},
         {'r_tau': 3, 'r_sigma': 5, 'avg_pool': ('t_tau', 's_sigma')},
         {'r_tau': 2, 'r_sigma': 4, 'avg_pool': BRANCHES, 'avg_counts_padding': False},
         {'pool_mode': 'strided', 'r_tau': 2, 'r_sigma': 4},
@@ -150,7 +152,7 @@ def vectors(seed=3):
 
 def test_masks_are_distributions_and_covariances_positive_semidefinite():
     z = vectors()
-    cov = np.asarray(strf_unit.covariance(z, z, kappa=4.0, norm='none'))
+    cov = np.asarray(strf_unit.covariance(z, z, kappa=4.0))
     np.testing.assert_allclose(cov, cov.swapaxes(1, 2), rtol=1e-5, atol=1e-5)
     assert np.linalg.eigvalsh(cov.astype(np.float64)).min() > -1e-4
     source = strf_unit.mask(z, settings=settings())
@@ -163,7 +165,8 @@ def test_masks_are_distributions_and_covariances_positive_semidefinite():
 def test_kappa_zero_gives_a_uniform_mask_and_l2_bounds_the_covariance():
     z = vectors()
     np.testing.assert_allclose(strf_unit.mask(z, settings=settings(kappa=0.0)), 1 / 12, rtol=1e-6)
-    cov = strf_unit.covariance(z * 100, z * 100, kappa=4.0, norm='l2')
+    unit_vectors = strf_unit.factors(z * 100, norm='l2')
+    cov = strf_unit.covariance(unit_vectors, unit_vectors, kappa=4.0)
     assert float(jnp.abs(cov).max()) <= 4.0001
     np.testing.assert_allclose(jnp.diagonal(cov, axis1=1, axis2=2), 4, rtol=1e-5)
 
@@ -247,8 +250,8 @@ def test_large_maps_are_worked_in_bands_with_the_same_result_and_gradient(axis, 
 
     def both():
         def loss(params, f):
-            out, entropy = strf_unit.StrfUnit(s).apply({'params': params}, f)
-            return (out * weight).sum(), entropy
+            out, shown = strf_unit.StrfUnit(s).apply({'params': params}, f)
+            return (out * weight).sum(), shown
 
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(kernels(), f)
 
@@ -260,7 +263,8 @@ def test_large_maps_are_worked_in_bands_with_the_same_result_and_gradient(axis, 
     monkeypatch.setattr(strf_unit, 'MAX_POSITIONS', 1000)
     for a, b in zip(jax.tree.leaves((bands[0][0], bands[1])), jax.tree.leaves((whole[0][0], whole[1])), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(bands[0][1], both()[0][1], rtol=1e-5)
+    for name, value in both()[0][1].items():
+        np.testing.assert_allclose(bands[0][1][name], value, rtol=1e-5)
 
 
 @pytest.mark.parametrize('axis', ['source', 'target'])
@@ -278,22 +282,46 @@ def test_bands_run_inside_shard_map(axis, monkeypatch):
     np.testing.assert_allclose(jax.jit(call)(kernels(), f), unit(s, f), rtol=1e-4, atol=1e-5)
 
 
-def test_the_entropy_of_uniform_masks_is_the_logarithm_of_the_positions():
-    _, entropy = apply(settings(kappa=0.0), kernels(), clips())
-    np.testing.assert_allclose(entropy, np.log(12), rtol=1e-5)
+def test_what_is_logged_tells_uniform_identical_and_collapsed_masks_apart():
+    _, uniform = apply(settings(kappa=0.0), kernels(), clips())
+    np.testing.assert_allclose(uniform['mask_entropy'], np.log(12), rtol=1e-5)
+    np.testing.assert_allclose(uniform['mask_own'], 1 / 12, rtol=1e-5)
+    np.testing.assert_allclose(uniform['mask_busiest'], 1 / 12, rtol=1e-5)
     _, sharp = apply(settings(kappa=1e4), kernels(), clips())
-    assert 0 <= float(sharp) < 0.5
+    assert 0 <= float(sharp['mask_entropy']) < 1e-3
+    assert float(sharp['mask_own']) > 0.999
+    np.testing.assert_allclose(sharp['mask_busiest'], 1 / 12, rtol=1e-3)
+    with_hub = clips()
+    with_hub[:, :, 1, 2] = 30 + 0 * with_hub[:, :, 1, 2]
+    same_sign = {name: np.abs(kernel) for name, kernel in kernels().items()}
+    _, collapsed = apply(settings(cov_norm='none', branches=('t_tau',)), same_sign, np.abs(with_hub))
+    assert float(collapsed['mask_entropy']) < 1e-3  # as low as that of the identity
+    assert float(collapsed['mask_own']) < 0.1
+    assert float(collapsed['mask_busiest']) > 0.999
 
 
 def test_masks_of_bfloat16_features_are_float32():
     z = vectors().astype(jnp.bfloat16)
     assert strf_unit.mask(z, settings=settings()).dtype == jnp.float32
-    out, entropy = strf_unit.StrfUnit(settings(), dtype=jnp.bfloat16).apply(
+    out, shown = strf_unit.StrfUnit(settings(), dtype=jnp.bfloat16).apply(
         {'params': kernels()}, jnp.asarray(clips(), jnp.bfloat16)
     )
     assert out.dtype == jnp.bfloat16
-    assert entropy.dtype == jnp.float32
+    assert shown['mask_entropy'].dtype == jnp.float32
     np.testing.assert_allclose(out.astype(jnp.float32), unit(settings(), clips()), atol=0.1)
+
+
+def test_positions_without_features_are_unlike_all_and_have_finite_gradients():
+    f, weight = clips(), clips(seed=7)
+    f[:, :, 0] = 0
+
+    def loss(params, f):
+        return (strf_unit.StrfUnit(SMALL).apply({'params': params}, f)[0] * weight).sum()
+
+    gradients = jax.jit(jax.grad(loss, (0, 1)))(kernels(), f)
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradients)) < 1e3
+    source = strf_unit.mask(jnp.zeros((2, 3, 12, 4)), settings=SMALL)
+    np.testing.assert_allclose(source, 1 / 12, rtol=1e-6)
 
 
 def test_channels_that_do_not_reduce_are_refused():

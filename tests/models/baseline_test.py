@@ -193,12 +193,16 @@ def test_a_stage_listed_for_units_gets_3d_blocks_at_every_other_bottleneck():
     }
 
 
-def test_the_entropy_of_every_unit_is_reported():
+def test_what_the_masks_of_every_unit_show_is_reported():
     model, x = model_of(experiment()), clips()
     out, _ = apply(model, random_variables(model, x), x, True)
-    assert out.extras['mask_entropy'].keys() == {'layer2_block0', 'layer3_block0'}
-    for entropy in out.extras['mask_entropy'].values():
-        assert 0 <= float(entropy) <= np.log(8) + 1e-5  # 4 x 2 positions
+    units, positions = ('layer2_block0', 'layer3_block0'), 8  # 4 x 2
+    masks = {name: float(value) for name, value in out.extras['masks'].items()}
+    assert masks.keys() == {f'mask_{what}/{unit}' for what in ('entropy', 'own', 'busiest') for unit in units}
+    for unit in units:
+        assert 0 <= masks[f'mask_entropy/{unit}'] <= np.log(positions) + 1e-5
+        assert 0 <= masks[f'mask_own/{unit}'] <= 1
+        assert 1 / positions - 1e-5 <= masks[f'mask_busiest/{unit}'] <= 1
 
 
 def gradients(e, v, x, labels, devices):

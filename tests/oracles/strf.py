@@ -32,13 +32,20 @@ def pool(u, *, temporal, extent, average, counts_padding=True, strided=False):
     return out
 
 
-def fam(v, *, kappa, l2=False, target=False):
+def fam(v, *, kappa, norm='frame', target=False):
     """v [T', H, W, c] -> M [P, P]; output column j is sum_i X_i M_ij."""
     h, w = v.shape[1:3]
     p = h * w
-    positions = [v[:, i // w, i % w].ravel() for i in range(p)]
-    if l2:
-        positions = [x / np.sqrt((x * x).sum()) for x in positions]
+    positions = [v[:, i // w, i % w] for i in range(p)]  # [T', c] each
+    match norm:
+        case 'frame':
+            positions = [np.stack([x / np.sqrt((x * x).sum()) for x in position]) for position in positions]
+        case 'l2':
+            positions = [x / np.sqrt((x * x).sum()) for x in positions]
+        case 'centre':
+            centre = sum(positions) / p
+            positions = [x - centre for x in positions]
+    positions = [x.ravel() for x in positions]
     cov = np.zeros((p, p))
     for i, j in itertools.product(range(p), range(p)):
         cov[i, j] = kappa * float(positions[i] @ positions[j])
@@ -57,7 +64,18 @@ def remix(f, m):
 
 
 def ffm(
-    f, kernels, *, temporal, extents, averages, kappa=4.0, residual=False, mean=False, l2=False, target=False, **pooling
+    f,
+    kernels,
+    *,
+    temporal,
+    extents,
+    averages,
+    kappa=4.0,
+    residual=False,
+    mean=False,
+    norm='frame',
+    target=False,
+    **pooling,
 ):
     """f [T, H, W, C]; one kernel [C, c], extent and kind per branch; no branch: identity."""
     if not kernels:
@@ -65,7 +83,7 @@ def ffm(
     total = np.zeros_like(f)
     for kernel, extent, average in zip(kernels, extents, averages, strict=True):
         v = pool(f @ kernel, temporal=temporal, extent=extent, average=average, **pooling)
-        total = total + remix(f, fam(v, kappa=kappa, l2=l2, target=target))
+        total = total + remix(f, fam(v, kappa=kappa, norm=norm, target=target))
     if mean:
         total = total / len(kernels)
     return f + total if residual else total

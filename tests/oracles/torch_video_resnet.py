@@ -35,7 +35,7 @@ def strf(f, p, name, *, order='t_then_s', r_tau=1, r_sigma=3, average=False, kap
             window = (r, 1, 1) if d == 't' else (1, r, r)
             padding = tuple(n // 2 for n in window)
             v = (F.avg_pool3d if average else F.max_pool3d)(u, window, 1, padding)
-            columns = v.reshape(b, -1, h * w)
+            columns = F.normalize(v, dim=1).reshape(b, -1, h * w)
             total = total + x @ torch.softmax(kappa * columns.transpose(1, 2) @ columns, dim=1)
         return total.reshape(f.shape)
 
