@@ -10,7 +10,7 @@ import json
 import pathlib
 
 from benchmarks import mars_size
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 IMAGES = pathlib.Path(__file__).parents[1] / 'docs' / 'images'
 NAMES = {'c2d': 'C2D', 'strf': 'STRF-P3DC'}
@@ -53,7 +53,7 @@ def main():
     ):
         found = json.loads((mars_size.RESULTS / f'{name}.json').read_text())
         rows = [row for row in found['rows'] if 'cpu_s' in row]
-        with atomic_file.writing(IMAGES / f'{name}.svg') as file:
+        with whole.file(IMAGES / f'{name}.svg') as file:
             file.write(draw(rows, f'{title} ({found["device"]}, {found["date"]})').encode())
         print(IMAGES / f'{name}.svg')
 

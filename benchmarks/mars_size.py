@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 
@@ -92,7 +92,7 @@ def write(name: str, rows: list[dict[str, Any]]) -> pathlib.Path:
         'commit': commit.stdout.strip() or 'unknown',
         'rows': rows,
     }
-    with atomic_file.writing(path) as file:
+    with whole.file(path) as file:
         file.write(json.dumps(made, indent=1).encode() + b'\n')
     return path
 
@@ -102,7 +102,7 @@ def main():
     parser.add_argument('info', type=pathlib.Path, help='folder with tracks_test_info.mat and query_IDX.mat')
     parser.add_argument('out', type=pathlib.Path, help='the feature file (.npz)')
     options = parser.parse_args()
-    with atomic_file.writing(options.out) as file:
+    with whole.file(options.out) as file:
         np.savez(file, **on_metadata(options.info))
 
 

@@ -16,7 +16,7 @@ import re
 import tempfile
 
 from benchmarks import chart, contender, mars_size
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 # By the part of the layer's path that tells, most telling first.
 KINDS = {
@@ -141,7 +141,7 @@ def main():
         )
     path = mars_size.write(options.write, rows)
     found = json.loads(path.read_text())
-    with atomic_file.writing(picture := chart.IMAGES / f'{options.write}.svg') as file:
+    with whole.file(picture := chart.IMAGES / f'{options.write}.svg') as file:
         title = f'A training step of {rows[0]["frames"]} frames by layers, forward + backward'
         file.write(draw(rows, f'{title} ({found["device"]}, {found["date"]})').encode())
     print(path, picture, sep='\n')

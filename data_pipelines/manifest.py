@@ -28,7 +28,7 @@ import tqdm
 
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import hash_order
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 
 _SHOWN = 3
 _NOBODY = re.compile('-1|0+', re.ASCII)  # junk and distractors
@@ -110,8 +110,8 @@ def _named(images: dict[tuple[str, ...], list[str]], in_folder: dict[str, int], 
             name = f'{base}#{number}'
         taken.add(name)
         frames = sorted(images[key], key=manifest.natural)
-        whole = where in alone and in_folder[where] == len(frames)
-        found.append(Found(name, pid, camera, role, where, frames, whole))
+        all_of_it = where in alone and in_folder[where] == len(frames)
+        found.append(Found(name, pid, camera, role, where, frames, all_of_it))
     return found
 
 
@@ -204,7 +204,7 @@ def write(out: str | os.PathLike, found: Sequence[Found]) -> None:
             text = buffer.getvalue()
         case suffix:
             raise ValueError(f'{path} ends in {suffix!r}; a manifest is a .csv or a .jsonl file.')
-    with atomic_file.writing(path) as file:
+    with whole.file(path) as file:
         file.write(text.encode())
 
 

@@ -20,8 +20,7 @@ import tqdm
 from array_record.python import array_record_module
 
 from jaxreid.data.stores import record_files, record_index
-
-_TEMPORARY = '.writing-'
+from jaxreid.process import whole
 
 Job = Callable[[record_index.Shard, Callable[[int], None]], None]  # writes a shard, reporting records as they are done
 
@@ -38,24 +37,18 @@ def publish(folder: str, name: str, write: Callable[[pathlib.Path], None]) -> No
       OSError: names the file; what was there before is untouched.
     """
     files, path = record_files.file_system(folder)
-    here = None if '://' in folder else path  # not where `name` has it below: `alone` clears up here
+    advice = 'make space or choose another OUT, and run this again'
+    if '://' not in folder:
+        with whole.file(pathlib.Path(path, name), advice=advice, durable=True) as file:
+            write(pathlib.Path(file.name))
+        return
     try:
-        files.makedirs(os.path.dirname(f'{path}/{name}'), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=here)
-        try:
-            os.fchmod(handle, 0o644)
-            write(pathlib.Path(temporary))
-            os.fsync(handle)  # whoever finds the name later finds the bytes, after a power cut too
-            if here is None:
-                files.put_file(temporary, f'{path}/{name}')
-            else:
-                os.replace(temporary, f'{path}/{name}')
-        finally:
-            os.close(handle)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with tempfile.NamedTemporaryFile() as file:
+            write(pathlib.Path(file.name))
+            files.makedirs(os.path.dirname(f'{path}/{name}'), exist_ok=True)
+            files.put_file(file.name, f'{path}/{name}')
     except OSError as e:
-        raise OSError(f'cannot write {folder}/{name}: {e}; make space or choose another OUT, and run this again') from e
+        raise OSError(f'cannot write {folder}/{name}: {e}; {advice}') from e
 
 
 def publish_bytes(folder: str, name: str, data: bytes) -> None:
@@ -197,25 +190,14 @@ def alone(folder: str) -> Iterator[None]:
     Raises:
       OSError: another build is at work there, or the folder cannot be made.
     """
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
     if '://' in folder:
         yield
         return
     os.makedirs(folder, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise OSError(f'another build is writing into {folder}; wait for it, or stop it') from e
-        except OSError:  # a file system without locks
-            pass
-        for left in pathlib.Path(folder).glob(f'{_TEMPORARY}*'):
-            left.unlink(missing_ok=True)
+
+    def refuse() -> None:
+        raise OSError(f'another build is writing into {folder}; wait for it, or stop it')
+
+    with whole.lock(pathlib.Path(folder), busy=refuse):
+        whole.remove_stale_files(pathlib.Path(folder))
         yield
-    finally:
-        os.close(handle)

@@ -23,7 +23,7 @@ import numpy as np
 from data_pipelines import contents as contents_lib
 from data_pipelines import image_check
 from jaxreid.data.tracklets import tracklet as tracklet_lib
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]
 _LISTED = 1000  # of many findings of a kind, how many the JSON report names
@@ -328,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(as_text(report))
             status = 1 if report['problems'] else 0
         if options.json:
-            with atomic_file.writing(options.json) as file:
+            with whole.file(options.json) as file:
                 file.write((json.dumps(report, indent=1) + '\n').encode())
     except OSError as error:  # of the report's file
         print(f'data_pipelines.verify: {error}', file=sys.stderr)

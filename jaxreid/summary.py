@@ -7,7 +7,7 @@ import jax
 
 from jaxreid import config
 from jaxreid.models import build, cost
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 from jaxreid.training import step
 
 
@@ -40,7 +40,7 @@ def compute(experiment: config.Experiment) -> dict:
 def write(experiment: config.Experiment, workdir: pathlib.Path) -> None:
     """Prints the table and writes `<workdir>/summary.json`."""
     found = compute(experiment)
-    with atomic_file.writing(workdir / 'summary.json') as file:
+    with whole.file(workdir / 'summary.json') as file:
         file.write(json.dumps(found, indent=1).encode() + b'\n')
     for part, number in found['parameters_by_part'].items():
         print(f'{part:<28}{number:>14,}')

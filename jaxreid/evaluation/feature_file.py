@@ -18,7 +18,7 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 NECKS = ('after', 'before')
 _NEEDED = ('pid', 'camera', 'query', 'gallery')
@@ -100,7 +100,7 @@ class Features:
     def save(self, path: pathlib.Path) -> None:
         """Writes an .npz that `numpy.load` opens without pickle."""
         arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'meta'}
-        with atomic_file.writing(path) as file:
+        with whole.file(path) as file:
             np.savez(file, **{k: v for k, v in arrays.items() if v is not None}, meta=np.array(json.dumps(self.meta)))
 
 

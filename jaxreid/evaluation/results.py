@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 from jaxreid.evaluation import feature_file, protocols
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 
 class SplitScore(TypedDict):
@@ -109,5 +109,5 @@ def append(path: pathlib.Path, rows: Sequence[Result]) -> None:
 
     new = {identity(r) for r in rows}
     kept = [r for r in old if identity(r) not in new]
-    with atomic_file.writing(path) as file:
+    with whole.file(path) as file:
         file.write(json.dumps([*kept, *rows], indent=1).encode() + b'\n')

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxreid import config
 from jaxreid.evaluation import bootstrap, expansion, feature_file, protocols, ranking, sanity
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 
 _HELD = 2**30  # bytes of distances that are computed once for all rules
 
@@ -480,7 +480,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = run(options)
         if options.json:
             kept = {name: row for name, row in results.items() if 'refused' not in row}
-            with atomic_file.writing(options.json) as file:
+            with whole.file(options.json) as file:
                 file.write(json.dumps(kept, indent=1).encode() + b'\n')
 
     return exit_status.run(act)

@@ -17,7 +17,6 @@ import logging
 import os
 import pathlib
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -34,7 +33,7 @@ from jaxreid.data import source
 from jaxreid.evaluation import feature_file, fingerprint, from_checkpoint
 from jaxreid.export import load as exported
 from jaxreid.models import bn_folding
-from jaxreid.process import exit_status
+from jaxreid.process import exit_status, whole
 from jaxreid.training import augment, checkpoint
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -203,14 +202,10 @@ def _runs_here(platforms: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def _folder(out: pathlib.Path):
-    """A folder under another name, renamed to `out` when the block ends without an error."""
+    """A folder that is at `out` when the block ends without an error."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as name:
-            partial = pathlib.Path(name) / out.name
-            partial.mkdir()
+        with whole.folder(out) as partial:
             yield partial
-            partial.replace(out)
     except OSError as e:
         raise OSError(f'cannot write {out}: {e}; make space or choose another folder') from e
 

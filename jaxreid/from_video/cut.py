@@ -4,11 +4,8 @@ import csv
 import datetime
 import io
 import math
-import os
 import pathlib
-import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +14,7 @@ import numpy as np
 import tqdm
 
 from jaxreid.from_video import detect, mot_file, track
+from jaxreid.process import whole
 
 MANIFEST = 'tracklets.csv'
 TRACKS = 'tracks.txt'
@@ -83,11 +81,7 @@ def cut(
             find = _detected(detect.make(detector, _samples(video), min_height=min_height), max_gap)
         else:
             find = _given(boxes, tracked, max_gap)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(out)
-        partial = pathlib.Path(tempfile.mkdtemp(prefix=f'.{out.name}.partial-', dir=out.parent))
-        held = _hold(partial)
-        try:
+        with whole.folder(out) as partial:
             seen, size, outside = _write_crops(opened, video, partial, find, every)
             if not seen.frames:
                 raise ValueError(f'{video} holds no frame that OpenCV can read; convert it, for example to .mp4')
@@ -118,43 +112,10 @@ def cut(
                 shutil.rmtree(left)
             _write_manifest(partial / MANIFEST, rows)
             _write_tracks(partial / TRACKS, [seen.crops[number] for number in kept])
-            partial.chmod(0o755)
-            if out.is_dir():
-                out.rmdir()
-            partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            if held is not None:
-                os.close(held)
     finally:
         opened.release()
     crops = sum(len(seen.crops[number]) for number in kept)
     return Cut(out / MANIFEST, len(kept), crops, seen.frames, len(seen.crops) - len(kept), outside)
-
-
-def _hold(folder: pathlib.Path) -> int | None:
-    """Marks a folder as in use until this process ends; None where it is in use, or the system has no file locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(number)
-        return None
-    return number
-
-
-def _remove_stale(out):
-    """What processes left that were killed while they cut this `out`."""
-    for folder in out.parent.iterdir():
-        if re.fullmatch(rf'\.{re.escape(out.name)}\.partial-\w{{8}}', folder.name) and folder.is_dir():
-            held = _hold(folder)
-            if held is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(held)
 
 
 class _Seen(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import tqdm
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 if TYPE_CHECKING:
     import tensorboardX
@@ -23,7 +23,7 @@ class MetricsLog:
         self._path = workdir / 'metrics.jsonl'
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
-            with atomic_file.writing(self._path) as file:
+            with whole.file(self._path) as file:
                 file.write(''.join(line + '\n' for line in lines).encode())
         try:
             self._file = self._path.open('a', buffering=1)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from jaxreid import command_line, config
 from jaxreid.models import build, cost
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 from jaxreid.reproduce import published
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.training import step
@@ -114,7 +114,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         (out, svg.document(chart(found, OTHERS.get(options.dataset, {})))),
         (out.with_suffix('.json'), json.dumps(found, indent=1) + '\n'),
     ):
-        with atomic_file.writing(path) as file:
+        with whole.file(path) as file:
             file.write(text.encode())
     for p in found:
         shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)

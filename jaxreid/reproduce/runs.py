@@ -25,7 +25,7 @@ from ml_collections import config_flags
 
 from jaxreid import command_line, config, train
 from jaxreid.evaluation import from_checkpoint, results
-from jaxreid.process import atomic_file, exit_status, interrupt, metrics_log
+from jaxreid.process import exit_status, interrupt, metrics_log, whole
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce import published
 from jaxreid.reproduce import table as report_table
@@ -256,7 +256,7 @@ def execute(run: Run) -> dict[str, Any]:
         'row': rows[0],
         'rows': rows,
     }
-    with atomic_file.writing(run.folder / 'finished.json') as file:
+    with whole.file(run.folder / 'finished.json') as file:
         file.write(json.dumps(left, indent=1).encode() + b'\n')
     return left
 

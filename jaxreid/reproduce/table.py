@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 from jaxreid.reproduce import published
 
 NAMES = {'mAP': 'mAP', 'rank1': 'R-1', 'rank5': 'R-5', 'rank10': 'R-10', 'rank20': 'R-20'}
@@ -33,7 +33,7 @@ def write(
     text = markdown(found)
     files = path.with_name(path.name + '.md'), path.with_name(path.name + '.json')
     for file, content in zip(files, (text, json.dumps(found, indent=1) + '\n')):
-        with atomic_file.writing(file) as out:
+        with whole.file(file) as out:
             out.write(content.encode())
     return text, files[0]
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxreid import command_line
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 from jaxreid.search import certainty, gallery, nearest, page, results, tracklets
 from jaxreid.search import sources as opening
 
@@ -95,7 +95,7 @@ def _check_output(path, ours, options):
 
 def _write(path, text):
     try:
-        with atomic_file.writing(pathlib.Path(path)) as file:
+        with whole.file(pathlib.Path(path)) as file:
             file.write(text.encode())
     except OSError as e:
         raise OSError(

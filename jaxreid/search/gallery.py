@@ -9,20 +9,17 @@ A shard is written under another name and renamed when it is on disk, so that re
 any time, see whole shards only.
 """
 
-import contextlib
 import json
 import os
 import pathlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tqdm
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 from jaxreid.search import feature_rows as rows_lib
 from jaxreid.search import tracklets as tracklets_lib
 
@@ -122,25 +119,18 @@ def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> Appended:
     _check_names(added)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with whole.lock(folder / '.lock'):
             held, new = _made_or_checked(folder, added)
             if not len(new):
                 return Appended(0, len(added), held)
             _check_values(added, new)
             if not is_gallery(folder) or not held:  # or whoever wrote the header was killed before the first shard
                 header = {'format': _FORMAT, 'dim': added.features.dim, 'dtype': 'float32', 'made': added.made}
-                with atomic_file.writing(folder / HEADER) as file:
+                with whole.file(folder / HEADER) as file:
                     file.write(json.dumps(header, indent=1).encode() + b'\n')
-            for stale in folder.glob('.shard-*'):  # of a process that was killed: nobody else writes now
-                shutil.rmtree(stale, ignore_errors=True)
             number = max((int(shard.name.removeprefix('shard-')) for shard in _shards(folder)), default=-1) + 1
-            partial = pathlib.Path(tempfile.mkdtemp(prefix='.shard-', dir=folder))
-            try:
+            with whole.folder(folder / f'shard-{number:08d}') as partial:
                 _write(partial, added, new)
-                partial.chmod(0o755)
-                partial.rename(folder / f'shard-{number:08d}')
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
             return Appended(len(new), len(added) - len(new), held + len(new))
     except OSError as e:
         raise OSError(f'cannot add to the gallery {folder}: {e}; it is as it was') from e
@@ -296,16 +286,3 @@ def _length(shard, dim, lines):
 def _others(folder):
     """What a folder that is to become a gallery must not hold."""
     return (path for path in folder.iterdir() if path.name != '.lock' and not path.name.startswith(f'.{HEADER}'))
-
-
-@contextlib.contextmanager
-def _lock(folder):
-    """Lets one process at a time append, where the system has file locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / '.lock').open('a') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 
 from jaxreid import command_line
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 from jaxreid.search import feature_rows as rows
 from jaxreid.search import nearest, results, tracklets
 from jaxreid.search import sources as opening
@@ -511,7 +511,7 @@ def act(options: argparse.Namespace) -> None:
                 print(f'--top {options.top}: the collection holds {found.searched:,}, all are ranked', file=sys.stderr)
             print(results.table(answered, queries, found, shown=_SHOWN, all_in='--json has', calibrate=''))
             if options.json:
-                with atomic_file.writing(pathlib.Path(options.json)) as file:
+                with whole.file(pathlib.Path(options.json)) as file:
                     file.write(json.dumps(results.to_json(answered, queries, found), indent=1).encode())
                 print(f'written    {options.json}')
 

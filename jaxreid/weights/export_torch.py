@@ -20,7 +20,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.models import build
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 from jaxreid.training import checkpoint, step
 from jaxreid.weights import torch_names
 
@@ -67,7 +67,7 @@ def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     variables = checkpoint.restore(folder, at, checkpoint.abstract_like(dict(abstract), here))
     tensors = state_dict(variables, experiment, source=meta.get('imported', {}).get('source'))
-    with atomic_file.writing(out) as file:
+    with whole.file(out) as file:
         file.write(safetensors.numpy.save(tensors))
     return tensors
 

@@ -201,11 +201,11 @@ def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_wa
         stdout=subprocess.DEVNULL,
     )
     wanted = random.randrange(1, 40)  # of 52 shards
-    while len(list(folder.glob('*.array_record-*'))) < wanted and process.poll() is None:
+    while len(list(folder.glob('synthetic-*.array_record-*'))) < wanted and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    left = {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob('*.array_record-*')}
+    left = {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob('synthetic-*.array_record-*')}
     assert wanted <= len(left) < 52
     with pytest.raises(
         FileNotFoundError, match=r'is not finished: .* Run the same python -m data_pipelines.build again'
@@ -257,7 +257,7 @@ def test_a_file_that_changes_during_the_build_is_named_and_no_shard_holds_it(mar
         build.build('mars', mars_root, str(tmp_path / 'out'), workers=1)
     found = files(tmp_path / 'out')
     assert record_files.MANIFEST not in {name.rpartition('/')[2] for name in found}
-    assert not [name for name in found if 'train.array_record' in name or '.writing-' in name]
+    assert not [name for name in found if 'train.array_record' in name or '.partial-' in name]
 
 
 def test_a_disk_that_is_full_leaves_no_half_shard(mars_root, tmp_path, monkeypatch):
@@ -372,10 +372,10 @@ def test_a_kill_between_any_two_files_leaves_nothing_temporary_behind_a_second_b
             capture_output=True,
         )
         assert process.returncode == -signal.SIGKILL, process.stderr
-        assert [name for name in files(tmp_path / 'out') if '.writing-' in name]
+        assert [name for name in files(tmp_path / 'out') if '.partial-' in name]
         build.build('synthetic', root, str(tmp_path / 'out'), preset='tiny')
         found = files(tmp_path / 'out')
-        assert not [name for name in found if '.writing-' in name]
+        assert not [name for name in found if '.partial-' in name]
         assert any(name.endswith('info/synthetic.json') for name in found)
         shutil.rmtree(tmp_path / 'out')
 
@@ -447,7 +447,7 @@ def test_ctrl_c_ends_a_build_at_once_with_a_message_and_nothing_half_written(mar
     assert len(late) < 60  # of 76 frames that were left; a busy machine wakes the main thread late
     monkeypatch.undo()
     assert 'jaxreid: interrupted; run the same command again' in capsys.readouterr().err
-    assert not [name for name in files(tmp_path / 'out') if '.writing-' in name]
+    assert not [name for name in files(tmp_path / 'out') if '.partial-' in name]
     assert files(build.build('mars', mars_root, str(tmp_path / 'out'), frames_per_shard=20)) == expected
 
 

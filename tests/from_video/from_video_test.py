@@ -1,7 +1,6 @@
 """Tracklets from a rendered video whose people and places are known, by our detector and from MOT files."""
 
 import csv
-import os
 import re
 
 import cv2
@@ -11,6 +10,7 @@ import pytest
 from jaxreid.data.datasets import manifest
 from jaxreid.from_video import __main__ as command
 from jaxreid.from_video import cut, detect, mot_file, track
+from jaxreid.process import whole
 from tests.fixtures import rendered_video
 
 FRAMES = 110
@@ -172,9 +172,8 @@ def test_what_a_killed_process_left_goes_and_what_a_running_one_makes_stays(vide
     running = tmp_path / '.cut.partial-12345678'
     for folder in (*left, running):
         (folder / 'track-1').mkdir(parents=True)
-    held = cut._hold(running)
-    cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1]))
-    os.close(held)
+    with whole.lock(running):
+        cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1]))
     assert sorted(tmp_path.glob('.*')) == sorted([*left[1:], running])
 
 

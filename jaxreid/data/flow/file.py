@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 
 def path(folder: str, first: str, second: str, *, height: int, width: int, engine: str) -> pathlib.Path:
@@ -33,5 +33,5 @@ def read(file: pathlib.Path, *, height: int, width: int) -> np.ndarray | None:
 def write(file: pathlib.Path, flow: np.ndarray) -> None:
     """Stores a flow under a temporary name and renames it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file.writing(file) as opened:
+    with whole.file(file) as opened:
         np.save(opened, flow)

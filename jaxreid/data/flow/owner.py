@@ -9,7 +9,7 @@ import json
 import pathlib
 from collections.abc import Callable, Sequence
 
-from jaxreid.process import atomic_file
+from jaxreid.process import whole
 
 FILE = 'dataset.json'
 _FRAMES = 16  # whose digests are kept [choice]
@@ -37,7 +37,7 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
     except FileNotFoundError:
         step = max(1, len(paths) // _FRAMES)
         if made := _digests(paths[::step][:_FRAMES], read):
-            with atomic_file.writing(file) as opened:
+            with whole.file(file) as opened:
                 text = json.dumps({'dataset': dataset, 'root': root, 'frames': made}, indent=1)
                 opened.write(text.encode() + b'\n')
         return

@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import fsspec
 
 from jaxreid.data.flow import file as flow_file
-from jaxreid.process import cache
+from jaxreid.process import cache, whole
 
 MANIFEST = 'files.json'  # name -> size of every other file; written last, so that a set without it is not finished
 _SHOWN = 3  # of many offending names, how many a message lists
@@ -51,21 +50,14 @@ class RecordFiles:
 
     def _fetch(self, name: str, path: pathlib.Path) -> None:
         files, folder = file_system(self.folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes may fetch one file at once: each has a name of its own until the file is whole.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', delete=False) as temporary:
-            try:
-                with files.open(f'{folder}/{name}', 'rb') as source:
-                    shutil.copyfileobj(source, temporary, 2**20)
-                temporary.flush()
-                if not _has_size(pathlib.Path(temporary.name), self.sizes[name]):
-                    raise OSError(f'{temporary.tell()} bytes came, expected {self.sizes[name]}')
-                os.replace(temporary.name, path)
-            except BaseException as e:
-                os.unlink(temporary.name)
-                if isinstance(e, OSError):
-                    raise OSError(f'cannot bring {self.folder}/{name} to {path}: {e}') from e
-                raise
+        advice = 'see whether it can be reached and the cache has space'
+        with (
+            whole.file(path, doing=f'bring {self.folder}/{name} to', advice=advice) as copy,
+            files.open(f'{folder}/{name}', 'rb') as source,
+        ):
+            shutil.copyfileobj(source, copy, 2**20)
+            if copy.tell() != self.sizes[name]:
+                raise OSError(f'{copy.tell()} bytes came, expected {self.sizes[name]}')
 
 
 def find(folder: str, *, below: str) -> RecordFiles:

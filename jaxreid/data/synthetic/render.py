@@ -5,13 +5,11 @@ as the real thing.
 `scene`. docs/synthetic.md shows the outcome.
 """
 
-import contextlib
 import dataclasses
 import functools
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +26,7 @@ from jaxreid.data.synthetic import drawing
 from jaxreid.data.synthetic import person as person_lib
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import scene as scene_lib
-from jaxreid.process import cache
+from jaxreid.process import cache, whole
 
 Preset = plan_lib.Preset
 PRESETS = plan_lib.PRESETS
@@ -230,24 +228,20 @@ def ensure_preset(
     if _is_rendered(root, preset, seed):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _folder_lock(root.parent, progress):
+
+    def say() -> None:
+        if progress:
+            print(f'another process renders below {root.parent}: waiting for it', file=sys.stderr, flush=True)
+
+    with whole.lock(root.parent, busy=say):
         if _is_rendered(root, preset, seed):  # by whoever held the lock
             return root
-        for stale in root.parent.glob(f'.{root.name}.partial-*'):  # of a run that was killed: nobody renders here now
-            shutil.rmtree(stale, ignore_errors=True)
-        partial = pathlib.Path(tempfile.mkdtemp(prefix=f'.{root.name}.partial-', dir=root.parent))
         try:
-            partial.chmod(0o755)
-            render(partial, preset, seed=seed, workers=workers, progress=progress)
-            if root.is_dir():
-                root.rmdir()  # empty: _is_rendered has seen to that
-            try:
-                partial.rename(root)
-            except OSError:
-                if not _is_rendered(root, preset, seed):  # where locks do not work, another run may have been first
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with whole.folder(root) as partial:
+                render(partial, preset, seed=seed, workers=workers, progress=progress)
+        except OSError:
+            if not _is_rendered(root, preset, seed):  # where locks do not work, another run may have been first
+                raise
     return root
 
 
@@ -289,29 +283,6 @@ def _describe(preset, seed, version):
 def _differences(found, wanted):
     names = [key for key in wanted if found.get(key) != wanted[key]]
     return ', '.join(f'{key}: {found.get(key)} there, {wanted[key]} wanted' for key in names)
-
-
-@contextlib.contextmanager
-def _folder_lock(folder, progress):
-    """Lets one process at a time render below `folder`, where the system has file locks."""
-    try:
-        import fcntl
-    except ImportError:  # the rename alone keeps the result whole
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if progress:
-                print(f'another process renders below {folder}: waiting for it', file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
 
 
 def render(

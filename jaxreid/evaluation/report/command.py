@@ -27,7 +27,7 @@ from jaxreid.evaluation.report import network_figures as report_network
 from jaxreid.evaluation.report import network_maps, ranked_lists
 from jaxreid.evaluation.report import page as report_page
 from jaxreid.evaluation.report import pictures as report_pictures
-from jaxreid.process import atomic_file, exit_status
+from jaxreid.process import exit_status, whole
 from jaxreid.visualize import panels, sheet, svg
 
 CONFUSED = 12  # pairs of identities shown
@@ -124,7 +124,7 @@ def _write_sheets(files, found, analysis, footage, drawn):
 
 
 def _write(path, content):
-    with atomic_file.writing(path) as file:
+    with whole.file(path) as file:
         file.write(content)
 
 

@@ -1,0 +1,116 @@
+"""Files and folders that appear whole or not at all, and the lock that lets one process at a time at a folder."""
+
+import contextlib
+import glob
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def file(
+    path: pathlib.Path,
+    *,
+    doing: str = 'write',
+    advice: str = 'make space or choose a writable --workdir',
+    durable: bool = False,
+) -> Iterator[BinaryIO]:
+    """A file under a temporary name beside `path`, renamed to it when the block ends; makes the folder where needed.
+
+    Args:
+      path: to make or replace.
+      doing, advice: of the error's message, 'cannot {doing} {path}: ...; {advice}'.
+      durable: whoever finds the name finds the bytes, after a power cut too.
+
+    Raises:
+      OSError: names the file and what to do; what was at `path` is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open('xb') as opened:
+                yield opened
+                opened.flush()
+                if durable:
+                    os.fsync(opened.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as e:
+        raise OSError(f'cannot {doing} {path}: {e}; {advice}') from e
+
+
+@contextlib.contextmanager
+def folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder under a temporary name beside `path`, renamed to it when the block ends.
+
+    An empty folder at `path` is replaced. What killed processes left of the same folder is removed; what a running one
+    makes is locked and stays.
+
+    Raises:
+      OSError: it cannot be written, or something is at `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f'.{glob.escape(path.name)}.partial-????????'):
+        with contextlib.suppress(OSError), lock(stale, wait=False) as held:
+            if held:
+                shutil.rmtree(stale, ignore_errors=True)
+    partial = _temporary(path)
+    partial.mkdir()
+    try:
+        with lock(partial):
+            yield partial
+            if path.is_dir():
+                path.rmdir()
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_stale_files(below: pathlib.Path) -> None:
+    """Removes what killed processes left of files; for whoever keeps other processes out of the folder."""
+    for left in below.rglob('.*.partial-????????'):
+        left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path, *, busy: Callable[[], object] = lambda: None, wait: bool = True) -> Iterator[bool]:
+    """Lets one process at a time into the block, where the system and the file system have such locks.
+
+    Args:
+      path: a folder that is there, or a file, which is made.
+      busy: called first where another process is inside; may raise.
+      wait: until it has left; otherwise the block runs without the lock.
+
+    Yields:
+      Whether the lock is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+        except BlockingIOError:
+            busy()
+            if wait:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            held = wait
+        except OSError:  # a file system without locks
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _temporary(path: pathlib.Path) -> pathlib.Path:
+    """A name of this writer alone."""
+    return path.with_name(f'.{path.name}.partial-{secrets.token_hex(4)}')

@@ -1,0 +1,123 @@
+"""Files and folders appear whole or not at all, and one process at a time is at a folder."""
+
+import os
+import threading
+from concurrent import futures
+
+import pytest
+
+from jaxreid.process import whole
+
+
+def write(path, text):
+    """Writes through the context manager."""
+    with whole.file(path) as file:
+        file.write(text.encode())
+
+
+def test_a_file_is_replaced_whole_and_no_temporary_stays(tmp_path):
+    path = tmp_path / 'new' / 'results.json'
+    write(path, 'one')
+    write(path, 'two')
+    assert path.read_text() == 'two'
+    assert os.listdir(path.parent) == ['results.json']
+
+
+def test_threads_that_write_one_file_do_not_take_it_from_each_other(tmp_path):
+    path, both = tmp_path / 'flow.npy', threading.Barrier(2, timeout=5)
+
+    def write_beside_the_other(text):
+        with whole.file(path) as file:
+            both.wait()
+            file.write(text)
+
+    with futures.ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(write_beside_the_other, text) for text in (b'flow', b'flow')]:
+            done.result()
+    assert (os.listdir(tmp_path), path.read_bytes()) == (['flow.npy'], b'flow')
+
+
+def test_a_failed_write_names_the_file_and_keeps_the_old_one(tmp_path):
+    (tmp_path / 'results.json').mkdir()
+    with pytest.raises(OSError, match=r'cannot write .*results.json'):
+        write(tmp_path / 'results.json', 'text')
+    assert os.listdir(tmp_path) == ['results.json']
+
+
+def test_a_path_below_a_file_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match=r'cannot write .*results.json'):
+        write(tmp_path / 'file' / 'results.json', 'text')
+
+
+def test_a_file_that_is_not_finished_does_not_appear(tmp_path):
+    with pytest.raises(TypeError), whole.file(tmp_path / 'flow.npy') as file:
+        file.writelines([b'half', None])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_appears_when_its_block_ends_in_place_of_an_empty_one(tmp_path):
+    (tmp_path / 'out').mkdir()
+    with whole.folder(tmp_path / 'out') as partial:
+        (partial / 'file').write_text('text')
+        assert os.listdir(tmp_path / 'out') == []
+    assert os.listdir(tmp_path) == ['out']
+    assert (tmp_path / 'out' / 'file').read_text() == 'text'
+
+
+def test_a_folder_that_is_not_finished_or_meets_another_leaves_nothing(tmp_path):
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'file').write_text('kept')
+    with pytest.raises(KeyError), whole.folder(tmp_path / 'out'):
+        raise KeyError
+    with pytest.raises(OSError, match='not empty'), whole.folder(tmp_path / 'other') as partial:
+        (partial / 'file').touch()
+    assert os.listdir(tmp_path) == ['other']
+    assert (tmp_path / 'other' / 'file').read_text() == 'kept'
+
+
+def test_what_a_killed_process_left_goes_and_what_a_running_one_makes_stays(tmp_path):
+    left = [tmp_path / f'.{name}.partial-abcd0123' for name in ('cut', 'cutter', 'cut.partial-x')]
+    for path in left:
+        (path / 'track').mkdir(parents=True)
+    with whole.folder(tmp_path / 'cut') as running, whole.folder(tmp_path / 'cut'):
+        assert sorted(tmp_path.glob('.cut.partial-????????'))[0] != left[0]
+        assert running.is_dir()
+        (tmp_path / 'cut').mkdir()  # what the inner block makes replaces it, and the outer block that
+    assert sorted(os.listdir(tmp_path)) == sorted(['cut', left[1].name, left[2].name])
+
+
+def test_what_killed_processes_left_of_files_is_removed_below_a_folder(tmp_path):
+    kept = [tmp_path / 'info' / 'name.json', tmp_path / '.name.json.partial-none']
+    for path in (*kept, tmp_path / 'info' / '.name.json.partial-0123abcd'):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('text')
+    whole.remove_stale_files(tmp_path)
+    assert sorted(p for p in tmp_path.rglob('*') if p.is_file()) == sorted(kept)
+
+
+@pytest.mark.parametrize('name', ['', '.lock'])
+def test_one_at_a_time_is_inside_a_lock(tmp_path, name):
+    path, order = tmp_path / name, []
+
+    def second():
+        with whole.lock(path, busy=lambda: order.append('waits')) as held:
+            order.append(held)
+
+    with whole.lock(path) as held, whole.lock(path, wait=False) as twice:
+        assert (held, twice) == (True, False)
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not order:
+            pass
+        order.append('leaves')
+    thread.join()
+    assert order == ['waits', 'leaves', True]
+
+
+def test_whoever_finds_a_lock_taken_may_refuse(tmp_path):
+    def refuse():
+        raise OSError('at work')
+
+    with whole.lock(tmp_path), pytest.raises(OSError, match='at work'), whole.lock(tmp_path, busy=refuse):
+        pass
