@@ -5,9 +5,9 @@
 
 OUT receives a folder of crops per tracklet; tracklets.csv, a manifest (docs/own_data.md) with camera and time; and
 tracks.txt, the boxes.
-Nothing is downloaded: people are what moves and stands upright, or what OpenCV's old HOG detector finds. A modern
-detector and tracker find more people, and keep them apart where they meet: give their boxes, in the format of
-MOTChallenge (frame,id,left,top,width,height,confidence; id -1 for detections), with --detections.
+Nothing is downloaded: people are what moves and stands upright. A modern detector and tracker find more people, and
+keep them apart where they meet: give their boxes, in the format of MOTChallenge
+(frame,id,left,top,width,height,confidence; id -1 for detections), with --detections.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxreid.from_video import cut, detect
+from jaxreid.from_video import cut
 from jaxreid.process import exit_status
 
 
@@ -29,9 +29,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT', help='folder to make')
     parser.add_argument('--camera', default='', help="name of the camera (the video's)")
     parser.add_argument('--start', default='', help='date and time of the first frame, 2026-11-21T14:00:00')
-    parser.add_argument('--detections', help='boxes in the format of MOTChallenge instead of a detector')
+    parser.add_argument('--detections', help='boxes in the format of MOTChallenge instead of what moves')
     parser.add_argument('--min-confidence', type=float, default=-math.inf, help='of those boxes (all)')
-    parser.add_argument('--detector', choices=detect.DETECTORS, default='motion', help='(motion)')
     parser.add_argument('--min-height', type=_positive, default=48, help='of a person, in pixels (48)')
     parser.add_argument('--min-frames', type=_positive, default=8, help='crops of a tracklet (8)')
     parser.add_argument('--max-gap', type=int, default=10, help='frames that a person may be lost for (10)')
@@ -58,7 +57,6 @@ def run(argv: Sequence[str]) -> int:
             start=options.start,
             detections=pathlib.Path(options.detections) if options.detections else None,
             min_confidence=options.min_confidence,
-            detector=options.detector,
             min_height=options.min_height,
             min_frames=options.min_frames,
             max_gap=options.max_gap,

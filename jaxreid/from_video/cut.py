@@ -44,7 +44,6 @@ def cut(
     start: str = '',
     detections: pathlib.Path | None = None,
     min_confidence: float = -math.inf,
-    detector: str = 'motion',
     min_height: int = 48,
     min_frames: int = 8,
     max_gap: int = 10,
@@ -58,9 +57,8 @@ def cut(
         `mot_file`.
       camera: its name in the manifest; '' takes the video's.
       start: date and time (ISO 8601) of the first frame; '' counts seconds from it.
-      detections: file of `mot_file` to use instead of a detector.
+      detections: file of `mot_file` to use instead of what moves.
       min_confidence: of its boxes.
-      detector: one of `detect.DETECTORS`.
       min_height: of a detected person, in pixels.
       min_frames: tracklets with fewer crops are left out.
       max_gap: frames that a person may be lost for.
@@ -78,7 +76,7 @@ def cut(
     try:
         rate = opened.get(cv2.CAP_PROP_FPS)
         if boxes is None:
-            find = _detected(detect.make(detector, _samples(video), min_height=min_height), max_gap)
+            find = _detected(detect.Motion(_samples(video), min_height=min_height), max_gap)
         else:
             find = _given(boxes, tracked, max_gap)
         with whole.folder(out) as partial:
@@ -90,7 +88,7 @@ def cut(
             kept = [number for number, boxes in seen.crops.items() if len(boxes) >= min_frames]
             kept.sort(key=lambda number: (seen.crops[number][0][0], number))
             if not kept:
-                raise ValueError(_nobody(video, seen, detections, detector, min_height, min_frames))
+                raise ValueError(_nobody(video, seen, detections, min_height, min_frames))
             rows = []
             for place, number in enumerate(kept, start=1):
                 folder = f'{place:04d}'
@@ -233,13 +231,13 @@ def _check_belongs(detections, boxes, video, frames, size, outside):
         )
 
 
-def _nobody(video, seen, detections, detector, min_height, min_frames):
+def _nobody(video, seen, detections, min_height, min_frames):
     if detections is not None:
         return f'no track of {detections} has {min_frames} crops (the longest of {len(seen.crops)}: {_longest(seen)})'
     if not seen.crops:
         return (
-            f'no person was found in {video} by the detector {detector!r} at {min_height} pixels or higher. Try '
-            '--min-height, the other --detector, or boxes of a better one: --detections FILE'
+            f'nothing upright moves in {video} that is {min_height} pixels high or higher. Try --min-height, or boxes of a '
+            'detector: --detections FILE'
         )
     return (
         f'no person was followed long enough in {video}: {len(seen.crops)} tracks, the longest with {_longest(seen)} '

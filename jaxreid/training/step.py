@@ -132,7 +132,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         gradients, batch_stats, metrics = gradient(state.params, state.batch_stats, key, batch)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        metrics['gradient_norm'] = optax.global_norm(gradients)
+        metrics['gradient_norm'] = optax.tree.norm(gradients)
         return (
             dataclasses.replace(
                 state,

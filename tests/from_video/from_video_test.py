@@ -1,4 +1,4 @@
-"""Tracklets from a rendered video whose people and places are known, by our detector and from MOT files."""
+"""Tracklets from a rendered video whose people and places are known, by what moves and from MOT files."""
 
 import csv
 import re
@@ -30,7 +30,7 @@ def listed(folder):
 
 def test_everybody_is_followed_and_nobody_is_mixed_up(video):
     path, truth = video
-    find = detect.make('motion', cut._samples(path), min_height=48)
+    find = detect.Motion(cut._samples(path), min_height=48)
     tracker = track.Tracker(max_gap=10, alike=0.7)
     followed = {}
     for frame, image in cut._frames(cv2.VideoCapture(str(path)), path):
@@ -196,8 +196,8 @@ def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, cap
         ([tmp_path], 'is a folder; name a video file'),
         ([path, '--detections=nope.txt'], 'there is no file nope.txt; expected boxes in the format of MOTChallenge'),
         ([tmp_path / 'text.mp4'], 'is no video that OpenCV can read'),
-        ([still], "no person was found in .* by the detector 'motion' at 48 pixels"),
-        ([tmp_path / 'grey.avi', '--detector=hog'], "no person was found in .* by the detector 'hog'"),
+        ([still], 'nothing upright moves in .* that is 48 pixels high or higher'),
+        ([tmp_path / 'grey.avi'], 'nothing upright moves in '),
         ([path, '--min-frames=999'], 'no person was followed long enough'),
         ([path, f'--detections={far}'], f'does not belong to .*: it has boxes in frame {FRAMES + 5} of {FRAMES}'),
         ([path, f'--detections={wide}'], '19 of its 19 boxes are outside of the image, which has 448x172 pixels'),
