@@ -26,9 +26,8 @@ def script(name):
 
 
 @pytest.fixture(scope='module')
-def hooks():
-    pytest.importorskip('mkdocs')
-    return script('hooks')
+def make_pages():
+    return script('make_pages')
 
 
 def nav_pages(entries):
@@ -37,17 +36,16 @@ def nav_pages(entries):
         yield from [value] if isinstance(value, str) else nav_pages(value)
 
 
-def test_every_page_is_in_the_navigation_once():
+def test_every_page_is_in_the_navigation_once(make_pages):
     navigation = yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav']
     pages = list(nav_pages(navigation))
     assert len(pages) == len(set(pages))
     written = {path.name for path in (ROOT / 'docs').glob('*.md')}
-    assert written <= set(pages), f'not in mkdocs.yml: {sorted(written - set(pages))}'
-    assert {page for page in pages if not page.startswith('api/')} - written == {'settings.md'}
+    assert set(pages) == written | set(make_pages.pages())
 
 
-def test_every_module_is_in_the_reference_once(hooks):
-    found = [name for page in hooks.PAGES for name in hooks.modules(page)]
+def test_every_module_is_in_the_reference_once(make_pages):
+    found = [name for page in make_pages.PAGES for name in make_pages.modules(page)]
     expected = {
         '.'.join(path.relative_to(ROOT).with_suffix('').parts)
         for folder in ('jaxreid', 'data_pipelines')
@@ -57,10 +55,10 @@ def test_every_module_is_in_the_reference_once(hooks):
     assert sorted(found) == sorted(expected)
 
 
-def test_every_setting_is_on_the_page_with_its_default_and_what_it_means(hooks):
+def test_every_setting_is_on_the_page_with_its_default_and_what_it_means(make_pages):
     rows = {
         f'{section}.{name}'.removeprefix('.'): (default, comment)
-        for section, _, fields in hooks.settings()
+        for section, _, fields in make_pages.settings()
         for name, default, comment in fields
     }
     flat = config.flatten(config.Experiment())
@@ -145,14 +143,14 @@ def test_the_script_for_slurm_asks_for_a_task_per_gpu():
     assert experiment.test.batch_clips % devices == 0
 
 
-def test_links_to_the_repository_lead_somewhere(hooks):
-    page = type('Page', (), {'file': type('File', (), {'src_uri': 'x.md'})})
-    hosted = type('Config', (), {'repo_url': 'https://host/jaxreid/'})
-    nowhere = type('Config', (), {'repo_url': None})
-    text = 'See [the list](../README.md#use) and [this](data.md).'
-    assert hooks.on_page_markdown(text, page, hosted, None) == (
-        'See [the list](https://host/jaxreid/blob/main/README.md#use) and [this](data.md).'
-    )
-    assert hooks.on_page_markdown(text, page, nowhere, None) == 'See the list and [this](data.md).'
-    with pytest.raises(FileNotFoundError, match=r'nothing\.py'):
-        hooks.on_page_markdown('[x](../nothing.py)', page, nowhere, None)
+def test_pages_are_made_as_files_and_those_of_modules_that_are_gone_go(make_pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(make_pages, 'DOCS', tmp_path)
+    (tmp_path / 'api').mkdir()
+    (tmp_path / 'api' / 'gone.md').write_text('# Gone')
+    (tmp_path / 'written.md').write_text('# Written')
+    make_pages.main()
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.md')}
+    assert made == {'written.md', 'settings.md', 'api/index.md', *(f'api/{page}.md' for page in make_pages.PAGES)}
+    assert '::: jaxreid.losses.triplet\n' in (tmp_path / 'api' / 'losses.md').read_text()
+    ignored = (ROOT / '.gitignore').read_text().split('\n')
+    assert {'/docs/settings.md', '/docs/api/'} <= set(ignored)

@@ -68,12 +68,15 @@ def tv_l1(first: np.ndarray, second: np.ndarray) -> np.ndarray:
       [H, W, 2] float32 in pixels of `first`: (u, v), u to the right and v downwards.
 
     Raises:
-      ValueError: another build of OpenCV, without the algorithm, is installed over the one that jaxreid requires.
+      ValueError: this OpenCV has no contrib modules.
     """
-    if not hasattr(cv2, 'optflow'):
+    # Where plain OpenCV was installed over the contrib modules, the folder of optflow is left and holds nothing.
+    if not hasattr(getattr(cv2, 'optflow', None), 'DualTVL1OpticalFlow'):
         raise ValueError(
-            f'OpenCV {cv2.__version__} at {cv2.__file__} has no optical flow by TV-L1. Set data.flow_engine=jax, which '
-            'needs nothing of OpenCV; or uninstall every opencv-* package, then install opencv-contrib-python-headless.'
+            f'OpenCV {cv2.__version__} at {cv2.__file__} has no optical flow by TV-L1: that is in its contrib modules. '
+            "Install them, pip install 'jaxreid[flow]'; where that changes nothing, another OpenCV was installed over "
+            'them: pip install --force-reinstall --no-deps opencv-contrib-python-headless. Or set '
+            'data.flow_engine=jax, which needs nothing of OpenCV.'
         )
     size = (first.shape[1], first.shape[0])
     if second.shape != first.shape:

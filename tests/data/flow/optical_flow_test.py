@@ -1,5 +1,7 @@
 """Flow on synthetic motion, whose true value is known."""
 
+import types
+
 import cv2
 import numpy as np
 import pytest
@@ -65,7 +67,11 @@ def test_flow_of_resized_frames_is_the_resized_flow():
     np.testing.assert_allclose(np.median(theirs, (0, 1)), (2, 1), atol=0.1)
 
 
-def test_an_opencv_without_the_algorithm_is_named(monkeypatch):
+@pytest.mark.parametrize('left', [None, types.ModuleType('cv2.optflow')], ids=['plain', 'plain over contrib'])
+def test_an_opencv_without_the_algorithm_is_named(monkeypatch, left):
     monkeypatch.delattr(cv2, 'optflow')
-    with pytest.raises(ValueError, match=r'data\.flow_engine=jax.*opencv-contrib-python-headless'):
+    if left is not None:
+        monkeypatch.setattr(cv2, 'optflow', left, raising=False)
+    message = r'jaxreid\[flow\].*--force-reinstall --no-deps opencv-contrib-python-headless.*data\.flow_engine=jax'
+    with pytest.raises(ValueError, match=message):
         optical_flow.tv_l1(*np.zeros((2, 4, 4, 3), np.uint8))

@@ -1,12 +1,15 @@
-"""What mkdocs builds beside the pages that are written: settings and the API reference, from the code itself."""
+"""Makes the pages that stand in the code: settings, and the API reference. `python docs/site/make_pages.py`.
+
+They are files, docs/settings.md and docs/api/*.md, which git ignores: whatever builds the site builds them as any other.
+"""
 
 import ast
 import pathlib
 import re
-
-from mkdocs.structure import files as files_lib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCS = ROOT / 'docs'
 
 # Page -> its title, its first sentence, and where its modules are.
 PAGES = {
@@ -115,7 +118,7 @@ def _fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
 
 
 def _comment(line: str) -> str:
-    code = re.sub(r"'[^']*'", lambda found: '_' * len(found[0]), line)
+    code = re.sub(r"'[^']*'", lambda quoted: '_' * len(quoted[0]), line)
     return line[code.index('#') + 1 :].strip() if '#' in code else ''
 
 
@@ -137,28 +140,23 @@ def settings_page() -> str:
     return '\n'.join(parts) + '\n'
 
 
-def on_files(files, config):
-    """Adds the pages that are made from code."""
-    pages = {'settings.md': settings_page(), 'api/index.md': reference_index()}
-    pages |= {f'api/{page}.md': reference_page(page) for page in PAGES}
-    for path, text in pages.items():
-        files.append(files_lib.File.generated(config, path, content=text))
-    return files
+def pages() -> dict[str, str]:
+    """Path in docs/ -> markdown of every page that is made."""
+    reference = {f'api/{page}.md': reference_page(page) for page in PAGES}
+    return {'settings.md': settings_page(), 'api/index.md': reference_index()} | reference
 
 
-def on_page_markdown(markdown, page, config, files):
-    """Links to files of the repository, `../README.md`, lead to where it is hosted, or become plain text."""
+def main() -> None:
+    """Writes the pages, and takes away those of the reference that are made no more."""
+    made = pages()
+    (DOCS / 'api').mkdir(exist_ok=True)
+    for path in (DOCS / 'api').glob('*.md'):
+        if path.relative_to(DOCS).as_posix() not in made:
+            path.unlink()
+    for path, text in made.items():
+        (DOCS / path).write_text(text)
+    print(f'{len(made)} pages made in {DOCS}', file=sys.stderr)
 
-    def rewrite(found: re.Match) -> str:
-        text, target = found[1], found[2]
-        if not (ROOT / target.partition('#')[0]).exists():
-            raise FileNotFoundError(
-                f'docs/{page.file.src_uri} links to ../{target}, which the repository does not have'
-            )
-        return f'[{text}]({config.repo_url.rstrip("/")}/blob/main/{target})' if config.repo_url else text
 
-    return (
-        re.sub(r'(?<!!)\[([^\]]+)\]\(\.\./([^)]+)\)', rewrite, markdown)
-        if page.file.src_uri.count('/') == 0
-        else markdown
-    )
+if __name__ == '__main__':
+    main()
