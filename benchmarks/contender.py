@@ -143,7 +143,7 @@ def jax_training(work: Work, weights: pathlib.Path) -> tuple[Any, Any, dict]:
 
 
 def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callable[[], float]:
-    """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.freed_memory`."""
+    """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.process.freed_memory`."""
     keep_freed = keep_freed_memory(kept)
     from jaxreid import sharding
 

@@ -5,7 +5,7 @@
 Needs no data set. All contenders start from the same weights and see the same clips of 256 x 128 pixels, so that the
 losses of their first steps can be compared; each has a process of its own, and they take turns: a step that does not
 count, then one that does. jaxreid starts from uint8 clips on the host and logs its metrics ('memory not kept': without
-what `jaxreid.freed_memory` does), PyTorch (in both forms of `peer_torch`) from normalised floats on its
+what `jaxreid.process.freed_memory` does), PyTorch (in both forms of `peer_torch`) from normalised floats on its
 device. `times` is a contender's median over jaxreid's: above 1 jaxreid is faster. MFU counts 2 operations per dense
 multiply-accumulate, forward and backward, against `--peak-tflops`.
 """

@@ -59,9 +59,9 @@ def test_what_is_said_to_run_a_command_exists_and_has_one_to_run(pattern, test):
 def test_commands_within_sentences_name_modules_and_options_that_exist(page):
     for command in docs_commands.inline(page):
         words = command.split()
-        source = docs_commands.source(words[2])
+        source = docs_commands.sources(words[2])
         for shared in re.findall(r'(\w+)\.arguments\(', source):  # benchmarks have options in common
-            source += docs_commands.source(f'{words[2].rpartition(".")[0]}.{shared}')
+            source += docs_commands.sources(f'{words[2].rpartition(".")[0]}.{shared}')
         for option in re.findall(r'(?<!\S)--[\w-]+', command):
             assert option in ('--help', '--config') or re.search(rf"['\"](--)?{option[2:]}['\"=]", source), command
 

@@ -1,6 +1,6 @@
 """Makes the pages that stand in the code: settings, and the API reference. `python docs/site/make_pages.py`.
 
-They are files, docs/settings.md and docs/api/*.md, which git ignores: whatever builds the site builds them as any other.
+They are files, docs/settings.md and docs/api/*.md, which git ignores: whatever builds the site finds them.
 """
 
 import ast

@@ -12,7 +12,7 @@ import numpy as np
 BLOCK = 256  # queries whose distances are held at once
 _FOLDS = 16  # pieces of a row of distances that are laid on top of each other in `nearest`
 _SHIFTED = 4096  # gallery items of which a shifted copy is held at once
-SHORTEST = 1e-6  # features `in_range` that are shorter are divided by this, not their length, as in `jaxreid.distances`
+SHORTEST = 1e-6  # features `in_range` that are shorter are divided by this, not their length, as in `losses.distances`
 _LARGEST = 1e30  # squared lengths below it leave room for sums of products in float32
 
 

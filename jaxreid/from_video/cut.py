@@ -236,8 +236,8 @@ def _nobody(video, seen, detections, min_height, min_frames):
         return f'no track of {detections} has {min_frames} crops (the longest of {len(seen.crops)}: {_longest(seen)})'
     if not seen.crops:
         return (
-            f'nothing upright moves in {video} that is {min_height} pixels high or higher. Try --min-height, or boxes of a '
-            'detector: --detections FILE'
+            f'nothing upright moves in {video} that is {min_height} pixels high or higher. Try --min-height, or boxes '
+            'of a detector: --detections FILE'
         )
     return (
         f'no person was followed long enough in {video}: {len(seen.crops)} tracks, the longest with {_longest(seen)} '

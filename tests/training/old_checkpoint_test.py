@@ -1,8 +1,8 @@
 """A checkpoint that an earlier version wrote is read by this one, with the same network and the same state.
 
 tests/fixtures/checkpoint_2026_11_28.zip is `checkpoints/4` of `python -m jaxreid.main --config
-configs/strf_synthetic.py:tiny` with backbone.width=2, strf.reduction=4, train.max_steps=4 and 2 x 2 clips a step, by jax
-0.10.2, flax 0.12.8, orbax-checkpoint 0.12.8 on one CPU device; the numbers beside it are what that version computed.
+configs/strf_synthetic.py:tiny` with backbone.width=2, strf.reduction=4, train.max_steps=4 and 2 x 2 clips a step, by
+jax 0.10.2, flax 0.12.8, orbax-checkpoint 0.12.8 on one CPU device; the numbers beside it are that version's.
 """
 
 import json
