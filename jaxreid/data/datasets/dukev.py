@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxreid.data.datasets import listing
+from jaxreid.data.datasets import contents, facts, listing
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 LAYOUT = (
@@ -89,3 +89,62 @@ def _tracklet(where: str, names: Sequence[str], root: str) -> tracklet_lib.Track
         camera=int(seen[0][1]),
         frames=tuple([f'{where}/{name}' for name in listing.in_order(matches, group=3, where=folder)]),
     )
+
+
+def _count(data: facts.Settings) -> contents.Contents:
+    dataset = read(data.root)
+    train = dataset.train
+    query, gallery = contents.marked(dataset.test, dataset.query), contents.marked(dataset.test, dataset.gallery)
+    cameras: dict[int, set[int]] = {}
+    for one in gallery:
+        cameras.setdefault(one.pid, set()).add(one.camera)
+    held = {one.name.removeprefix('gallery/') for one in gallery}
+    counts: dict[str, contents.Count] = {
+        'train ids': len(contents.ids(train)),
+        'train tracklets': len(train),
+        'train tracklets per camera': contents.per_camera(train, 8),
+        'train frames': contents.frames(train),
+        'query ids': len(contents.ids(query)),
+        'queries': len(query),
+        'queries per camera': contents.per_camera(query, 8),
+        'query frames': contents.frames(query),
+        'gallery ids': len(cameras),
+        'gallery ids of one camera': sum(len(seen) == 1 for seen in cameras.values()),
+        'gallery tracklets': len(gallery),
+        'gallery tracklets per camera': contents.per_camera(gallery, 8),
+        'gallery frames': contents.frames(gallery),
+        'queries in the gallery as well': sum(one.name.removeprefix('query/') in held for one in query),
+    }
+    parts = {'train': train, 'query': query, 'gallery': gallery}
+    folders = contents.folders((*train, *query, *gallery), below=3)
+    return contents.Contents(dataset.root, parts, counts, folders, numbered=contents.AFTER_F, copies=True)
+
+
+FACTS = facts.Facts(
+    name='dukev',
+    about='DukeMTMC-VideoReID (Wu et al., CVPR 2018), which its authors withdrew.',
+    layout=LAYOUT,
+    read=lambda data: read(data.root),
+    protocol='dukev',
+    num_ids=702,
+    # The README of the repository Yu-Wu/DukeMTMC-VideoReID; frames and cameras of the test part counted from
+    # Duke_test/data of kanei1024/GLTR, cameras of the training part from duke_attributes.csv of aichemistry's pedestrian
+    # attributes.
+    published={
+        'train ids': 702,
+        'train tracklets': 2196,
+        'train tracklets per camera': (404, 378, 201, 165, 218, 348, 217, 265),
+        'train frames': 369656,
+        'query ids': 702,
+        'queries': 702,
+        'queries per camera': (135, 117, 49, 41, 61, 110, 81, 108),
+        'query frames': 111848,
+        'gallery ids': 1110,
+        'gallery ids of one camera': 408,
+        'gallery tracklets': 2636,
+        'gallery tracklets per camera': (432, 411, 191, 157, 216, 378, 239, 612),
+        'gallery frames': 445764,
+        'queries in the gallery as well': 702,
+    },
+    whole=_count,
+)

@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from jaxreid.data.datasets import listing, matlab
+from jaxreid.data.datasets import contents, facts, listing, matlab
 from jaxreid.data.tracklets import tracklet
 
 _SPLITS = 'train-test people splits/train_test_splits_ilidsvid.mat'
@@ -102,3 +102,51 @@ def _tracklet(root: str, where: str, person: str, camera: int) -> tracklet.Track
         camera=camera,
         frames=tuple([f'{where}/{name}' for name in listing.in_order(matches, group=3, where=folder)]),
     )
+
+
+def _count(data: facts.Settings) -> contents.Contents:
+    splits = [read(data.root, split=split) for split in range(FACTS.num_splits)]  # checks each row of the file
+    first = splits[0]
+    everyone = sorted((*first.train, *first.test), key=lambda t: t.name)
+    lengths = [[len(t.frames) for t in everyone if t.camera == camera] for camera in (1, 2)]
+    counts: dict[str, contents.Count] = {
+        'persons': len(contents.ids(everyone)),
+        'highest number of a person': max(contents.ids(everyone)),
+        'tracklets': len(everyone),
+        'splits': len({tuple([t.name for t in split.test]) for split in splits}),
+        'train ids of a split': len(contents.ids(first.train)),
+        'queries of a split': int(first.query.sum()),
+        'fewest frames of a tracklet per camera': tuple(map(min, lengths)),
+        'most frames of a tracklet per camera': tuple(map(max, lengths)),
+        'mean frames of a tracklet, camera 1': round(float(np.mean(lengths[0])), 2),
+        'mean frames of a tracklet, camera 2': round(float(np.mean(lengths[1])), 2),
+    }
+    return contents.Contents(first.root, {'all': everyone}, counts, contents.folders(everyone, below=3))
+
+
+FACTS = facts.Facts(
+    name='ilids',
+    about='iLIDS-VID (Wang et al., ECCV 2014).',
+    layout=LAYOUT,
+    read=lambda data: read(data.root, split=int(data.split), test_half=data.split_rule or 'first'),
+    protocol='ilids',
+    num_ids=150,
+    # Wang et al., ECCV 2014, and the data set's page.
+    published={
+        'persons': 300,
+        'highest number of a person': 319,
+        'tracklets': 600,
+        'splits': 10,
+        'train ids of a split': 150,
+        'queries of a split': 150,
+        'fewest frames of a tracklet per camera': (22, 23),
+        'most frames of a tracklet per camera': (192, 172),
+        'mean frames of a tracklet, camera 1': 65.67,
+        'mean frames of a tracklet, camera 2': 75.86,
+    },
+    whole=_count,
+    groups=lambda data, tracklets: data.num_ids if tracklets >= 2 else None,  # two an identity
+    num_splits=10,
+    split_rules=('first', 'second'),  # half of the persons to test on; most works take the first
+    split_rules_setting='ilids_test_half',
+)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxreid.data.datasets import listing, matlab
+from jaxreid.data.datasets import contents, facts, listing, matlab
 from jaxreid.data.tracklets import tracklet
 
 LAYOUT = (
@@ -161,3 +161,50 @@ def _query(path: str, info: str, test_list: str, count: int) -> np.ndarray:
     query = np.zeros(count, bool)
     query[rows] = True
     return query
+
+
+def _count(data: facts.Settings) -> contents.Contents:
+    dataset = read(data.root)
+    try:
+        val: tuple[tracklet.Tracklet, ...] = read(data.root, part='val').test
+    except FileNotFoundError:  # not every copy has it; its counts tell
+        val = ()
+    parts = {'train': dataset.train, 'val': val, 'test': dataset.test}
+    everyone = (*dataset.train, *val, *dataset.test)
+    people = {part: contents.ids(tracklets) - {tracklet.JUNK_ID} for part, tracklets in parts.items()}
+    counts: dict[str, contents.Count] = {
+        'cameras': len({t.camera for t in everyone}),
+        'ids': sum(map(len, people.values())),
+        'tracklets': len(everyone),
+        'frames': contents.frames(everyone),
+    }
+    for part, tracklets in parts.items():
+        counts[f'{part} ids'] = len(people[part])
+        counts[f'{part} frames'] = contents.frames(tracklets)
+    folders = tuple(sorted({t.frames[0].split('/')[0] for t in everyone}))
+    return contents.Contents(dataset.root, parts, counts, folders)
+
+
+FACTS = facts.Facts(
+    name='lsvid',
+    about='LS-VID (Li et al., ICCV 2019).',
+    layout=LAYOUT,
+    read=lambda data: read(data.root, part='val' if data.part == 'validation' else 'test'),
+    protocol='lsvid',
+    num_ids=842,
+    # Li et al., ICCV 2019, table 1 and section 3.
+    published={
+        'cameras': 15,
+        'ids': 3772,
+        'tracklets': 14943,
+        'frames': 2982685,
+        'train ids': 842,
+        'train frames': 550419,
+        'val ids': 200,
+        'val frames': 155191,
+        'test ids': 2730,
+        'test frames': 2277075,
+    },
+    whole=_count,
+    own_validation=True,
+)

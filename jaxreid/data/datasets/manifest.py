@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid.data.datasets import listing
+from jaxreid.data.datasets import facts, listing
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 ROLES = ('train', 'query', 'gallery', 'query+gallery')
@@ -366,3 +366,18 @@ def _stop(path: str, problems: Sequence[str], kind: type[Exception]) -> None:
         more = f'\n  and {len(problems) - _SHOWN} more' if len(problems) > _SHOWN else ''
         listed = '\n  '.join(problems[:_SHOWN])
         raise kind(f'{path} has {len(problems)} bad lines:\n  {listed}{more}')
+
+
+def _title(data: facts.Settings) -> str:
+    """With the file's folder: many are called own.csv."""
+    path = os.path.abspath(data.root or data.records)
+    return f'manifest {"/".join(path.split(os.sep)[-2:])}'
+
+
+FACTS = facts.Facts(
+    name='manifest',
+    about="Tracklets of one's own, by a table; `manual_dir` is the table.",
+    layout=LAYOUT,
+    read=lambda data: read(data.root, frames_root=data.frames_root),
+    title=_title,
+)

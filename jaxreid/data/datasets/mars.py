@@ -13,11 +13,11 @@ camera. `query_IDX` counts rows of the test table from 1. Names are <id:4>C<came
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxreid.data.datasets import matlab
+from jaxreid.data.datasets import contents, facts, matlab
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 _NAME = re.compile(r'(\d{4}|00-1)C([1-6])T\d{4}F\d{3}\.jpg', re.ASCII)
@@ -188,3 +188,91 @@ def _listing(folder: str) -> set[str]:
             return {entry.name for entry in entries}
     except (FileNotFoundError, NotADirectoryError):
         return set()
+
+
+def count(
+    dataset: tracklet_lib.Dataset,
+    published: Mapping[str, contents.Count] | None = None,
+    size: tuple[int, int] | None = None,
+) -> contents.Contents:
+    """What is in a folder of this layout.
+
+    Args:
+      dataset: from `read_lists`.
+      published: counts that are expected of it, if they are not those of MARS.
+      size: height and width of all its images, where that is known.
+    """
+    parts = {'train': dataset.train, 'test': dataset.test}
+    query = contents.marked(dataset.test, dataset.query)
+    return contents.Contents(
+        dataset.root,
+        parts,
+        counts(dataset.train, dataset.test, query),
+        contents.folders((*dataset.train, *dataset.test), below=2),
+        published=published or {},
+        size=size,
+        counted_from=1,
+        numbered=contents.AFTER_F,
+    )
+
+
+def counts(
+    train: Sequence[tracklet_lib.Tracklet],
+    test: Sequence[tracklet_lib.Tracklet],
+    query: Sequence[tracklet_lib.Tracklet],
+) -> dict[str, contents.Count]:
+    """The numbers that are published of MARS, of these tracklets."""
+    junk = [t for t in test if t.pid == tracklet_lib.JUNK_ID]
+    distractors = [t for t in test if t.pid == tracklet_lib.DISTRACTOR_ID]
+    people = contents.ids(test) - {tracklet_lib.JUNK_ID, tracklet_lib.DISTRACTOR_ID}
+    return {
+        'train ids': len(contents.ids(train)),
+        'train tracklets': len(train),
+        'train tracklets per camera': contents.per_camera(train, 6),
+        'train frames': contents.frames(train),
+        'test ids': len(people),
+        'test tracklets': len(test),
+        'test tracklets per camera': contents.per_camera(test, 6),
+        'test frames': contents.frames(test),
+        'junk tracklets': len(junk),
+        'junk frames': contents.frames(junk),
+        'distractor tracklets': len(distractors),
+        'distractor frames': contents.frames(distractors),
+        'query ids': len(contents.ids(query)),
+        'queries': len(query),
+        'queries per camera': contents.per_camera(query, 6),
+        'query frames': contents.frames(query),
+        'ids in train and test': len(contents.ids(train) & people),
+    }
+
+
+FACTS = facts.Facts(
+    name='mars',
+    about='MARS (Zheng et al., ECCV 2016).',
+    layout=LAYOUT,
+    read=lambda data: read(data.root),
+    num_ids=625,
+    # Counted from the tables in info/ of the repository liangzheng06/MARS-evaluation, which are part of the data set.
+    published={
+        'train ids': 625,
+        'train tracklets': 8298,
+        'train tracklets per camera': (1816, 1957, 1321, 750, 1880, 574),
+        'train frames': 509914,
+        'test ids': 634,  # without junk and distractors
+        'test tracklets': 12180,
+        'test tracklets per camera': (2271, 3725, 1495, 1024, 2240, 1425),
+        'test frames': 681089,
+        'junk tracklets': 870,
+        'junk frames': 23380,
+        'distractor tracklets': 3248,
+        'distractor frames': 147743,
+        'query ids': 626,
+        'queries': 1980,
+        'queries per camera': (524, 456, 319, 191, 384, 106),
+        'query frames': 114493,
+        'ids in train and test': 0,
+    },
+    whole=lambda data: count(read_lists(data.root)),
+    # AP3D's epoch of 8 x 4 has 1883 // 8 = 235 steps.
+    groups=lambda data, tracklets: 1883 if tracklets == 4 else None,
+)

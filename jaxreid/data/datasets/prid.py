@@ -12,18 +12,18 @@ import re
 
 import numpy as np
 
-from jaxreid.data.datasets import listing
+from jaxreid.data.datasets import contents, facts, listing
 from jaxreid.data.tracklets import hash_order, tracklet
 
 LAYOUT = (
     'A PRID-2011 folder holds prid_2011/multi_shot/cam_a/person_<number>/*.png and the same below cam_b (the '
     'multi-shot part of the download).'
 )
-NUM_SPLITS = 10
 _WHAT = 'PRID-2011'
 _CAMERAS = ('multi_shot/cam_a', 'multi_shot/cam_b')
 LAST_SHARED = 200  # persons up to this one are in both cameras
 _SHARED = range(1, LAST_SHARED + 1)
+_FEW, _ENOUGH = 21, 27  # frames in both cameras
 _FOLDER = re.compile(r'person_\d{4}', re.ASCII)
 _NAME = re.compile(r'(\d{4,})\.png', re.ASCII)
 _EXAMPLE = '0001.png'
@@ -117,8 +117,8 @@ def people(*, split: int, persons: int) -> tuple[list[int], list[int]]:
       persons: 178 (those with enough frames, in the ten splits that most works share) | 200 (all whom both cameras saw,
         as STAR describes it, in ten random splits of ours).
     """
-    if not 0 <= split < NUM_SPLITS:
-        raise ValueError(f'PRID-2011 has splits 0 to {NUM_SPLITS - 1}; split {split} was asked for.')
+    if not 0 <= split < len(_TEST_OF_178):
+        raise ValueError(f'PRID-2011 has splits 0 to {len(_TEST_OF_178) - 1}; split {split} was asked for.')
     match persons:
         case 178:
             everyone = [number for number in _SHARED if number not in _LEFT_OUT_OF_178]
@@ -142,3 +142,47 @@ def _tracklet(root: str, prefix: str, number: int, camera: str) -> tracklet.Trac
         camera='ab'.index(camera) + 1,
         frames=tuple([f'{where}/{name}' for name in listing.in_order(matches, group=1, where=folder)]),
     )
+
+
+def _count(data: facts.Settings) -> contents.Contents:
+    all_of_them = everyone(data.root)
+    frames = [{t.pid: len(t.frames) for t in all_of_them if t.camera == camera} for camera in (1, 2)]
+    both = {pid for pid in set(frames[0]) & set(frames[1]) if pid <= LAST_SHARED}
+    few, enough = ({p for p in both if min(frames[0][p], frames[1][p]) >= least} for least in (_FEW, _ENOUGH))
+    in_splits = set().union(*people(split=0, persons=178))
+    counts: dict[str, contents.Count] = {
+        'persons of camera a': len(frames[0]),
+        'persons of camera b': len(frames[1]),
+        'persons in both cameras': len(both),
+        'persons with 21 or more frames in both': len(few),
+        'persons with 27 or more frames in both': len(enough),
+        'of these, persons of the ten splits': len(enough & in_splits),
+    }
+    where = os.path.abspath(os.path.expanduser(data.root))
+    return contents.Contents(
+        where, {'all': all_of_them}, counts, contents.folders(all_of_them, below=3), counted_from=1
+    )
+
+
+FACTS = facts.Facts(
+    name='prid',
+    about='PRID-2011 (Hirzer et al., SCIA 2011).',
+    layout=LAYOUT,
+    read=lambda data: read(data.root, split=int(data.split), persons=int(data.split_rule or 178)),
+    protocol='prid',
+    num_ids=89,
+    # The data set's page at TU Graz; the two thresholds are those of the works that chose 178 and 183 persons.
+    published={
+        'persons of camera a': 385,
+        'persons of camera b': 749,
+        'persons in both cameras': 200,
+        'persons with 21 or more frames in both': 183,
+        'persons with 27 or more frames in both': 178,
+        'of these, persons of the ten splits': 178,
+    },
+    whole=_count,
+    groups=lambda data, tracklets: data.num_ids if tracklets >= 2 else None,  # two an identity
+    num_splits=len(_TEST_OF_178),
+    split_rules=(178, 200),  # persons, see `people`
+    split_rules_setting='prid_persons',
+)

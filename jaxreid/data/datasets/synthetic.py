@@ -1,0 +1,58 @@
+"""The rendered benchmark as a data set: `jaxreid.data.synthetic` draws it in MARS' layout, and it is read as MARS."""
+
+import json
+import os
+
+from jaxreid.data.datasets import contents, facts, mars
+from jaxreid.data.synthetic import plan, render
+from jaxreid.data.tracklets import tracklet
+
+DESCRIPTION = 'info/synthetic.json'  # what it says about itself; evaluation reads it
+
+
+def _count(data: facts.Settings) -> contents.Contents:
+    """Expects what the plan says that the preset and seed in the folder's description give."""
+    dataset = mars.read_lists(data.root)
+    description = os.path.join(dataset.root, DESCRIPTION)
+    try:
+        with open(description, encoding='utf-8') as file:
+            found = json.load(file)
+        preset = plan.build_dataclass(plan.Preset, found['preset'])
+        seed, version = int(found['seed']), found['version']
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{description} cannot be read ({error}); render the benchmark again.') from error
+    if version != plan.RENDERER_VERSION:
+        raise ValueError(
+            f'{description} is of renderer version {version}; this is {plan.RENDERER_VERSION}. Render the benchmark '
+            'again.'
+        )
+    made = plan.make_plan(preset, seed=seed)
+    train, test = (
+        [tracklet.Tracklet(t.name, t.identity, t.camera, (t.name,) * t.frames) for t in made.tracklets[split]]
+        for split in ('train', 'test')
+    )
+    expected = mars.counts(train, test, [test[row] for row in made.queries])
+    return mars.count(dataset, expected, (preset.height, preset.width))
+
+
+def _groups(data: facts.Settings, tracklets: int) -> int:
+    """As `identity_sampling` cuts an epoch: an identity's last tracklets too few for a group are left out."""
+    owners = [t.identity for t in plan.make_plan(plan.PRESETS[data.preset]).tracklets['train']]
+    return sum(max(owners.count(identity) // tracklets, 1) for identity in set(owners))
+
+
+FACTS = facts.Facts(
+    name='synthetic',
+    about='The rendered benchmark.',
+    layout=mars.LAYOUT,
+    read=lambda data: mars.read(render.ensure(data.root, data.preset)),
+    num_ids=plan.PRESETS['demo'].train_ids,
+    whole=_count,
+    groups=_groups,
+    presets=tuple(plan.PRESETS),
+    rendered=True,
+    version=f'{plan.RENDERER_VERSION}.0.0',
+    kept_files=(DESCRIPTION,),
+)
