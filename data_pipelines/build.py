@@ -30,6 +30,8 @@ from tensorflow_datasets.core import dataset_info, example_serializer, naming
 from data_pipelines import record_writer
 from jaxreid import config
 from jaxreid.data import source
+from jaxreid.data.datasets import catalogue
+from jaxreid.data.datasets import facts as facts_lib
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
@@ -38,7 +40,6 @@ from jaxreid.process import exit_status
 
 FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted
 _opening = threading.Lock()
-_SYNTHETIC = 'info/synthetic.json'  # what the rendered benchmark says about itself; evaluation reads it
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -80,9 +81,9 @@ def build(
 
     Args:
       dataset: one of config.DATASETS.
-      root: its folder; of the synthetic benchmark, see `synthetic.ensure`.
+      root: its folder; what is rendered is rendered there first, '' into the cache.
       out: path or URL; the records come to be in a folder below it.
-      preset: of the synthetic benchmark.
+      preset: of a data set that has several.
       frames_root: of a manifest, see config.Data.
       workers: threads; None takes as many as there are cores.
       frames_per_shard: records per file.
@@ -102,11 +103,11 @@ def build(
         raise ValueError(f'{frames_per_shard} frames per shard; give at least 1')
     out = out if '://' in out else os.path.abspath(os.path.expanduser(out))
     folder = f'{out.rstrip("/")}/{record_index.place(given)}'
-    found, root = _index(given, frames_per_shard, workers)
+    facts = catalogue.find(dataset)
+    found, root = _index(facts, given, frames_per_shard, workers)
     with record_writer.alone(folder):
         names = {record_index.FILE: record_index.to_bytes(found)}
-        if dataset == 'synthetic':
-            names[_SYNTHETIC] = pathlib.Path(root, _SYNTHETIC).read_bytes()
+        names |= {name: pathlib.Path(root, name).read_bytes() for name in facts.kept_files}
         for name, data in names.items():
             present = _read_bytes(folder, name) if record_files.exists(folder, name) else b''
             if not data.startswith(present):
@@ -171,21 +172,25 @@ def build_flow(
     return folder
 
 
-def _index(given: config.Data, frames_per_shard: int, workers: int) -> tuple[record_index.Index, str]:
+def _index(
+    facts: facts_lib.Facts, given: config.Data, frames_per_shard: int, workers: int
+) -> tuple[record_index.Index, str]:
     """Every tracklet of every split of the data set once; and the folder that the frames' paths start from."""
     rows: dict[tuple[Any, ...], int] = {}
     roles: list[set[str]] = []
     splits: list[tuple[dict[str, Any], list[int], list[int], list[int], list[int]]] = []
     left_out: list[str] = []
-    for settings in _splits(given):
+    for changes in facts.splits(given.preset):
+        asked = dataclasses.replace(given, **changes)
+        settings = facts.split_settings(asked)
         try:
-            dataset = source.read(dataclasses.replace(given, **settings))
+            dataset = source.read(asked)
         except FileNotFoundError as e:
             if not splits:
                 raise
             left_out.append(f'{settings}: {e}')
             continue
-        test_role = 'val' if settings.get('part') == 'validation' else 'test'
+        test_role = 'val' if asked.part == 'validation' else 'test'
         parts: dict[str, list[int]] = {}
         for role, tracklets in (('train', dataset.train), (test_role, dataset.test)):
             numbers = [rows.setdefault((t.name, t.pid, t.camera, t.frames, t.time), len(rows)) for t in tracklets]
@@ -208,7 +213,7 @@ def _index(given: config.Data, frames_per_shard: int, workers: int) -> tuple[rec
     tracklets = tuple([everything[number] for number in order])
     index = record_index.Index(
         dataset=given.dataset,
-        version=record_index.version(given.dataset),
+        version=facts.version,
         frames_per_shard=frames_per_shard,
         parts={name: part_of.count(name) for name in names},
         tracklets=tracklets,
@@ -223,21 +228,6 @@ def _index(given: config.Data, frames_per_shard: int, workers: int) -> tuple[rec
         camera_names=dataset.camera_names,
     )
     return index, dataset.root
-
-
-def _splits(given: config.Data) -> list[dict[str, Any]]:
-    """Settings that ask for each of a data set's splits."""
-    match given.dataset:
-        case 'ilids':
-            return [{'split': str(i), 'ilids_test_half': half} for half in ('first', 'second') for i in range(10)]
-        case 'prid':
-            return [{'split': str(i), 'prid_persons': persons} for persons in (178, 200) for i in range(10)]
-        case 'lsvid':
-            return [{'part': 'official'}, {'part': 'validation'}]
-        case 'synthetic':
-            return [{'preset': given.preset}]
-        case _:
-            return [{}]
 
 
 def _sizes(root: str, tracklets: Sequence[tracklet_lib.Tracklet], workers: int) -> np.ndarray:

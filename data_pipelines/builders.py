@@ -16,9 +16,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
 from data_pipelines import build
-from jaxreid.data import source
-from jaxreid.data.stores import record_index
-from jaxreid.data.synthetic import render
+from jaxreid.data.datasets import catalogue
+from jaxreid.data.datasets import facts as facts_lib
 
 
 class TrackletBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -31,7 +30,9 @@ class TrackletBuilder(dataset_builder.FileReaderBuilder, skip_registration=True)
         super().__init__(file_format=file_format or 'array_record', **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(builder=self, description=source.layout(self.name), features=build.features())
+        return tfds.core.DatasetInfo(
+            builder=self, description=catalogue.find(self.name).layout, features=build.features()
+        )
 
     def download_and_prepare(
         self, *, download_config: tfds.download.DownloadConfig | None = None, **kwargs: Any
@@ -56,44 +57,13 @@ class TrackletBuilder(dataset_builder.FileReaderBuilder, skip_registration=True)
         raise NotImplementedError('download_and_prepare does it all')
 
 
-class Mars(TrackletBuilder):
-    """MARS (Zheng et al., ECCV 2016)."""
-
-    VERSION = tfds.core.Version(record_index.version('mars'))
-
-
-class Dukev(TrackletBuilder):
-    """DukeMTMC-VideoReID (Wu et al., CVPR 2018), which its authors withdrew."""
-
-    VERSION = tfds.core.Version(record_index.version('dukev'))
+def _builder(facts: facts_lib.Facts) -> type[TrackletBuilder]:
+    sizes = (
+        {'BUILDER_CONFIGS': [tfds.core.BuilderConfig(name=preset) for preset in facts.presets]} if facts.presets else {}
+    )
+    about = {'__doc__': facts.about, '__module__': __name__, 'VERSION': tfds.core.Version(facts.version)}
+    return type(facts.name.capitalize(), (TrackletBuilder,), about | sizes)
 
 
-class Ilids(TrackletBuilder):
-    """iLIDS-VID (Wang et al., ECCV 2014)."""
-
-    VERSION = tfds.core.Version(record_index.version('ilids'))
-
-
-class Prid(TrackletBuilder):
-    """PRID-2011 (Hirzer et al., SCIA 2011)."""
-
-    VERSION = tfds.core.Version(record_index.version('prid'))
-
-
-class Lsvid(TrackletBuilder):
-    """LS-VID (Li et al., ICCV 2019)."""
-
-    VERSION = tfds.core.Version(record_index.version('lsvid'))
-
-
-class Synthetic(TrackletBuilder):
-    """The rendered benchmark."""
-
-    VERSION = tfds.core.Version(record_index.version('synthetic'))
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=preset) for preset in render.PRESETS]
-
-
-class Manifest(TrackletBuilder):
-    """Tracklets of one's own, by a table; `manual_dir` is the table."""
-
-    VERSION = tfds.core.Version(record_index.version('manifest'))
+# Named after the data set: Mars, Dukev and so on. TFDS knows a builder from when its class is made.
+globals().update({one.name.capitalize(): _builder(one) for one in catalogue.by_name().values()})

@@ -21,6 +21,7 @@ from ml_collections import config_flags
 
 from jaxreid import config
 from jaxreid.data import mixing, source
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, frame_store
 from jaxreid.data.tracklets import tracklet
@@ -43,10 +44,11 @@ def compute(data: config.Data, *, workers: int) -> int:
         raise config.ConfigError(
             f'config.data.flow = {data.flow!r}: there is nothing to compute; take a config of STAR'
         )
-    if data.dataset != 'synthetic' and not (data.root and data.flow_folder):
+    facts = catalogue.find(data.dataset)
+    if not facts.rendered and not (data.root and data.flow_folder):
         raise config.ConfigError(
             'name the data set with --config.data.root=... and where its flow is to be kept with '
-            f'--config.data.flow_folder=... {source.layout(data.dataset)}'
+            f'--config.data.flow_folder=... {facts.layout}'
         )
     own = dataclasses.replace(data, also=())
     dataset = source.read(own)

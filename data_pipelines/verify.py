@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import contents as contents_lib
 from data_pipelines import image_check
+from jaxreid import config
+from jaxreid.data.datasets import catalogue, contents
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.process import exit_status, whole
 
@@ -37,7 +38,7 @@ def verify(
     """Checks a data set.
 
     Args:
-      dataset: one of `contents.DATASETS`.
+      dataset: as data.dataset names it.
       root: its folder; of a manifest, the file.
       workers: threads that read and decode.
       frames_root: manifest: folder that its paths start from.
@@ -49,7 +50,8 @@ def verify(
     Raises:
       OSError, ValueError: as the data set's reader.
     """
-    found = contents_lib.read(dataset, root, frames_root=frames_root)
+    asked = config.Data(dataset=dataset, root=os.fspath(root), frames_root=frames_root)
+    found = catalogue.find(dataset).count(asked)
     tracklets = [tracklet for part in found.parts.values() for tracklet in part]
     images = image_check.check(found.root, tracklets, workers=workers, progress=progress)
     place = _Places(found, tracklets)
@@ -71,9 +73,9 @@ def verify(
         'duplicates': duplicates,
         'unused_images': unused,
         'other_files': other_files,
-        **_about_tracklets(dataset, found, tracklets),
+        **_about_tracklets(found, tracklets),
     }
-    if dataset == 'dukev':
+    if found.copies:
         report['query_copies_that_differ'] = _copies_that_differ(images, place)
     report['problems'] = _problems(report, expected_size=found.size)
     return report
@@ -97,7 +99,7 @@ def _as_published(*, found: Any, published: Any) -> bool:
     return published is None or found == published
 
 
-def _plain(count: contents_lib.Count | None) -> Any:
+def _plain(count: contents.Count | None) -> Any:
     return list(count) if isinstance(count, tuple) else count
 
 
@@ -108,7 +110,7 @@ def _some(findings: Sequence[Any]) -> dict[str, Any]:
 class _Places:
     """From the number of an image to its file, tracklet and part."""
 
-    def __init__(self, found: contents_lib.Contents, tracklets: Sequence[tracklet_lib.Tracklet]):
+    def __init__(self, found: contents.Contents, tracklets: Sequence[tracklet_lib.Tracklet]):
         self._tracklets = tracklets
         self.ends = np.cumsum([len(tracklet.frames) for tracklet in tracklets])
         self._parts = list(itertools.chain.from_iterable([name] * len(part) for name, part in found.parts.items()))
@@ -214,13 +216,11 @@ def _copies_that_differ(images: image_check.Images, place: _Places) -> dict[str,
     return _some(different)
 
 
-def _about_tracklets(
-    dataset: str, found: contents_lib.Contents, tracklets: Sequence[tracklet_lib.Tracklet]
-) -> dict[str, Any]:
+def _about_tracklets(found: contents.Contents, tracklets: Sequence[tracklet_lib.Tracklet]) -> dict[str, Any]:
     """Jumps in the numbers of frames, tracklets that start late, and short ones."""
     jumps, late = [], []
     for tracklet in tracklets:
-        numbers = contents_lib.frame_numbers(dataset, tracklet.frames)
+        numbers = found.frame_numbers(tracklet.frames)
         if not numbers:
             continue
         if found.counted_from is not None and numbers[0] != found.counted_from:
@@ -241,7 +241,7 @@ def _about_tracklets(
 
 
 def _files_without_tracklet(
-    found: contents_lib.Contents, tracklets: Sequence[tracklet_lib.Tracklet]
+    found: contents.Contents, tracklets: Sequence[tracklet_lib.Tracklet]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Images that no tracklet uses, and other files."""
     used = {frame for tracklet in tracklets for frame in tracklet.frames}
@@ -307,7 +307,7 @@ def as_text(report: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses, checks, prints; returns the exit status, or raises KeyboardInterrupt."""
     parser = argparse.ArgumentParser(prog='python -m data_pipelines.verify', description=(__doc__ or '').split('\n')[0])
-    parser.add_argument('dataset', choices=contents_lib.DATASETS)
+    parser.add_argument('dataset', choices=config.DATASETS)
     parser.add_argument('root', help="the data set's folder, as data.root names it; synthetic: the rendered folder")
     parser.add_argument('--frames_root', '--frames-root', default='', help='manifest: folder that its paths start from')
     parser.add_argument('--json', type=pathlib.Path, help='also write the report to this file')

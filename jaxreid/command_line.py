@@ -9,7 +9,7 @@ import jax
 from absl import flags, logging
 
 from jaxreid import config
-from jaxreid.data import source
+from jaxreid.data.datasets import catalogue
 from jaxreid.process import cache, exit_status, freed_memory
 
 
@@ -49,12 +49,13 @@ def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
 
 def check_root(experiment: config.Experiment) -> None:
     """Stops early, and says what to do, where a real data set was not named."""
-    if experiment.data.dataset == 'synthetic' or experiment.data.root or experiment.data.records:
+    facts = catalogue.find(experiment.data.dataset)
+    if facts.rendered or experiment.data.root or experiment.data.records:
         return
     raise config.ConfigError(
         f'config.data.root is empty, so the {experiment.data.dataset} data set cannot be found.\n'
         'Add --config.data.root=/path/to/the/folder.\n'
-        f'{source.layout(experiment.data.dataset)}\n'
+        f'{facts.layout}\n'
         'To try jaxreid without a data set run python -m jaxreid.main (renders a synthetic one).'
     )
 

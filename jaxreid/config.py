@@ -9,10 +9,12 @@ import difflib
 import math
 import typing
 
+from jaxreid.data.datasets import catalogue
+
 SYSTEMS = ('baseline', 'stmn', 'sta', 'star')
-DATASETS = ('mars', 'dukev', 'ilids', 'prid', 'lsvid', 'synthetic', 'manifest')
-SPLITS = tuple('0123456789')  # of ilids and prid
-PRESETS = ('tiny', 'demo', 'gait', 'mars_scale')
+DATASETS = tuple(catalogue.by_name())
+SPLITS = tuple([str(i) for i in range(max(facts.num_splits for facts in catalogue.by_name().values()))])
+PRESETS = tuple([preset for facts in catalogue.by_name().values() for preset in facts.presets])
 AP3D_BLOCKS = ('ap3d_i3d', 'ap3d_a', 'ap3d_b', 'ap3d_c')  # temporal convolution over aligned frames
 BLOCKS = ('c2d', 'i3d', 'p3da', 'p3db', 'p3dc', *AP3D_BLOCKS)
 SAMPLER_KINDS = (
@@ -26,7 +28,17 @@ SAMPLER_KINDS = (
 TRAIN_CLIPS = ('stride_crop', 'rrs', 'random', 'begin_crop', 'consecutive')
 TEST_CLIPS = ('all_frames', 'interleaved', 'rrs', 'begin_crop', 'random', 'even', 'whole')
 BRANCHES = ('t_tau', 't_sigma', 's_tau', 's_sigma')
-PROTOCOLS = ('mars-paper', 'mars-official', 'torchreid', 'ste-nvan', 'dukev', 'ilids', 'prid', 'lsvid')
+PROTOCOLS = tuple(
+    dict.fromkeys(
+        (
+            'mars-paper',
+            'mars-official',
+            'torchreid',
+            'ste-nvan',
+            *(one.protocol for one in catalogue.by_name().values()),
+        )
+    )
+)
 
 
 @dataclasses.dataclass
@@ -37,13 +49,12 @@ class Data:
     # dataset folder; manifest: the .csv or .jsonl file; synthetic: the folder to render into ('' = the user's cache)
     root: str = ''
     frames_root: str = ''  # manifest: folder that its paths start from; '' = the one that it lies in
-    # More data sets whose training tracklets are mixed in, NAME=ROOT each; ilids:SPLIT=ROOT, synthetic:PRESET=ROOT;
-    # NAME= for one that is among the record sets of data.records
+    # More data sets whose training tracklets are mixed in, NAME=ROOT each, where there are several NAME:SPLIT=ROOT or
+    # NAME:PRESET=ROOT; NAME= for one that is among the record sets of data.records
     also: tuple[str, ...] = ()
     preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale
-    split: str = '0'  # ilids, prid: which of the ten splits, 0-9, or all: one run each, and their mean
-    ilids_test_half: str = 'first'  # ilids: half of the split's persons to test on: first (most works) | second
-    prid_persons: int = 178  # prid: 178 (the persons with enough frames, community splits) | 200 (seeded splits)
+    split: str = '0'  # which of a data set's splits, from 0 on, or all: one run each, and their mean
+    split_rule: str = ''  # how its splits are made, where there are several ways (docs/data.md); '' = the usual one
     part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)
     part_trial: int = 0  # validation: which random draw of 200 queries
     dense_frames: int = 0  # long training tracklets are cut into pieces of so many frames, see dense_split; 0 = not
@@ -314,8 +325,6 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'system': SYSTEMS,
     'data.dataset': DATASETS,
     'data.split': (*SPLITS, 'all'),
-    'data.ilids_test_half': ('first', 'second'),
-    'data.prid_persons': (178, 200),
     'data.part': ('official', 'validation'),
     'data.flow': ('off', 'tvl1', 'zeros'),
     'data.flow_engine': ('opencv', 'jax'),
@@ -594,12 +603,22 @@ def _data_problems(c: Experiment) -> list[str]:
     ]
     if c.data.frames_root and c.data.dataset != 'manifest':
         problems.append(f'config.data.frames_root = {c.data.frames_root!r} belongs to dataset=manifest; set data.root')
-    if c.data.split != '0' and c.data.dataset not in ('ilids', 'prid'):
-        problems.append(f'config.data.split = {c.data.split} belongs to ilids and prid; {c.data.dataset} has one split')
-    if c.data.part_trial and (c.data.part != 'validation' or c.data.dataset == 'lsvid'):
+    facts = catalogue.find(c.data.dataset)
+    if c.data.split not in facts.split_names():
+        several = [one.name for one in catalogue.by_name().values() if one.num_splits > 1]
+        has = 'one split' if facts.num_splits == 1 else f'splits 0 to {facts.num_splits - 1}'
         problems.append(
-            f"config.data.part_trial = {c.data.part_trial} draws the queries of data.part='validation' (not of lsvid, "
-            'which has its own); set it to 0'
+            f'config.data.split = {c.data.split} belongs to {" and ".join(several)}; {facts.name} has {has}'
+        )
+    if c.data.split_rule and c.data.split_rule not in (rules := [str(rule) for rule in facts.split_rules]):
+        problems.append(
+            f'config.data.split_rule = {c.data.split_rule!r} is no way in which {facts.name} is split. Valid: '
+            + ', '.join(map(repr, ['', *rules]))
+        )
+    if c.data.part_trial and (c.data.part != 'validation' or facts.own_validation):
+        problems.append(
+            f"config.data.part_trial = {c.data.part_trial} draws the queries of data.part='validation' (where a data "
+            'set has none of its own); set it to 0'
         )
     if c.data.dense_stride > c.data.dense_frames:
         problems.append(
@@ -631,14 +650,14 @@ def also_problem(entry: str, *, with_records: bool) -> str | None:
     """What is wrong with an entry of `data.also`, if anything; one without a root is read from records."""
     where, _, root = entry.partition('=')
     name, colon, detail = where.partition(':')
-    details = {'ilids': SPLITS, 'prid': SPLITS, 'synthetic': PRESETS}.get(name, ())
     start = f'config.data.also holds {entry!r}'
     if name not in DATASETS:
         return f'{start}; expected NAME=ROOT, as in dukev=/path; {name!r} is no data set.{nearest(name, DATASETS)}'
-    if colon and detail not in details:
+    facts = catalogue.find(name)
+    if colon and detail not in (details := facts.after_colon()):
         allowed = f'{", ".join(details)} may follow' if details else 'nothing may follow'
         return f'{start}; after {name!r} and a colon {allowed}, not {detail!r}'
-    if not root and name != 'synthetic' and not with_records:
+    if not root and not facts.rendered and not with_records:
         return f'{start}; expected {where}=ROOT with the folder of the data set'
     return None
 
@@ -705,6 +724,17 @@ def to_dict(c: Experiment) -> dict[str, typing.Any]:
     return plain(dataclasses.asdict(c))
 
 
+def _renamed(data: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Settings of the data as they are called today: a data set's way to be split once had a name of its own."""
+    data = dict(data)
+    for facts in catalogue.by_name().values():
+        if facts.split_rules and facts.split_rules_setting != 'split_rule':
+            rule = data.pop(facts.split_rules_setting, facts.split_rules[0])
+            if data.get('dataset') == facts.name and rule != facts.split_rules[0]:
+                data['split_rule'] = str(rule)
+    return data
+
+
 def from_dict(values: dict[str, typing.Any]) -> Experiment:
     """The settings that `to_dict` wrote; what was added since then has its default.
 
@@ -714,6 +744,8 @@ def from_dict(values: dict[str, typing.Any]) -> Experiment:
     experiment = Experiment()
     if not isinstance(values, dict):
         raise ConfigError(f'settings are {type(values).__name__}, expected an object: they are not of jaxreid')
+    if isinstance(values.get('data'), dict):
+        values = values | {'data': _renamed(values['data'])}
 
     def fill(node, values, prefix):
         known = {field.name for field in dataclasses.fields(node)}

@@ -16,6 +16,7 @@ import tqdm
 from jaxreid import config, sharding
 from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.stores import device_store
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, results
@@ -109,7 +110,11 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         f'{len(labels)} training ids, {len(dataset.train)} tracklets; {len(dataset.test)} test tracklets, '
         f'{int(dataset.query.sum())} queries (indexed in {data_seconds:.1f} s)'
     )
-    if len(labels) != experiment.data.num_ids and experiment.data.dataset != 'manifest' and not experiment.data.also:
+    if (
+        len(labels) != experiment.data.num_ids
+        and catalogue.find(experiment.data.dataset).num_ids
+        and not experiment.data.also
+    ):
         metrics_log.say(
             f'note: the config expects {experiment.data.num_ids} training ids, the data has {len(labels)}, which counts'
         )

@@ -47,7 +47,7 @@ def test_what_a_row_names_exists(number):
 def test_a_command_plans_its_runs(command, tmp_path):
     options, overrides = reproduce.parse([*command.split(), f'--workdir={tmp_path}'])
     table = published.find(options.table)
-    assert options.dataset in published.DATASETS[table.system]
+    assert options.dataset in reproduce.datasets(table.system)
     assert {run.row for run in reproduce.plan(table, options, overrides)} == set(range(len(table.rows)))
 
 

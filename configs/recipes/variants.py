@@ -4,26 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxreid import config
+from jaxreid.data.datasets import catalogue
 
 Changes = dict[str, Any]  # 'section.field' -> value
-
-# Published training identities, and the rule that the papers score a data set by.
-NUM_IDS = {'mars': 625, 'dukev': 702, 'ilids': 150, 'prid': 89, 'lsvid': 842, 'synthetic': 160}
-PROTOCOL = {
-    'mars': 'mars-paper',
-    'dukev': 'dukev',
-    'ilids': 'ilids',
-    'prid': 'prid',
-    'lsvid': 'lsvid',
-    'synthetic': 'mars-paper',
-    'manifest': 'mars-paper',
-}
 
 
 def dataset(name: str) -> Changes:
     """What every system has in common on a data set."""
-    num_ids = {'data.num_ids': NUM_IDS[name]} if name in NUM_IDS else {}  # how many a manifest has only it can say
-    return {'data.dataset': name, 'test.protocols': (PROTOCOL[name],)} | num_ids
+    facts = catalogue.find(name)
+    return {'data.dataset': name, 'test.protocols': (facts.protocol,)} | (
+        {'data.num_ids': facts.num_ids} if facts.num_ids else {}
+    )
 
 
 def experiment(file: str, *layers: Changes, variants: Mapping[str, Changes], variant: str) -> config.Experiment:
@@ -48,7 +39,7 @@ def experiment(file: str, *layers: Changes, variants: Mapping[str, Changes], var
                 ' (several are written with commas between)'
             )
         apply(made, variants[name])
-    if made.data.part == 'validation' and made.data.dataset != 'lsvid':  # which has validation ids of its own
+    if made.data.part == 'validation' and not catalogue.find(made.data.dataset).own_validation:
         made.data.num_ids -= made.data.num_ids // 5  # held out: 125 of MARS' 625
     return made
 

@@ -8,6 +8,8 @@ import pathlib
 import re
 import sys
 
+from jaxreid import config
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'
 
@@ -80,14 +82,8 @@ def settings() -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """
     text = (ROOT / 'jaxreid' / 'config.py').read_text()
     lines = text.split('\n')
-    choices: dict[str, tuple] = {}
-    for node in ast.parse(text).body:  # CONSTANTS, whose values stand where comments name them
-        if (
-            isinstance(node, ast.Assign)
-            and node.targets[0].id.isupper()
-            and isinstance(node.value, (ast.Tuple, ast.Call))
-        ):
-            choices[node.targets[0].id] = eval(ast.unparse(node.value), {'tuple': tuple}, choices)
+    # CONSTANTS, whose values stand where comments name them
+    choices = {name: value for name, value in vars(config).items() if name.isupper() and isinstance(value, tuple)}
     classes = {n.name: n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and _fields(n)}
     top = classes['Experiment']
     names = {ast.unparse(f.annotation): f.target.id for f in _fields(top) if ast.unparse(f.annotation) in classes}

@@ -12,15 +12,15 @@ import os
 from collections.abc import Sequence
 
 from jaxreid import config
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.tracklets import tracklet
 
 
 def settings(data: config.Data) -> list[config.Data]:
     """The settings of every data set that `data.also` names: those of `data` but for what names the data set.
 
-    An entry is NAME=ROOT, or NAME:SPLIT=ROOT for ilids and prid and NAME:PRESET=ROOT for synthetic; whole data sets are
-    mixed in, not the part of them that `data.part` leaves. Without a root, they are among the record sets of
-    `data.records`.
+    An entry is NAME=ROOT, or NAME:SPLIT=ROOT or NAME:PRESET=ROOT where there are several; whole data sets are mixed in,
+    not the part of them that `data.part` leaves. Without a root, they are among the record sets of `data.records`.
 
     Raises:
       ConfigError: an entry that names no data set, or a data set twice.
@@ -39,8 +39,8 @@ def _places(data: config.Data) -> set[tuple[str, str]]:
     """Where a data set is known to lie: in its folder, among records, or, where both are named, in either."""
     roots = {data.root} if data.root or not data.records else set()
     roots |= {data.records} if data.records else set()
-    if data.dataset == 'synthetic':
-        return {('synthetic', f'{root}:{data.preset}') for root in roots}
+    if catalogue.find(data.dataset).presets:
+        return {(data.dataset, f'{root}:{data.preset}') for root in roots}
     return {(data.dataset, root if '://' in root else os.path.realpath(os.path.expanduser(root))) for root in roots}
 
 
@@ -53,7 +53,8 @@ def _settings(data: config.Data, entry: str) -> config.Data:
     flow_folder = data.flow_folder  # where paths start from the data set's root
     if flow_folder:
         flow_folder = os.path.join(flow_folder, f'{name}-{hashlib.sha256(entry.encode()).hexdigest()[:8]}')
-    made = dataclasses.replace(
+    facts = catalogue.find(name)
+    return dataclasses.replace(
         data,
         dataset=name,
         root=root,
@@ -61,18 +62,13 @@ def _settings(data: config.Data, entry: str) -> config.Data:
         records='' if root else data.records,
         store='folder' if root else data.store,  # this is asked for what memory is filled from, too
         also=(),
-        split='0',
+        split=detail if detail and facts.num_splits > 1 else '0',
+        split_rule='',
+        preset=detail if detail and facts.presets else config.Data.preset,
         part='official',
         part_trial=0,
         flow_folder=flow_folder,
     )
-    match name:
-        case 'ilids' | 'prid':
-            return dataclasses.replace(made, split=detail or '0')
-        case 'synthetic':
-            return dataclasses.replace(made, preset=detail or 'demo')
-        case _:
-            return made
 
 
 def mix(first: tracklet.Dataset, others: Sequence[tuple[str, tracklet.Dataset]]) -> tracklet.Dataset:

@@ -11,7 +11,7 @@ import tqdm
 
 from jaxreid import config
 from jaxreid.data import mixing
-from jaxreid.data.datasets import dukev, ilids, lsvid, manifest, mars, prid
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import owner as flow_owner
 from jaxreid.data.stores import (
@@ -24,7 +24,6 @@ from jaxreid.data.stores import (
     record_index,
     record_store,
 )
-from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import dense_split, tracklet, validation_split
 
 ReadableStore = folder_store.FolderStore | mixed_store.MixedStore
@@ -34,8 +33,8 @@ _LOOKED_AT = 64  # frames whose size is told before training [choice]
 def read(data: config.Data) -> tracklet.Dataset:
     """Index of the data set, in the split and part asked for; the synthetic one is rendered first where it is missing.
 
-    `data.part` 'validation' is LS-VID's own validation ids, and otherwise ids held out of the training split. The
-    training tracklets of the data sets in `data.also` follow.
+    `data.part` 'validation' is the data set's own validation part, and otherwise ids held out of the training split.
+    The training tracklets of the data sets in `data.also` follow.
 
     Raises:
       OSError, ValueError: as the readers.
@@ -48,7 +47,7 @@ def read(data: config.Data) -> tracklet.Dataset:
 
 def _alone(data: config.Data) -> tracklet.Dataset:
     dataset = _as_published(data)
-    if data.part == 'validation' and data.dataset != 'lsvid':
+    if data.part == 'validation' and not catalogue.find(data.dataset).own_validation:
         dataset = validation_split.split(dataset, trial=data.part_trial)
     if data.dense_frames:
         pieces = dense_split.split(dataset.train, frames=data.dense_frames, stride=data.dense_stride)
@@ -62,56 +61,12 @@ def _as_published(data: config.Data) -> tracklet.Dataset:
     if data.records:
         files, index = _records(data.records, record_index.place(data))
         return record_index.to_dataset(index, data, folder=files.folder, root=str(files.root))
-    match data.dataset:
-        case 'mars':
-            return mars.read(data.root)
-        case 'dukev':
-            return dukev.read(data.root)
-        case 'ilids':
-            return ilids.read(data.root, split=int(data.split), test_half=data.ilids_test_half)
-        case 'prid':
-            return prid.read(data.root, split=int(data.split), persons=data.prid_persons)
-        case 'lsvid':
-            return lsvid.read(data.root, part='val' if data.part == 'validation' else 'test')
-        case 'synthetic':
-            return mars.read(render.ensure(data.root, data.preset))
-        case 'manifest':
-            return manifest.read(data.root, frames_root=data.frames_root)
-        case _:
-            raise ValueError(f'unknown dataset {data.dataset!r}')
-
-
-def layout(dataset: str) -> str:
-    """What the folder of a data set must hold, in a sentence or two."""
-    match dataset:
-        case 'mars' | 'synthetic':
-            return mars.LAYOUT
-        case 'dukev':
-            return dukev.LAYOUT
-        case 'ilids':
-            return ilids.LAYOUT
-        case 'prid':
-            return prid.LAYOUT
-        case 'lsvid':
-            return lsvid.LAYOUT
-        case 'manifest':
-            return manifest.LAYOUT
-        case _:
-            raise ValueError(f'unknown dataset {dataset!r}')
+    return catalogue.find(data.dataset).read(data)
 
 
 def describe(data: config.Data) -> str:
     """A data set by name and what else chooses it, for results: 'ilids split 3', 'mars + dukev'."""
-    match data.dataset:
-        case 'ilids' | 'prid':
-            text = f'{data.dataset} split {data.split}'
-        case 'synthetic':
-            text = f'synthetic {data.preset}'
-        case 'manifest':
-            parts = os.path.abspath(data.root or data.records).split(os.sep)
-            text = f'manifest {"/".join(parts[-2:])}'  # many are called own.csv
-        case name:
-            text = name
+    text = catalogue.find(data.dataset).describe(data)
     part = f' ({data.part})' if data.part != 'official' else ''
     return ' + '.join([text + part, *map(describe, mixing.settings(data))])
 
@@ -217,8 +172,8 @@ def about_sizes(store: ReadableStore, tracklets: Sequence[tracklet.Tracklet]) ->
 
 
 def flow_folder(data: config.Data, dataset: tracklet.Dataset) -> str:
-    """Where computed flow is kept: as the settings say; of the rendered benchmark, whose folder is ours, beside it."""
-    if data.flow_folder or data.dataset != 'synthetic' or data.records:
+    """Where computed flow is kept: as the settings say; of what is rendered, in a folder of ours, beside it."""
+    if data.flow_folder or not catalogue.find(data.dataset).rendered or data.records:
         return data.flow_folder
     return os.path.join(dataset.root, 'flow')
 

@@ -115,23 +115,23 @@ def named(name: str) -> Protocol:
     """The protocol of that name.
 
     mars-paper: AP3D, TCLNet and official STMN. mars-official: liangzheng06/MARS-evaluation. torchreid:
-    KaiyangZhou/deep-person-reid. ste-nvan: jackie840129/STE-NVAN, whose list ends after 10,000 items. dukev, ilids,
-    prid, lsvid: the rule of papers on these data sets, which is mars-paper's; they differ in the rows that the reader
-    marks. DukeMTMC-VideoReID's gallery has copies of the queries, LS-VID's the queries themselves; iLIDS-VID and
-    PRID-2011 have one gallery tracklet per id, so that CMC says all.
+    KaiyangZhou/deep-person-reid. ste-nvan: jackie840129/STE-NVAN, whose list ends after 10,000 items. Named after a
+    data set: the rule of papers on it, which is mars-paper's; they differ in the rows that the reader marks.
+    DukeMTMC-VideoReID's gallery has copies of the queries, LS-VID's the queries themselves; iLIDS-VID and PRID-2011
+    have one gallery tracklet per id, so that CMC says all.
 
     Raises:
       ValueError: if there is none.
     """
     match name:
-        case 'mars-paper' | 'dukev' | 'ilids' | 'prid' | 'lsvid':
-            return Protocol(name, ap='step', gallery='with_queries')
         case 'mars-official':
             return Protocol(name, ap='trapezoid', gallery='with_queries')
         case 'torchreid':
             return Protocol(name, ap='step', gallery='without_queries')
         case 'ste-nvan':
             return Protocol(name, ap='trapezoid', gallery='with_queries', rank_cut=10_000)
+        case _ if name in config.PROTOCOLS:
+            return Protocol(name, ap='step', gallery='with_queries')
         case _:
             raise ValueError(f'Protocol {name!r} is unknown, expected one of {", ".join(config.PROTOCOLS)}.')
 

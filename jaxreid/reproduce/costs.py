@@ -9,13 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid import config, summary
-from jaxreid.data.batches import identity_sampling
-from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.datasets import catalogue
 from jaxreid.reproduce import published
 from jaxreid.training import step
 
-# Groups of four tracklets in MARS' training index (AP3D's epoch of 8 x 4 has 1883 // 8 = 235 steps).
-MARS_GROUPS_OF_4 = 1883
 SECONDS = 0.5  # of calibration
 
 
@@ -84,23 +81,8 @@ def steps_per_epoch(e: config.Experiment) -> int | None:
         return data.num_ids // s.num_ids
     if data.part != 'official' or data.dense_frames or s.kind != 'tracklet_epoch':
         return None
-    match data.dataset:
-        case 'synthetic':
-            tracklets = synthetic_plan.make_plan(synthetic_plan.PRESETS[data.preset]).tracklets['train']
-            sampler = identity_sampling.IdentitySampler(
-                [t.identity for t in tracklets],
-                [t.camera for t in tracklets],
-                kind=s.kind,
-                num_ids=s.num_ids,
-                tracklets_per_id=s.tracklets_per_id,
-                seed=e.train.seed,
-            )
-            return sampler.steps_per_epoch
-        case 'mars' if s.tracklets_per_id == 4:
-            return MARS_GROUPS_OF_4 // s.num_ids
-        case 'ilids' | 'prid' if s.tracklets_per_id >= 2:  # two tracklets per identity make one group
-            return data.num_ids // s.num_ids
-    return None
+    groups = catalogue.find(data.dataset).groups(data, s.tracklets_per_id)
+    return groups // s.num_ids if groups else None
 
 
 @functools.cache

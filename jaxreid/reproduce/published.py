@@ -37,16 +37,6 @@ class Table:
         return tuple(dict.fromkeys(name for row in self.rows for name in row.paper))
 
 
-# Data sets that a system has configs for.
-DATASETS = {
-    'strf': ('mars', 'dukev', 'ilids', 'synthetic'),
-    'ap3d': ('mars', 'dukev', 'ilids', 'synthetic'),
-    'stmn': ('mars', 'dukev', 'lsvid', 'synthetic'),
-    'sta': ('mars', 'dukev', 'synthetic'),
-    'star': ('ilids', 'prid', 'mars', 'dukev', 'synthetic'),
-}
-
-
 def find(name: str) -> Table:
     """The table of a name.
 

@@ -24,6 +24,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxreid import command_line, config, train
+from jaxreid.data.datasets import catalogue
 from jaxreid.evaluation import from_checkpoint, results
 from jaxreid.process import exit_status, interrupt, metrics_log, whole
 from jaxreid.reproduce import costs as dry_run
@@ -31,7 +32,6 @@ from jaxreid.reproduce import published
 from jaxreid.reproduce import table as report_table
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
-SPLITS = {'ilids': 10, 'prid': 10}  # the papers average over these
 TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
 # Settings that leave the trained parameters as they are, beside all of `test`.
 FREE = {
@@ -114,12 +114,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument('table', nargs='?', help='as --list names it, e.g. stmn-table1')
-    parser.add_argument('--dataset', help='mars, dukev, ilids, prid, lsvid or synthetic, as far as the paper uses it')
+    parser.add_argument('--dataset', help='as data.dataset names it, where the system has a config for it: see --list')
     parser.add_argument('--root', help='folder of the data set')
     parser.add_argument('--preset', choices=('demo', 'tiny', 'gait'), help='synthetic: its size; demo by default')
     parser.add_argument('--workdir', type=pathlib.Path, help='default runs/reproduce/<dataset>[-<preset>]')
     parser.add_argument('--seeds', default='0', help='e.g. 0,1,2: mean and spread are reported')
-    parser.add_argument('--splits', help='ilids, prid: which of the ten splits; all by default')
+    parser.add_argument('--splits', help='which, of a data set that has several; all by default')
     parser.add_argument('--rows', help='variants, with commas between; all by default')
     parser.add_argument('--list', action='store_true', help='print tables and rows, and stop')
     parser.add_argument('--dry-run', action='store_true', help='print commands and costs, and stop')
@@ -158,6 +158,12 @@ def read_config(spec: str, overrides: list[str]) -> config.Experiment:
     return config.validate(values.config)
 
 
+def datasets(system: str) -> list[str]:
+    """Published or rendered data sets that a system has a config for."""
+    known = [one.name for one in catalogue.by_name().values() if one.num_ids]
+    return [name for name in known if (CONFIGS / f'{system}_{name}.py').is_file()]
+
+
 def plan(table: published.Table, options: argparse.Namespace, overrides: list[str]) -> list[Run]:
     """The runs of all rows of a table, in order.
 
@@ -170,11 +176,13 @@ def plan(table: published.Table, options: argparse.Namespace, overrides: list[st
         o.startswith(('--config.train.seed=', '--config.data.split=', '--config.data.part_trial=')) for o in overrides
     ):
         raise flags.Error('reproduce sets seed, split and draw of queries itself; use --seeds and --splits')
-    if options.splits and dataset not in SPLITS:
-        raise flags.Error(f'--splits belongs to {" and ".join(SPLITS)}; {dataset} has one split')
-    if options.preset and dataset != 'synthetic':
+    facts = catalogue.find(dataset)
+    if options.splits and facts.num_splits == 1:
+        several = [one.name for one in catalogue.by_name().values() if one.num_splits > 1]
+        raise flags.Error(f'--splits belongs to {" and ".join(several)}; {dataset} has one split')
+    if options.preset and not facts.presets:
         raise flags.Error(f'--preset belongs to --dataset synthetic, not to {dataset}')
-    splits = numbers(options.splits, '--splits') if options.splits else list(range(SPLITS.get(dataset, 1)))
+    splits = numbers(options.splits, '--splits') if options.splits else list(range(facts.num_splits))
     root = [f'--config.data.root={options.root}'] if options.root else []
     runs = []
     for index, row in enumerate(table.rows):
@@ -182,13 +190,13 @@ def plan(table: published.Table, options: argparse.Namespace, overrides: list[st
         stem = f'{table.system}_{dataset}'
         spec = f'{CONFIGS / stem}.py:{variant}'
         first = read_config(spec, root + overrides)
-        trials = range(TRIALS if first.data.part == 'validation' and dataset != 'lsvid' else 1)
+        trials = range(TRIALS if first.data.part == 'validation' and not facts.own_validation else 1)
         for seed in seeds:
             for split in splits:
                 for trial in trials:
                     own = [f'--config.train.seed={seed}']
                     name = f'{stem}-{variant}-seed{seed}'
-                    if dataset in SPLITS:
+                    if facts.num_splits > 1:
                         own.append(f'--config.data.split={split}')
                         name += f'-split{split}'
                     if len(trials) > 1:
@@ -306,7 +314,7 @@ def list_tables(name: str | None) -> str:
     lines = []
     for key in [name] if name else published.TABLES:
         table = published.find(key)
-        lines += [f'{key}: {table.title}', f'  --dataset {", ".join(published.DATASETS[table.system])}']
+        lines += [f'{key}: {table.title}', f'  --dataset {", ".join(datasets(table.system))}']
         lines += [f'  {row.variant:<44}{row.label}' for row in table.rows] + ['']
     return '\n'.join(lines)
 
@@ -320,8 +328,8 @@ def run(argv: list[str]) -> int:
     if not options.table:
         raise flags.Error('which table? --list names them all')
     table = published.find(options.table)
-    if options.dataset not in published.DATASETS[table.system]:
-        known = ', '.join(published.DATASETS[table.system])
+    if options.dataset not in datasets(table.system):
+        known = ', '.join(datasets(table.system))
         raise flags.Error(f'--dataset {options.dataset}: {options.table} can be run on {known}')
     preset = f'-{options.preset}' if options.preset else ''
     options.workdir = options.workdir or pathlib.Path('runs') / 'reproduce' / f'{options.dataset}{preset}'

@@ -1,4 +1,4 @@
-"""`data.split = all`: the ten splits of iLIDS-VID or PRID-2011, one run each, and what papers give: mean and spread."""
+"""`data.split = all`: every split of a data set, one run each, and what papers give: mean and spread."""
 
 import copy
 import pathlib
@@ -9,6 +9,7 @@ from typing import cast
 import jax
 
 from jaxreid import command_line, config
+from jaxreid.data.datasets import catalogue
 from jaxreid.evaluation import from_checkpoint, protocols, results
 from jaxreid.process import metrics_log
 from jaxreid.reproduce import runs as reproduce
@@ -30,11 +31,12 @@ def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.
     """
     results.read(workdir / 'results.json')  # before any work: a file of something else stops here
     rows = []
-    for split in config.SPLITS:
+    splits = _names(experiment)
+    for split in splits:
         folder = workdir / f'split{split}'
         run = reproduce.Run(0, '', _of_split(experiment, split), folder, ())
         left = reproduce.finished(run)
-        metrics_log.say(f'\nsplit {split} of {len(config.SPLITS)}: {folder}{", finished" if left else ""}')
+        metrics_log.say(f'\nsplit {split} of {len(splits)}: {folder}{", finished" if left else ""}')
         left = left or reproduce.execute(run)
         rows.append(left['rows'])
         jax.clear_caches()  # programs of ten runs would stay in memory
@@ -55,17 +57,22 @@ def from_checkpoints(
     Raises:
       CheckpointError: one checkpoint, and of this data set: it was trained on people that other splits test.
     """
-    own = [path / f'split{split}' for split in config.SPLITS]
+    splits = _names(experiment)
+    own = [path / f'split{split}' for split in splits]
     if not any(folder.is_dir() for folder in own):
         own = [path] * len(own)
         _check_other_data(experiment, path)
     rows = []
-    for split, source in zip(config.SPLITS, own, strict=True):
+    for split, source in zip(splits, own, strict=True):
         folder = workdir / f'split{split}'
         command_line.make_workdir(folder)
-        metrics_log.say(f'\nsplit {split} of {len(config.SPLITS)}: {folder}')
+        metrics_log.say(f'\nsplit {split} of {len(splits)}: {folder}')
         rows.append(from_checkpoint.run(_of_split(experiment, split), folder, source, scored=scored))
     return _report(rows, workdir) if scored else []
+
+
+def _names(experiment: config.Experiment) -> tuple[str, ...]:
+    return catalogue.find(experiment.data.dataset).split_names()[:-1]
 
 
 def _of_split(experiment: config.Experiment, split: str) -> config.Experiment:

@@ -3,6 +3,7 @@
 Never another exception (it would fail the test), a hang (`slow_is_a_failure`), or other counts without a word.
 """
 
+import dataclasses
 import io
 import os
 import shutil
@@ -13,10 +14,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from data_pipelines import published_counts, verify
+from data_pipelines import verify
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data.datasets import dukev, ilids, lsvid, mars, prid
+from jaxreid.data.datasets import catalogue, dukev, ilids, lsvid, mars, prid
 from jaxreid.data.stores import folder_store
 from jaxreid.data.tracklets import frame_decode, tracklet
 from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder
@@ -392,9 +393,8 @@ def test_what_a_reader_cannot_know_is_lost_shows_in_the_counts_of_verify(tmp_pat
     root = dukev_folder.write(tmp_path / 'data')
     report = verify.verify('dukev', root, workers=1, progress=False)
     found = {name: count['found'] for name, count in report['counts'].items()}
-    monkeypatch.setattr(
-        published_counts, 'DUKEV', {n: tuple(c) if isinstance(c, list) else c for n, c in found.items()}
-    )
+    found = {name: tuple(count) if isinstance(count, list) else count for name, count in found.items()}
+    monkeypatch.setitem(catalogue.by_name(), 'dukev', dataclasses.replace(dukev.FACTS, published=found))
     assert verify.verify('dukev', root, workers=1, progress=False)['problems'] == []
     rng = np.random.default_rng(0)
     frames = sorted(root.rglob('*.jpg'))

@@ -4,6 +4,7 @@ import pytest
 
 from jaxreid import command_line, config, sharding
 from jaxreid.data import source
+from jaxreid.data.datasets import catalogue
 from tests.fixtures import mars_folder as mars_fixture
 
 
@@ -29,12 +30,12 @@ def test_without_a_root_the_message_says_what_the_data_set_s_folder_holds(datase
 
 def test_every_data_set_of_the_config_can_be_opened_and_says_its_layout(tmp_path):
     for dataset in config.DATASETS:
-        assert source.layout(dataset)
+        assert catalogue.find(dataset).layout
         if dataset != 'synthetic':
             with pytest.raises(FileNotFoundError, match='nowhere'):
                 source.read(config.Data(dataset=dataset, root=str(tmp_path / 'nowhere')))
-    for refused in (source.layout, lambda name: source.read(config.Data(dataset=name))):
-        with pytest.raises(ValueError, match="unknown dataset 'market'"):
+    for refused in (catalogue.find, lambda name: source.read(config.Data(dataset=name))):
+        with pytest.raises(ValueError, match="unknown data set 'market'"):
             refused('market')
 
 

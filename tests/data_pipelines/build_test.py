@@ -23,6 +23,7 @@ import tensorflow_datasets as tfds
 from data_pipelines import build, builders, record_writer
 from jaxreid import config
 from jaxreid.data import source
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.stores import record_files, record_index
 from jaxreid.data.synthetic import render
 from jaxreid.process import exit_status
@@ -105,13 +106,13 @@ def write_ilids(root):
     listing_fixture.draw(root, ilids_folder.paths(ilids_folder.FEW, frames=(98, 99)))
     splits = [rotated([1, 6, 2, 3, 4, 5], split) for split in range(10)]
     ilids_folder.write_splits(root, np.asarray(splits, np.uint16))
-    return [{'split': str(i), 'ilids_test_half': half} for i in range(10) for half in ('first', 'second')]
+    return [{'split': str(i), 'split_rule': half} for i in range(10) for half in ('first', 'second')]
 
 
 def write_prid(root):
     for camera in 'ab':
         listing_fixture.touch(root, prid_folder.paths(camera, range(1, 201)))
-    return [{'split': str(i), 'prid_persons': persons} for i in (0, 9) for persons in (178, 200)]
+    return [{'split': str(i), 'split_rule': persons} for i in (0, 9) for persons in ('178', '200')]
 
 
 def write_lsvid(root):
@@ -192,7 +193,7 @@ KILLED = """
 def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_was_not(tmp_path):
     root = str(render.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
     out, whole = tmp_path / 'killed', tmp_path / 'whole'
-    folder = out / 'synthetic' / 'tiny' / record_index.version('synthetic')
+    folder = out / 'synthetic' / 'tiny' / catalogue.find('synthetic').version
     arguments = ['synthetic', root, str(out), '--preset=tiny', '--frames_per_shard=20', '--workers=3']
     process = subprocess.Popen(
         [sys.executable, '-c', textwrap.dedent(KILLED), *arguments],

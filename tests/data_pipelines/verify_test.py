@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import contents, published_counts, verify
-from jaxreid.data.datasets import prid
+from data_pipelines import verify
+from jaxreid import config
+from jaxreid.data.datasets import catalogue, prid
+from jaxreid.data.datasets import contents as contents_lib
 from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import frame_decode
@@ -67,11 +69,20 @@ def few(rendered, tmp_path):
 
 @pytest.fixture
 def mars(tmp_path, monkeypatch):
-    monkeypatch.setattr(published_counts, 'MARS', dict(MARS))
+    publish(monkeypatch, 'mars', dict(MARS))
     root = mars_fixture.write(tmp_path / 'mars')
     for number, path in enumerate(sorted((root / 'bbox_test').rglob('*.jpg'))):
         path.write_bytes(mars_fixture.jpeg(1000 + number))  # the fixture draws the same pictures in train and test
     return root
+
+
+def publish(monkeypatch, dataset, counts):
+    facts = dataclasses.replace(catalogue.find(dataset), published=counts)
+    monkeypatch.setitem(catalogue.by_name(), dataset, facts)
+
+
+def contents(dataset, root):
+    return catalogue.find(dataset).count(config.Data(dataset=dataset, root=str(root)))
 
 
 def run(dataset, root):
@@ -151,8 +162,8 @@ def test_images_of_another_size_or_in_train_and_test_are_problems(few):
 
 def test_counts_that_differ_stand_beside_the_published_ones(mars, capsys):
     assert run('mars', mars)['problems'] == []
-    published_counts.MARS['queries'] = 3
-    published_counts.MARS['queries per camera'] = (1, 2, 0, 0, 0, 0)
+    catalogue.find('mars').published['queries'] = 3
+    catalogue.find('mars').published['queries per camera'] = (1, 2, 0, 0, 0, 0)
     assert verify.main(['mars', str(mars)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f'mars in {mars}: NOT as published', '  - counts that are not the published ones: 2 of 17']
@@ -240,7 +251,7 @@ def duke_counts():
 
 @pytest.fixture
 def dukev(tmp_path, monkeypatch):
-    monkeypatch.setattr(published_counts, 'DUKEV', duke_counts())
+    publish(monkeypatch, 'dukev', duke_counts())
     root = dukev_folder.write(tmp_path)
     for number in ('0002/2200', '7139/4832'):
         shutil.copytree(root / 'query' / number, root / 'gallery' / number, dirs_exist_ok=True)
@@ -263,10 +274,11 @@ def test_a_lost_tracklet_of_duke_shows_in_the_counts(dukev, lost):
 
 
 def test_frames_of_duke_are_numbered_by_f_and_crops_of_all_sizes_are_usual(dukev):
-    assert contents.frame_numbers('dukev', ['a/0001C6F0099X30823.jpg', 'a/0001_C6_F0101_D7.jpg']) == [99, 101]
-    assert contents.frame_numbers('ilids', ['cam1/cam1_person003_00317.png']) == [317]
-    assert contents.frame_numbers('lsvid', ['a/0001_01_15_000123.jpg']) == [123]
-    assert contents.frame_numbers('prid', ['a/0007.png', 'a/none.png']) == []
+    assert contents('dukev', dukev).frame_numbers(['a/0001C6F0099X30823.jpg', 'a/0001_C6_F0101_D7.jpg']) == [99, 101]
+    otherwise = contents_lib.Contents('', {}, {}, ())
+    assert otherwise.frame_numbers(['cam1/cam1_person003_00317.png']) == [317]
+    assert otherwise.frame_numbers(['a/0001_01_15_000123.jpg']) == [123]
+    assert otherwise.frame_numbers(['a/0007.png', 'a/none.png']) == []
     for number, path in enumerate(sorted((dukev / 'train').rglob('*.jpg'))):
         path.write_bytes(mars_fixture.jpeg(number, height=20 + number))
     report = run('dukev', dukev)
@@ -278,12 +290,12 @@ def test_ilids_is_counted_in_all_ten_splits(tmp_path, monkeypatch):
     rows = [np.roll(np.arange(1, 7), shift) for shift in range(5)]
     ilids_folder.write(tmp_path, ls_set=rows + [row[::-1] for row in rows])
     listing_fixture.draw(tmp_path, ilids_folder.paths(ilids_folder.FEW))
-    found = contents.read('ilids', tmp_path)
-    assert found.counts.keys() == published_counts.ILIDS.keys()
+    found = contents('ilids', tmp_path)
+    assert found.counts.keys() == catalogue.find('ilids').published.keys()
     assert list(found.counts.values()) == [6, 319, 12, 6, 3, 3, (3, 3), (3, 3), 3.0, 3.0]
     report = run('ilids', tmp_path)
     assert (report['images'], report['sizes']) == (36, {'16x8': 36})
-    monkeypatch.setattr(published_counts, 'ILIDS', found.counts)
+    publish(monkeypatch, 'ilids', found.counts)
     assert run('ilids', tmp_path)['problems'] == []
     ilids_folder.write_splits(tmp_path, np.stack(rows * 2)[:9])
     with pytest.raises(ValueError, match='splits 0 to 8; split 9 was asked for'):
@@ -297,8 +309,8 @@ def test_prid_is_counted_with_the_persons_that_no_split_names(tmp_path):
     several = (('a', 1, 27), ('b', 1, 40), ('a', 2, 21), ('b', 2, 27), ('a', 6, 27), ('b', 6, 27), ('a', 3, 5))
     for camera, number, frames in (*several, ('b', 3, 99), ('a', 201, 30), ('b', 201, 30), ('b', 700, 1)):
         listing_fixture.touch(tmp_path, person(camera, number, frames))
-    found = contents.read('prid', tmp_path)
-    assert found.counts.keys() == published_counts.PRID.keys()
+    found = contents('prid', tmp_path)
+    assert found.counts.keys() == catalogue.find('prid').published.keys()
     assert list(found.counts.values()) == [5, 6, 4, 3, 2, 1]
     assert (found.root, found.folders) == (str(tmp_path), ('prid_2011/multi_shot',))
 
@@ -310,15 +322,15 @@ def test_a_folder_with_the_persons_of_prid_has_the_published_counts(tmp_path):
             frames = 27 if number <= 200 and number not in fewer else 21 if number in fewer[:5] else 5
             folder = f'multi_shot/cam_{camera}/person_{number:04d}'
             listing_fixture.touch(tmp_path, [f'{folder}/{frame:04d}.png' for frame in range(1, frames + 1)])
-    assert contents.read('prid', tmp_path).counts == published_counts.PRID
+    assert contents('prid', tmp_path).counts == catalogue.find('prid').published
 
 
 def test_ls_vid_is_counted_with_its_validation_part_where_there_is_one(tmp_path, monkeypatch):
     root = lsvid_folder.write(tmp_path, draw=True)
-    found = contents.read('lsvid', root)
-    assert found.counts.keys() == published_counts.LSVID.keys()
+    found = contents('lsvid', root)
+    assert found.counts.keys() == catalogue.find('lsvid').published.keys()
     assert list(found.counts.values()) == [8, 5, 9, 17, 2, 6, 1, 3, 2, 8]
-    monkeypatch.setattr(published_counts, 'LSVID', found.counts)
+    publish(monkeypatch, 'lsvid', found.counts)
     listing_fixture.touch(root, ['tracklet_test/0003/0003_09_02_000001.jpg'])
     report = run('lsvid', root)
     assert report['problems'] == []
@@ -386,11 +398,11 @@ def test_the_published_counts_are_those_of_the_public_tables():
         'persons in both cameras': 'persons_in_both',
     }
     for ours, theirs in (
-        (published_counts.MARS, mars),
-        (published_counts.DUKEV, duke),
-        (published_counts.ILIDS, ilids),
-        (published_counts.PRID, prid),
-        (published_counts.LSVID, lsvid),
+        (catalogue.find('mars').published, mars),
+        (catalogue.find('dukev').published, duke),
+        (catalogue.find('ilids').published, ilids),
+        (catalogue.find('prid').published, prid),
+        (catalogue.find('lsvid').published, lsvid),
     ):
         for name, count in ours.items():
             if 'frames of a tracklet' in name or 'or more' in name or 'of these' in name:
@@ -399,14 +411,14 @@ def test_the_published_counts_are_those_of_the_public_tables():
             assert count == (cameras(found) if isinstance(found, dict) else found), name
     for camera in (1, 2):
         fewest, mean, most = ilids[f'cam{camera}_len_min_mean_max']
-        assert published_counts.ILIDS['fewest frames of a tracklet per camera'][camera - 1] == fewest
-        assert published_counts.ILIDS['most frames of a tracklet per camera'][camera - 1] == most
-        assert published_counts.ILIDS[f'mean frames of a tracklet, camera {camera}'] == mean
+        assert catalogue.find('ilids').published['fewest frames of a tracklet per camera'][camera - 1] == fewest
+        assert catalogue.find('ilids').published['most frames of a tracklet per camera'][camera - 1] == most
+        assert catalogue.find('ilids').published[f'mean frames of a tracklet, camera {camera}'] == mean
     for frames, persons in prid['persons_with_frames_in_both_at_least'].items():
-        assert published_counts.PRID[f'persons with {frames} or more frames in both'] == persons
+        assert catalogue.find('prid').published[f'persons with {frames} or more frames in both'] == persons
     assert (
         public_tables.counts('prid', 'computed')['persons']
-        == published_counts.PRID['of these, persons of the ten splits']
+        == catalogue.find('prid').published['of these, persons of the ten splits']
     )
 
 
@@ -420,7 +432,7 @@ def test_the_real_tracklets_are_whole_but_not_mars(shared, capsys):
     assert 'images 680; height x width 256x128: 680' in lines
 
 
-@pytest.mark.parametrize('dataset', contents.DATASETS)
+@pytest.mark.parametrize('dataset', config.DATASETS)
 def test_a_folder_that_is_no_such_data_set_gives_status_2_and_says_so(tmp_path, dataset, capsys):
     (tmp_path / 'here').mkdir()
     out = tmp_path / 'report.json'

@@ -94,8 +94,8 @@ def test_a_row_whose_files_are_lost_or_damaged_is_run_again(tmp_path, name):
     [
         ([], 2, '--list names them all'),
         (['sta-table9', '--dataset=mars'], 1, 'Did you mean'),
-        (['sta-table1', '--dataset=prid'], 2, 'can be run on mars, dukev, synthetic'),
-        (['sta-table1'], 2, 'can be run on mars, dukev, synthetic'),
+        (['sta-table1', '--dataset=prid'], 2, 'can be run on dukev, mars, synthetic'),
+        (['sta-table1'], 2, 'can be run on dukev, mars, synthetic'),
         (['sta-table1', '--dataset=mars'], 1, 'config.data.root is empty'),
         (['sta-table1', '--dataset=mars', '--seeds=0,x'], 2, '--seeds=0,x is not a list'),
         (['sta-table1', '--dataset=mars', '--seeds=1,1'], 2, 'different numbers'),

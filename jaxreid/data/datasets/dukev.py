@@ -128,8 +128,8 @@ FACTS = facts.Facts(
     protocol='dukev',
     num_ids=702,
     # The README of the repository Yu-Wu/DukeMTMC-VideoReID; frames and cameras of the test part counted from
-    # Duke_test/data of kanei1024/GLTR, cameras of the training part from duke_attributes.csv of aichemistry's pedestrian
-    # attributes.
+    # Duke_test/data of kanei1024/GLTR, cameras of the training part from duke_attributes.csv of aichemistry's
+    # pedestrian attributes.
     published={
         'train ids': 702,
         'train tracklets': 2196,

@@ -68,15 +68,19 @@ class Facts:
             [self.name, *[f'split {data.split}'] * (self.num_splits > 1), *[data.preset] * bool(self.presets)]
         )
 
+    def split_names(self) -> tuple[str, ...]:
+        """What data.split may be."""
+        return (*map(str, range(self.num_splits)), 'all') if self.num_splits > 1 else ('0',)
+
     def after_colon(self) -> tuple[str, ...]:
         """What may follow the name and a colon in `data.also`: a split or a preset."""
-        return self.presets or (tuple(map(str, range(self.num_splits))) if self.num_splits > 1 else ())
+        return self.presets or self.split_names()[:-1]
 
     def rule(self, data: Settings) -> str | int:
         """The one of `split_rules` that the settings ask for."""
         return next((rule for rule in self.split_rules if str(rule) == data.split_rule), self.split_rules[0])
 
-    def splits(self, preset: str) -> list[dict[str, str]]:
+    def splits(self, preset: str) -> list[dict[str, Any]]:
         """Settings of `config.Data` that ask for each of the splits, of a preset where there are several."""
         rules = [{'split_rule': str(rule)} for rule in self.split_rules] or [{}]
         splits = [{'split': str(i)} for i in range(self.num_splits)] if self.num_splits > 1 else [{}]

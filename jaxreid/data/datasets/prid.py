@@ -21,8 +21,8 @@ LAYOUT = (
 )
 _WHAT = 'PRID-2011'
 _CAMERAS = ('multi_shot/cam_a', 'multi_shot/cam_b')
-LAST_SHARED = 200  # persons up to this one are in both cameras
-_SHARED = range(1, LAST_SHARED + 1)
+_LAST_SHARED = 200  # persons up to this one are in both cameras
+_SHARED = range(1, _LAST_SHARED + 1)
 _FEW, _ENOUGH = 21, 27  # frames in both cameras
 _FOLDER = re.compile(r'person_\d{4}', re.ASCII)
 _NAME = re.compile(r'(\d{4,})\.png', re.ASCII)
@@ -147,7 +147,7 @@ def _tracklet(root: str, prefix: str, number: int, camera: str) -> tracklet.Trac
 def _count(data: facts.Settings) -> contents.Contents:
     all_of_them = everyone(data.root)
     frames = [{t.pid: len(t.frames) for t in all_of_them if t.camera == camera} for camera in (1, 2)]
-    both = {pid for pid in set(frames[0]) & set(frames[1]) if pid <= LAST_SHARED}
+    both = {pid for pid in set(frames[0]) & set(frames[1]) if pid <= _LAST_SHARED}
     few, enough = ({p for p in both if min(frames[0][p], frames[1][p]) >= least} for least in (_FEW, _ENOUGH))
     in_splits = set().union(*people(split=0, persons=178))
     counts: dict[str, contents.Count] = {

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid import config
-from jaxreid.data.synthetic import plan as synthetic_plan
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.tracklets import dense_split
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 
@@ -39,7 +39,7 @@ class Shard(NamedTuple):
 class Split:
     """Rows of the index's tracklets, in the order of the data set's reader."""
 
-    settings: Mapping[str, Any]  # fields of config.Data that ask for it; empty where the data set has one split
+    settings: Mapping[str, Any]  # see `Facts.split_settings`; empty where the data set has one split
     train: Sequence[int]
     test: Sequence[int]
     query: Sequence[int]  # positions in `test`
@@ -101,15 +101,10 @@ class Index:
         return np.asarray(records, np.int64)
 
 
-def version(dataset: str) -> str:
-    """Of what the records of a data set hold; with the renderer's version for what is rendered."""
-    return f'{synthetic_plan.RENDERER_VERSION if dataset == "synthetic" else 1}.0.0'
-
-
 def place(data: config.Data) -> str:
     """Folder of a record set below the one that all are in, as TFDS has it."""
-    preset = f'/{data.preset}' if data.dataset == 'synthetic' else ''
-    return f'{data.dataset}{preset}/{version(data.dataset)}'
+    facts = catalogue.find(data.dataset)
+    return f'{facts.name}{f"/{data.preset}" if facts.presets else ""}/{facts.version}'
 
 
 def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tracklet_lib.Dataset:
@@ -124,18 +119,19 @@ def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tr
     Raises:
       ValueError: the records are of another data set or version, or lack the split.
     """
-    wanted = (data.dataset, version(data.dataset))
+    facts = catalogue.find(data.dataset)
+    wanted = (facts.name, facts.version)
     if (index.dataset, index.version) != wanted:
         raise ValueError(
             f'{folder} holds records of {index.dataset}, version {index.version}, but data.dataset asks for '
             f'{wanted[0]}, version {wanted[1]}. Change data.records or data.dataset, or build the records again.'
         )
+    settings = facts.split_settings(data)
     for split in index.splits:
-        if all(getattr(data, name) == value for name, value in split.settings.items()):
+        if split.settings == settings:
             break
     else:
-        names = sorted({name for split in index.splits for name in split.settings})
-        asked = ', '.join(f'{name}={getattr(data, name)!r}' for name in names)
+        asked = ', '.join(f'{name}={value!r}' for name, value in sorted(settings.items()))
         raise ValueError(
             f'{folder} has no split with {asked}; it has '
             + '; '.join(', '.join(f'{k}={v!r}' for k, v in split.settings.items()) for split in index.splits)

@@ -92,7 +92,7 @@ def test_the_sequences_may_lie_in_the_root_itself(tmp_path):
 def test_the_config_chooses_split_and_half_and_frames_can_be_read(tmp_path):
     ilids_folder.write(tmp_path)
     listing_fixture.draw(tmp_path, ilids_folder.paths(ilids_folder.FEW))
-    data = config.Data(dataset='ilids', root=str(tmp_path), split=1, ilids_test_half='second', height=16, width=8)
+    data = config.Data(dataset='ilids', root=str(tmp_path), split=1, split_rule='second', height=16, width=8)
     dataset = source.read(data)
     assert [t.pid for t in dataset.test] == [1, 3, 9] * 2
     frames = source.store(data, dataset, split='test').read(2, np.array([2, 0]))

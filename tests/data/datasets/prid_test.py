@@ -31,7 +31,7 @@ def test_splits_of_178_persons_are_the_public_ones(split):
 
 def test_counts_are_the_published_ones():
     expected = public_tables.counts('prid', 'computed')
-    splits = [prid.people(split=split, persons=178) for split in range(prid.NUM_SPLITS)]
+    splits = [prid.people(split=split, persons=178) for split in range(prid.FACTS.num_splits)]
     everyone = [sorted(train + test) for train, test in splits]
     assert {
         'splits': len(splits),
@@ -97,7 +97,7 @@ def test_the_config_chooses_split_and_persons_and_frames_can_be_read(tmp_path):
         listing_fixture.touch(tmp_path, prid_folder.paths(camera, range(1, 201), prefix=''))
     train, _ = prid.people(split=9, persons=200)
     listing_fixture.draw(tmp_path, prid_folder.paths('a', train[:1], frames=(1, 2), prefix=''))
-    data = config.Data(dataset='prid', root=str(tmp_path), split=9, prid_persons=200, height=16, width=8)
+    data = config.Data(dataset='prid', root=str(tmp_path), split=9, split_rule='200', height=16, width=8)
     dataset = source.read(data)
     assert (len(dataset.train), len(dataset.test)) == (200, 200)
     assert source.store(data, dataset, split='train').read(0, np.array([0, 1])).shape == (2, 16, 8, 3)
