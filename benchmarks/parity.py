@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import gpu, mars_size
 from jaxreid import config, main
-from jaxreid.evaluation import feature_file, from_checkpoint, ranking
+from jaxreid.evaluation import evaluate, feature_file, ranking
 from jaxreid.models import bn_folding
 from jaxreid.training import checkpoint
 
@@ -97,7 +97,7 @@ def of_checkpoint(folder: pathlib.Path, source: pathlib.Path) -> list[dict]:
         if dtype == 'float64':  # which is no setting of evaluation alone
             experiment.train.compute_dtype, experiment.test.compute_dtype = dtype, 'auto'
         (workdir := folder / f'{source.name}_{name}').mkdir()
-        from_checkpoint.run(experiment, workdir, source, scored=True)
+        evaluate.run(experiment, workdir, source, scored=True)
         return workdir
 
     single = evaluated('single', 'float32')

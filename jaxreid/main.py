@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxreid import command_line, config, summary, train
-from jaxreid.evaluation import from_checkpoint
+from jaxreid.evaluation import evaluate
 from jaxreid.reproduce import ten_splits as splits
 
 DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
@@ -117,7 +117,7 @@ def dispatch(argv: list[str]) -> int:
             train.train_and_evaluate(experiment, workdir)
         case 'eval' | 'extract':
             source = pathlib.Path(values.checkpoint or workdir)
-            act = splits.from_checkpoints if all_splits else from_checkpoint.run
+            act = splits.from_checkpoints if all_splits else evaluate.run
             act(experiment, workdir, source, scored=values.mode == 'eval')
         case 'summary':
             summary.write(experiment, workdir)

@@ -19,7 +19,7 @@ from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.stores import device_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, results
+from jaxreid.evaluation import evaluate, network, results
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build, star
 from jaxreid.process import freed_memory, interrupt, metrics_log
@@ -147,19 +147,13 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             newest_values = {k: float(v[-1]) for k, v in metrics.items()}
         return newest_values
 
+    def trained(at: int) -> network.Network:
+        variables = {'params': state.params, 'batch_stats': state.batch_stats}
+        return network.Network(experiment, plain_model, variables, meta, at, mesh)
+
     def monitor(at: int) -> None:
         nonlocal best_score
-        variables = {'params': state.params, 'batch_stats': state.batch_stats}
-        found = evaluate.extract(
-            experiment,
-            dataset,
-            plain_model,
-            variables,
-            mesh,
-            clips=experiment.test.monitor_clips,
-            at_step=at,
-            label='monitor',
-        )
+        found = trained(at).features(dataset, clips=experiment.test.monitor_clips, label='monitor')
         row = evaluate.score(found, experiment, selected='monitoring')[0]
         metrics_log.say(
             f'step {at}: mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} ({row["protocol"]["clips"]}, monitoring)'
@@ -244,15 +238,12 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
 
         # The headline: the last step by the paper's protocol.
         with requests.at_once():
-            variables = {'params': state.params, 'batch_stats': state.batch_stats}
-            found = evaluate.extract(
-                experiment, dataset, plain_model, variables, mesh, clips=experiment.test.clips, at_step=last_step
-            )
+            found = trained(last_step).features(dataset)
             rows = evaluate.score(found, experiment, selected='last step')
             if experiment.data.dataset == 'synthetic' and experiment.test.references:
                 untrained = sharding.copy_to_all(first_variables(plain_model, experiment), mesh)
                 rows[0]['references'] = references.compute(
-                    experiment, dataset, plain_model, mesh, trained=variables, untrained=untrained, found=found
+                    trained(last_step), dataset, untrained=untrained, found=found
                 )
     newest.close()
     best.close()

@@ -1,134 +1,63 @@
-"""From a model's variables to results: extract, and score under each protocol."""
+"""`--mode eval` and `--mode extract`: the network of a checkpoint on a test split, on any number of devices."""
 
 import dataclasses
-from typing import Any
+import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jaxreid import config, sharding
-from jaxreid.data import source
-from jaxreid.data.batches import eval_pipeline
-from jaxreid.data.stores import frame_store
+from jaxreid.data import mixing, source
+from jaxreid.data.stores import frame_cache, frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, features, fingerprint, protocols, rerank, results
-from jaxreid.models import bn_folding
-from jaxreid.process import metrics_log
-from jaxreid.training import step
+from jaxreid.evaluation import feature_file, features, network, protocols, rerank, results
+from jaxreid.process import host_memory, interrupt, metrics_log
+from jaxreid.training import checkpoint
 
 
-def extract(
-    experiment: config.Experiment,
-    dataset: tracklet.Dataset,
-    model: Any,
-    variables: dict,
-    mesh: Mesh,
-    *,
-    clips: str,
-    at_step: int,
-    label: str = 'extract',
-    one_frame: bool = False,
-    trained_on: str = '',
-    store: frame_store.Store | None = None,
-) -> feature_file.Features:
-    """Features of the test split by one clip protocol.
+def run(
+    experiment: config.Experiment, workdir: pathlib.Path, path: pathlib.Path, *, scored: bool
+) -> list[results.Result]:
+    """Extracts the features of a checkpoint's network and, where asked, scores them.
 
     Args:
-      experiment: settings.
-      dataset: its test split is read.
-      model, variables: the network and its {'params', 'batch_stats'} on the devices.
-      mesh: devices.
-      clips: one of config.TEST_CLIPS.
-      at_step: training step of the variables, recorded.
-      label: what the progress bar says.
-      one_frame: replace the frames of a clip by its first.
-      trained_on: as `source.describe`, where it is not the config's data set.
-      store: frames of the test split, where they are not to be opened anew.
+      experiment: validated settings.
+      workdir: receives features.npz (another name where that holds other features, as do those of `test.also_clips`)
+        and, where scored, results.json.
+      path: a workdir, a folder of checkpoints or one checkpoint.
+      scored: whether to score the features.
 
-    Raises:
-      ValueError: a feature is not finite, in bfloat16 neither where float16 was not asked for by name.
+    Returns:
+      The results; none where not scored.
     """
-    sharding.check_divides(experiment.test.batch_clips, mesh)
-    data, test = experiment.data, experiment.test
-    store = store or source.store(experiment.data, dataset, split='test')
-    count = eval_pipeline.count(
-        dataset.test, clips=clips, frames=test.frames, batch_clips=test.batch_clips, multiple_of=mesh.size
-    )
-
-    def sums(dtype: jnp.dtype) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
-        """Sums and clip counts as `features.extract` gives them, and how many frames were replaced."""
-        batches = eval_pipeline.batches(
-            dataset.test,
-            store,
-            clips=clips,
-            frames=test.frames,
-            batch_clips=test.batch_clips,
-            threads=data.threads,
-            prefetch=data.prefetch,
-            processes=data.processes,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            seed=test.seed,
-            flow=data.flow != 'off',
-            multiple_of=mesh.size,
-        )
-        eval_step = step.make_eval_step(
-            model.clone(dtype=dtype),
-            mesh,
-            flip=test.flip,
-            one_frame=one_frame,
-            chunk=test.frames if clips == 'whole' else 0,
-        )
-        with batches:
-            found = features.extract(eval_step, folded, batches, len(dataset.test), mesh=mesh, total=count, label=label)
-        return *found, batches.skipped
-
-    folded = jax.jit(bn_folding.fold)(variables)
-    dtype = step.test_dtype(experiment)
-    found, counts, replaced = sums(dtype)
-    if dtype == jnp.float16 and test.compute_dtype == 'auto' and not np.isfinite(found['embedding']).all():
-        metrics_log.say(f'{label}: float16 ends at 65,504, which is too little for this network; again in bfloat16')
-        dtype = jnp.dtype('bfloat16')
-        found, counts, replaced = sums(dtype)
-    embedding, before_neck = (
-        found[name] / np.maximum(counts, 1)[:, None] for name in ('embedding', 'embedding_before_neck')
-    )
-    if bad := int((~np.isfinite(embedding).all(axis=1)).sum()):
-        raise ValueError(
-            f'features of {bad} of {len(embedding)} tracklets are NaN or infinite at step {at_step} in {dtype}. '
-            'A network whose training diverged gives these: use an earlier checkpoint. float16 does beyond 65,504: use '
-            '--config.test.compute_dtype=auto.'
-        )
-    meta: feature_file.Meta = {
-        'dataset': data.dataset,
-        'split': 'test',
-        'trained_on': trained_on or source.describe(data),
-        'tested_on': source.describe(dataclasses.replace(data, also=())),
-        'clips': clips,
-        'clip_seed': test.seed if clips == 'random' else None,
-        'frames_per_clip': test.frames,
-        'one_frame': one_frame,
-        'flip': test.flip,
-        'flow': data.flow,
-        'compute_dtype': str(dtype),
-        'frames_seen': eval_pipeline.frames_seen(
-            dataset.test, clips=clips, frames=test.frames, seed=test.seed, one_frame=one_frame
-        ),
-        'corrupt_frames_replaced': replaced,
-        'step': at_step,
-        'network': fingerprint.of(variables),
-        'used_items': {k: used_items(v.sum(0)) for k, v in found.items() if k.endswith('_items')},
-        'config': config.to_dict(experiment),
-    }
-    return features.describe(dataset, embedding, before_neck, meta)
-
-
-def used_items(counts: np.ndarray) -> feature_file.UsedItems:
-    """How evenly the items of a memory are read: 2 to the entropy of `counts` [n], between 1 and n, and the counts."""
-    share = counts[counts > 0] / counts.sum()
-    return {'used': float(2 ** -(share * np.log2(share)).sum()), 'of': len(counts), 'counts': counts.tolist()}
+    if scored:
+        results.read(workdir / 'results.json')  # before any work: a file of something else stops here
+    restored = network.Network.load(path, experiment=experiment, mesh=sharding.make_mesh())
+    dataset = source.read(experiment.data)
+    if scored:
+        tracklet.check_answerable(dataset)
+    trained_ids = trained_people(restored.meta) & test_people(dataset, experiment.data)
+    metrics_log.say(f'checkpoint {restored.path}; {len(dataset.test)} test tracklets on {restored.mesh.size} device(s)')
+    kinds = list(dict.fromkeys((experiment.test.clips, *experiment.test.also_clips)))
+    store = shared_frames(experiment.data, dataset) if len(kinds) > 1 else None
+    made: list[results.Result] = []
+    for clips in kinds:
+        with interrupt.listen() as requests, requests.at_once():
+            extracted = restored.features(dataset, clips=clips, label=f'extract {clips}', store=store)
+        file = features.free_path(workdir, extracted.meta)
+        if jax.process_index() == 0:
+            extracted.save(file)
+        if scored:
+            selected = 'selected on the test set' if 'score' in restored.meta else 'last step'
+            scores = score(extracted, experiment, selected=selected)
+            made += [{**one, 'test_ids_trained_on': len(trained_ids)} if trained_ids else one for one in scores]
+        metrics_log.say(f'features  {file}')
+    if scored:
+        metrics_log.say('\n' + results.table(made))
+        if jax.process_index() == 0:
+            results.append(workdir / 'results.json', made)
+        metrics_log.say(f'\nresults   {workdir / "results.json"}')
+    return made
 
 
 def score(found: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[results.Result]:
@@ -198,3 +127,35 @@ def _reranked(found: feature_file.Features, ranked: np.ndarray, test: config.Tes
         weight=test.rerank_lambda,
     )
     return distances
+
+
+def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> frame_store.Store | None:
+    """Frames of the test split for several passes, decoded once as far as they fit into a quarter of the free memory.
+
+    None where passes cannot share them: other processes decode, or each pass is to count the frames that it replaced.
+    """
+    if data.processes or data.on_corrupt_eval != 'error':
+        return None
+    store = source.store(data, dataset, split='test')
+    return frame_cache.FrameCache(store, budget=host_memory.available_bytes() // 4)
+
+
+def trained_people(meta: checkpoint.Meta) -> set[str]:
+    """The people that a checkpoint was trained on, comparable with `test_people`.
+
+    Those that `data.also` mixed in are not among them: their ids are not their data set's.
+    """
+    data = config.from_dict(meta['config']).data
+    own = {pid: meta.get('pid_names', {}).get(pid, pid) for pid in meta['labels']}
+    moved = tuple(f'{source.describe(other)} ' for other in mixing.settings(data))
+    return {f'{_people_of(data)} {name}' for name in own.values() if not (moved and name.startswith(moved))}
+
+
+def test_people(dataset: tracklet.Dataset, data: config.Data) -> set[str]:
+    """The people of a test split, without junk and distractors."""
+    return {f'{_people_of(data)} {dataset.pid_names.get(one.pid, one.pid)}' for one in dataset.test if one.pid > 0}
+
+
+def _people_of(data: config.Data) -> str:
+    """What the ids of a data set belong to; all splits of one have the same people."""
+    return source.describe(dataclasses.replace(data, split='0', part='official', also=()))

@@ -19,7 +19,7 @@ from jaxreid.evaluation import feature_file
 from jaxreid.process import freed_memory
 
 
-def extract(
+def over_clips(
     eval_step: Callable,
     variables: dict,
     batches: Iterator[batch_lib.EvalBatch],
@@ -28,8 +28,8 @@ def extract(
     mesh: Mesh,
     total: int,
     label: str,
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Sums of the clip features of every tracklet, and the number of its clips.
+) -> dict[str, np.ndarray]:
+    """Means of the clip features of every tracklet, and sums of what else the network gives for a clip.
 
     Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
     on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine.
@@ -44,7 +44,7 @@ def extract(
       label: what the bar says.
 
     Returns:
-      Sums by name, [N, ...] float32 each: what `eval_step` gives. Clip counts: [N] float32.
+      [N, ...] float32 by the names of `eval_step`: means of `embedding` and `embedding_before_neck`, sums of others.
     """
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros(tracklets, np.float32)
@@ -73,7 +73,14 @@ def extract(
     if jax.process_count() > 1:
         sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
         counts = np.sum(multihost_utils.process_allgather(counts), axis=0)
-    return sums, counts
+    counts = np.maximum(counts, 1)[:, None]
+    return {name: x / counts if name.startswith('embedding') else x for name, x in sums.items()}
+
+
+def used_items(counts: np.ndarray) -> feature_file.UsedItems:
+    """How evenly the items of a memory are read that were read `counts` [n] times."""
+    share = counts[counts > 0] / counts.sum()
+    return {'used': float(2 ** -(share * np.log2(share)).sum()), 'of': len(counts), 'counts': counts.tolist()}
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:

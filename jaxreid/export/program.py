@@ -28,13 +28,13 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from jaxreid import command_line, config, sharding
+from jaxreid import command_line, config
 from jaxreid.data import source
-from jaxreid.evaluation import feature_file, fingerprint, from_checkpoint
+from jaxreid.evaluation import feature_file
+from jaxreid.evaluation import network as network_lib
 from jaxreid.export import load as exported
-from jaxreid.models import bn_folding
 from jaxreid.process import exit_status, whole
-from jaxreid.training import augment, checkpoint
+from jaxreid.training import augment
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 FORMATS = ('stablehlo', 'onnx')
@@ -89,20 +89,16 @@ def export(
         raise ValueError(f'platform {unknown[0] if unknown else ""!r} is not known; choose of {", ".join(PLATFORMS)}')
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
-    folder, at = checkpoint.find(path)
-    saved = checkpoint.read_meta(folder, at)
-    experiment = config.from_dict(saved['config'])
+    network = network_lib.Network.load(path)
+    experiment, data = network.experiment, network.experiment.data
     experiment.test.compute_dtype = dtype
-    model, variables = from_checkpoint.restore(experiment, folder, at, sharding.make_mesh(jax.local_devices()[:1]))
-    network = fingerprint.of(variables)
-    variables = jax.device_get(bn_folding.fold(variables))  # as `--mode extract` does
-    data = experiment.data
+    variables = jax.device_get(network.folded)
     frames = frames or experiment.test.frames
     shapes: dict[str, tuple[int, ...]] = {'clips': (frames, data.height, data.width, 3)}
     dtypes = {'clips': frames_dtype}
     if data.flow != 'off':
         shapes['flow'], dtypes['flow'] = (frames, data.height, data.width, 2), 'float32'
-    embed = _embedder(model, flip=experiment.test.flip, neck=neck)
+    embed = _embedder(network.model.clone(dtype=jnp.dtype(dtype)), flip=experiment.test.flip, neck=neck)
     sample = _sample(shapes, dtypes, clips=size if isinstance(size, int) else _SAMPLE_CLIPS)
     expected = np.asarray(jax.jit(embed)(variables, *sample.values()))
     axis = size if isinstance(size, int) else jax.export.symbolic_shape('batch')[0]
@@ -127,9 +123,9 @@ def export(
         },
         'compare_by': experiment.test.distance,
         'resize': data.resize,
-        'network': network,
+        'network': network.fingerprint,
         'system': experiment.system,
-        'step': at,
+        'step': network.step,
         'trained_on': source.describe(data),
         'platforms': list(platforms) if kind == 'stablehlo' else [],
         'versions': {'jax': jax.__version__, 'jaxlib': jaxlib.__version__, 'numpy': np.__version__},

@@ -25,7 +25,7 @@ from ml_collections import config_flags
 
 from jaxreid import command_line, config, train
 from jaxreid.data.datasets import catalogue
-from jaxreid.evaluation import from_checkpoint, results
+from jaxreid.evaluation import evaluate, results
 from jaxreid.process import exit_status, interrupt, metrics_log, whole
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce import published
@@ -255,7 +255,7 @@ def execute(run: Run) -> dict[str, Any]:
         rows = train.train_and_evaluate(run.experiment, run.folder)
     else:
         metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
-        rows = from_checkpoint.run(run.experiment, run.folder, source, scored=True)
+        rows = evaluate.run(run.experiment, run.folder, source, scored=True)
     rows = json.loads(json.dumps(rows))  # as results.json gives them back
     left = {
         'config': config.to_dict(run.experiment),

@@ -10,7 +10,7 @@ import jax
 
 from jaxreid import command_line, config
 from jaxreid.data.datasets import catalogue
-from jaxreid.evaluation import from_checkpoint, protocols, results
+from jaxreid.evaluation import evaluate, protocols, results
 from jaxreid.process import metrics_log
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.training import checkpoint
@@ -67,7 +67,7 @@ def from_checkpoints(
         folder = workdir / f'split{split}'
         command_line.make_workdir(folder)
         metrics_log.say(f'\nsplit {split} of {len(splits)}: {folder}')
-        rows.append(from_checkpoint.run(_of_split(experiment, split), folder, source, scored=scored))
+        rows.append(evaluate.run(_of_split(experiment, split), folder, source, scored=scored))
     return _report(rows, workdir) if scored else []
 
 

@@ -8,17 +8,16 @@ import sys
 import warnings
 from collections.abc import Callable
 
-import jax
 import numpy as np
 import tqdm
 
-from jaxreid import command_line, config, sharding
+from jaxreid import command_line, config
 from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, feature_file, features, fingerprint
-from jaxreid.evaluation.report import network_maps
+from jaxreid.evaluation import feature_file, features
+from jaxreid.evaluation import network as network_lib
 from jaxreid.from_video import cut
 from jaxreid.search import feature_rows as rows
 from jaxreid.search import gallery, tracklets
@@ -30,7 +29,7 @@ KINDS = (
 
 
 def open_any(
-    path: str, role: str, network: Callable[[], network_maps.Network] | None, *, frames_root: str = ''
+    path: str, role: str, network: Callable[[], network_lib.Network] | None, *, frames_root: str = ''
 ) -> tracklets.Tracklets:
     """The tracklets behind a path. Images are listed; their features are extracted when they are first read.
 
@@ -63,19 +62,19 @@ def open_any(
     dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role, frames_root)
     if network is None:
         raise ValueError(f'{path} holds images; add --checkpoint DIR, the network that turns them into features')
-    loaded = network()
-    how = {'root': str(place), 'frames_root': frames_root}
+    loaded = applied(network(), dataset, root=str(place), frames_root=frames_root)
     frames = [[os.path.join(dataset.root, frame) for frame in one.frames] for one in dataset.test]
 
     def chosen(found):
         return tracklets.chosen(found, str(place), role, lambda row: tracklets.film(frames[row]))
 
     def read():
-        found = extract(loaded, dataset, **how)
+        found = loaded.features(dataset, label=f'extract {place.name}')
         _warn_of_zeros(found, place)
         return chosen(found).features.read(0, len(dataset.test))
 
-    listed = chosen(_listed(loaded, dataset, **how))
+    nothing = np.zeros((len(dataset.test), 0), np.float32)
+    listed = chosen(features.describe(dataset, nothing, nothing, loaded.making()))
     return dataclasses.replace(listed, features=rows.Rows.later(read, len(listed)))
 
 
@@ -130,60 +129,28 @@ def _of_manifest(path, role, frames_root):
     )
 
 
-def network_loader(checkpoint: str) -> Callable[[], network_maps.Network] | None:
+def network_loader(checkpoint: str) -> Callable[[], network_lib.Network] | None:
     """Loads the network of a checkpoint when first called; None where none is named."""
     if not checkpoint:
         return None
 
     def load():
         command_line.parse_absl()
-        return network_maps.load(pathlib.Path(checkpoint))
+        return network_lib.Network.load(checkpoint)
 
     return functools.cache(load)
 
 
-def extract(
-    network: network_maps.Network, dataset: tracklet.Dataset, *, root: str, frames_root: str
-) -> feature_file.Features:
-    """Features of a data set's test tracklets by the clip protocol that the network was tested with.
+def applied(
+    network: network_lib.Network, dataset: tracklet.Dataset, *, root: str, frames_root: str
+) -> network_lib.Network:
+    """The network under settings that read a data set's frames, with the clips that it was tested with.
 
     Args:
-      network: restored, on one device.
+      network: restored.
       dataset: what to go through.
       root, frames_root: its folder or manifest and where that one's paths start, noted in the features.
     """
-    experiment = _settings(network, dataset, root=root, frames_root=frames_root)
-    return evaluate.extract(
-        experiment,
-        dataset,
-        network.model,
-        network.variables,
-        sharding.make_mesh(jax.local_devices()[:1]),
-        clips=experiment.test.clips,
-        at_step=network.at_step,
-        label=f'extract {pathlib.Path(root).name}',
-        trained_on=source.describe(network.experiment.data),
-    )
-
-
-def _listed(network, dataset, *, root, frames_root) -> feature_file.Features:
-    """What `extract` gives, but for the features: [N, 0]."""
-    experiment = _settings(network, dataset, root=root, frames_root=frames_root)
-    meta: feature_file.Meta = {
-        'dataset': experiment.data.dataset,
-        'network': fingerprint.of(network.variables),
-        'clips': experiment.test.clips,
-        'frames_per_clip': experiment.test.frames,
-        'one_frame': False,
-        'flip': experiment.test.flip,
-        'flow': experiment.data.flow,
-        'config': config.to_dict(experiment),
-    }
-    nothing = np.zeros((len(dataset.test), 0), np.float32)
-    return features.describe(dataset, nothing, nothing, meta)
-
-
-def _settings(network, dataset, *, root, frames_root) -> config.Experiment:
     experiment = config.from_dict(config.to_dict(network.experiment))
     experiment.data = dataclasses.replace(
         experiment.data,
@@ -201,7 +168,7 @@ def _settings(network, dataset, *, root, frames_root) -> config.Experiment:
     test = experiment.test
     clips = eval_pipeline.count(dataset.test, clips=test.clips, frames=test.frames, batch_clips=1)
     test.batch_clips = min(test.batch_clips, 1 << (clips - 1).bit_length())
-    return experiment
+    return dataclasses.replace(network, experiment=experiment)
 
 
 def _film(frames: Callable[[], list[list[str]]], row: int) -> list[str]:

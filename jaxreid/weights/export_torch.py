@@ -11,17 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from absl import logging
 from flax import traverse_util
 
 from jaxreid import config
-from jaxreid.models import build
+from jaxreid.evaluation import network as network_lib
 from jaxreid.process import exit_status, whole
-from jaxreid.training import checkpoint, step
 from jaxreid.weights import torch_names
 
 
@@ -59,14 +56,9 @@ def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
     """
     if out.suffix != '.safetensors':
         raise ValueError(f'{out}: the state dict is written as .safetensors; choose a name that ends so.')
-    folder, at = checkpoint.find(path)
-    meta = checkpoint.read_meta(folder, at)
-    experiment = config.from_dict(meta['config'])
-    model = build.build(experiment, num_ids=len(meta['labels']), dtype=jnp.dtype('float32'))
-    abstract = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    variables = checkpoint.restore(folder, at, checkpoint.abstract_like(dict(abstract), here))
-    tensors = state_dict(variables, experiment, source=meta.get('imported', {}).get('source'))
+    network = network_lib.Network.load(path)
+    imported = network.meta.get('imported', {}).get('source')
+    tensors = state_dict(network.variables, network.experiment, source=imported)
     with whole.file(out) as file:
         file.write(safetensors.numpy.save(tensors))
     return tensors

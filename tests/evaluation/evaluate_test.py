@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.evaluation import evaluate, feature_file, protocols, results
+from jaxreid.evaluation import evaluate, feature_file, features, protocols, results
 from tests.oracles import rerank as oracle
 
 
@@ -156,14 +156,14 @@ def test_a_results_file_of_something_else_is_not_overwritten(tmp_path, text):
 
 
 def test_used_items_are_two_to_the_entropy_of_the_counts():
-    assert evaluate.used_items(np.array([5.0, 5, 5, 5]))['used'] == pytest.approx(4)
-    assert evaluate.used_items(np.array([0.0, 9, 0]))['used'] == pytest.approx(1)
-    assert evaluate.used_items(np.array([1.0, 1, 2]))['used'] == pytest.approx(2**1.5)
+    assert features.used_items(np.array([5.0, 5, 5, 5]))['used'] == pytest.approx(4)
+    assert features.used_items(np.array([0.0, 9, 0]))['used'] == pytest.approx(1)
+    assert features.used_items(np.array([1.0, 1, 2]))['used'] == pytest.approx(2**1.5)
 
 
 def test_used_items_stand_beside_the_score(tmp_path):
     ours = found()
-    ours.meta['used_items'] = {'spatial_items': evaluate.used_items(np.array([1.0, 3]))}
+    ours.meta['used_items'] = {'spatial_items': features.used_items(np.array([1.0, 3]))}
     row = evaluate.score(ours, config.Experiment(), selected='last step')[0]
     assert row['used_items']['spatial_items']['counts'] == [1.0, 3.0]
     assert 'spatial items: 1.75 of 2 used' in results.table([row])

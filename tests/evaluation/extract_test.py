@@ -11,7 +11,7 @@ from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
-from jaxreid.evaluation import evaluate, features
+from jaxreid.evaluation import features, network
 from jaxreid.models import output
 from tests.fixtures import mars_folder as mars_fixture
 from tests.oracles import augmentation, sampling
@@ -75,7 +75,8 @@ def _extract(
     experiment.train.compute_dtype = trained
     mesh = sharding.make_mesh(jax.devices()[:devices])
     model = Fake(diverged=diverged, scale=scale)
-    return evaluate.extract(experiment, dataset, model, {}, mesh, clips=clips, at_step=7, one_frame=one_frame)
+    made = network.Network(experiment, model, {}, {'config': config.to_dict(experiment), 'labels': {}}, 7, mesh)
+    return made.features(dataset, clips=clips, one_frame=one_frame)
 
 
 def _by_hand(frames, *, flip=False, with_flow=True):

@@ -8,18 +8,21 @@ from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.stores import frame_cache
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, feature_file, features, from_checkpoint, results
-from jaxreid.training import checkpoint
+from jaxreid.evaluation import evaluate, feature_file, features, network, results
 
 
 def people(data, pids, *, tested, names=None, trained=None):
     """How many of the tested were trained on."""
-    meta = {'labels': {str(pid): label for label, pid in enumerate(pids)}, 'pid_names': names or {}}
+    meta = {
+        'labels': {str(pid): label for label, pid in enumerate(pids)},
+        'pid_names': names or {},
+        'config': config.to_dict(config.Experiment(data=trained or data)),
+    }
     test = tuple([tracklet.Tracklet(str(row), pid, 1, ('x',)) for row, pid in enumerate(tested)])
     marks = np.ones(len(test), bool)
     dataset = tracklet.Dataset('', (), test, marks, marks, pid_names={1: 'ann', 2: 'bob'} if names else {})
-    before = from_checkpoint.trained_people(meta, trained or data)
-    return len(before & from_checkpoint.test_people(dataset, data))
+    before = evaluate.trained_people(meta)
+    return len(before & evaluate.test_people(dataset, data))
 
 
 def test_tested_people_who_were_trained_on_are_counted_over_splits_and_parts_of_a_data_set():
@@ -69,25 +72,21 @@ def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_netwo
     meta = {'labels': {'7': 0}, 'config': config.to_dict(experiment)}
     restored, stores = [], []
 
-    def extract(experiment, dataset, model, variables, mesh, *, clips, at_step, label, trained_on, store):
+    def load(path, *, experiment, mesh):
+        restored.append(path)
+        return network.Network(experiment, None, {}, meta, 5, mesh, path)
+
+    def extract(self, dataset, *, clips, label, store):
         stores.append(store)
-        made = {
-            'dataset': 'mars', 'split': 'test', 'clips': clips, 'clip_seed': None, 'frames_per_clip': 4,
-            'one_frame': False, 'flip': False, 'flow': 'off', 'compute_dtype': 'float32', 'frames_seen': 4,
-            'corrupt_frames_replaced': 0, 'step': at_step,
-            'trained_on': trained_on, 'tested_on': 'mars',
-        }  # fmt: skip
+        made = {**self.making(clips=clips), 'compute_dtype': 'float32', 'frames_seen': 4, 'corrupt_frames_replaced': 0}
         return features.describe(dataset, np.ones((2, 3), np.float32), np.ones((2, 3), np.float32), made)
 
-    monkeypatch.setattr(checkpoint, 'find', lambda path: (path, 5))
-    monkeypatch.setattr(checkpoint, 'read_meta', lambda *_: meta)
-    monkeypatch.setattr(checkpoint, 'check_same_model', lambda *_: None)
-    monkeypatch.setattr(from_checkpoint, 'restore', lambda *_: (restored.append(1), restored))
+    monkeypatch.setattr(network.Network, 'load', load)
+    monkeypatch.setattr(network.Network, 'features', extract)
     monkeypatch.setattr(source, 'read', lambda _: dataset)
-    monkeypatch.setattr(evaluate, 'extract', extract)
-    rows = from_checkpoint.run(experiment, tmp_path, tmp_path, scored=True)
+    rows = evaluate.run(experiment, tmp_path, tmp_path, scored=True)
     assert [row['protocol']['clips'] for row in rows] == ['rrs', 'begin_crop']
-    assert len(restored) == 1
+    assert restored == [tmp_path]
     assert stores[0] is stores[1]  # frames are decoded once
     assert isinstance(stores[0], frame_cache.FrameCache)
     assert results.read(tmp_path / 'results.json') == json.loads(json.dumps(rows))

@@ -10,7 +10,7 @@ import pytest
 from configs import strf_manifest
 from data_pipelines import manifest
 from jaxreid import command_line, config, sharding, train
-from jaxreid.evaluation import from_checkpoint, results
+from jaxreid.evaluation import evaluate, results
 from jaxreid.training import checkpoint
 from tests.fixtures import listed_folder as listing_fixture
 
@@ -53,7 +53,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
 
     # How many identities the other data set has does not matter; the classifier is not asked.
     third = settings(own(tmp_path / 'third', range(20, 29), test_share=0.99))
-    again = from_checkpoint.run(third, tmp_path / 'run', tmp_path / 'run', scored=True)
+    again = evaluate.run(third, tmp_path / 'run', tmp_path / 'run', scored=True)
     assert again[0]['trained_on'] == rows[0]['trained_on']
     assert 'test_ids_trained_on' not in again[0]
     assert again[0]['protocol']['answered_queries'] == 18
@@ -73,7 +73,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
         file.write(text.replace(',query+gallery,', ',gallery,'))
     for act in (
         lambda: train.train_and_evaluate(settings(first), tmp_path / 'none'),
-        lambda: from_checkpoint.run(settings(first), tmp_path / 'none', tmp_path / 'run', scored=True),
+        lambda: evaluate.run(settings(first), tmp_path / 'none', tmp_path / 'run', scored=True),
     ):
         with pytest.raises(ValueError, match='nothing can be scored'):
             act()

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 
 from jaxreid import command_line, config, main, train
-from jaxreid.evaluation import from_checkpoint, results
+from jaxreid.evaluation import evaluate, results
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.reproduce import ten_splits as splits
 from jaxreid.training import checkpoint
@@ -62,7 +62,7 @@ def runs(monkeypatch):
         return rows
 
     monkeypatch.setattr(train, 'train_and_evaluate', fake)
-    monkeypatch.setattr(from_checkpoint, 'run', fake)
+    monkeypatch.setattr(evaluate, 'run', fake)
     return asked
 
 

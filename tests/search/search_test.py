@@ -14,7 +14,8 @@ import pytest
 from configs import strf_manifest
 from jaxreid import config
 from jaxreid.data.datasets import manifest
-from jaxreid.evaluation import feature_file, from_checkpoint
+from jaxreid.evaluation import evaluate, feature_file
+from jaxreid.evaluation import network as network_lib
 from jaxreid.evaluation.report import command as report
 from jaxreid.from_video import __main__ as from_video
 from jaxreid.models import build
@@ -123,7 +124,7 @@ def extracted(made):
     (made / 'door' / 'named.csv').write_text(rows.replace('zoe,door', 'kim,yard', 1))
     experiment = settings(made / 'door' / 'named.csv')
     with pytest.warns(UserWarning, match='cannot be answered'):
-        from_checkpoint.run(experiment, made / 'work', made / 'net', scored=False)
+        evaluate.run(experiment, made / 'work', made / 'net', scored=False)
     return made / 'work' / 'features.npz'
 
 
@@ -255,15 +256,15 @@ def test_an_add_that_was_stopped_is_repeated_and_one_that_cannot_be_done_is_not_
     assert command.run([*both[:4], str(tmp_path / 'none'), *both[4:]]) == 1
     assert not shop.exists()
     with monkeypatch.context() as patched:
-        extract, calls = opening.extract, []
+        extract, calls = network_lib.Network.features, []
 
-        def stopped(*args, **kwargs):
-            calls.append(kwargs['root'])
+        def stopped(network, *args, **kwargs):
+            calls.append(network.experiment.data.root)
             if len(calls) == 2:
                 raise KeyboardInterrupt
-            return extract(*args, **kwargs)
+            return extract(network, *args, **kwargs)
 
-        patched.setattr(opening, 'extract', stopped)
+        patched.setattr(network_lib.Network, 'features', stopped)
         assert command.run(both) == 130
         assert 'run the same command again' in capsys.readouterr().err
         assert command.run(both) == 0
@@ -274,7 +275,7 @@ def test_an_add_that_was_stopped_is_repeated_and_one_that_cannot_be_done_is_not_
     assert '1 tracklets of' in said
     # Another checkpoint, and other contents of a name, are known without extraction.
     saved(tmp_path / 'other', made / 'door' / 'tracklets.csv', seed=1)
-    monkeypatch.setattr(opening, 'extract', None)
+    monkeypatch.setattr(network_lib.Network, 'features', None)
     assert command.run(['add', str(shop), str(crops), f'--checkpoint={tmp_path / "other"}']) == 1
     assert 'fingerprint of the network' in capsys.readouterr().err
 
@@ -284,7 +285,7 @@ def test_what_is_known_of_images_before_their_features_is_what_extraction_notes(
     listed = opening.open_any(str(made / 'visitors'), 'query', network)
     assert not listed.features.at_hand
     dataset = opening.folder_of_tracklets(made / 'visitors')
-    found = opening.extract(network(), dataset, root=str(made / 'visitors'), frames_root='')
+    found = opening.applied(network(), dataset, root=str(made / 'visitors'), frames_root='').features(dataset)
     assert listed.made == tracklets.made(found.meta)
     np.testing.assert_array_equal(listed.features.read(0, 2), found.embedding)
 

@@ -247,7 +247,7 @@ def test_the_commands_write_a_checkpoint_that_evaluation_reads_and_a_file_that_p
     assert meta['imported'] == {'source': 'stmn', 'file': 'ckpt.pth'}
     e = config.from_dict(meta['config'])
     assert config.validate(e).stmn.query_layout == 'flat'
-    # What `--mode eval` restores (evaluation/from_checkpoint.py).
+    # What `--mode eval` restores (evaluation/network.py).
     shapes = cost.shapes(build.build(e, num_ids=5, dtype=np.dtype('float32')), frames=3, height=32, width=32)
     placed = checkpoint.abstract_like(shapes, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     restored = checkpoint.restore(found, at, placed)

@@ -1,37 +1,31 @@
 """What a score on the rendered benchmark is to be compared with: colour alone, no training, one frame, skeletons."""
 
+import dataclasses
 import json
 import math
 import pathlib
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, feature_file, protocols, results
+from jaxreid.evaluation import feature_file, network, protocols, results
 from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
 
 COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly spread
 
 
 def compute(
-    experiment: config.Experiment,
-    dataset: tracklet.Dataset,
-    model: Any,
-    mesh: Mesh,
-    *,
-    trained: dict,
-    untrained: dict,
-    found: feature_file.Features,
+    trained: network.Network, dataset: tracklet.Dataset, *, untrained: dict, found: feature_file.Features
 ) -> dict[str, Any]:
     """Scores the references on a rendered data set.
 
     Args:
-      experiment, dataset, model, mesh: of the run.
-      trained, untrained: variables on the devices.
+      trained: the network of the run.
+      dataset: of the run.
+      untrained: its variables before training, on the devices.
       found: the trained network's features.
 
     Returns:
@@ -41,11 +35,9 @@ def compute(
     """
     description = json.loads((pathlib.Path(dataset.root) / 'info' / 'synthetic.json').read_text())
     groups = description['groups']['test']
-    clips, at = experiment.test.clips, found.meta['step']
-    one = evaluate.extract(
-        experiment, dataset, model, trained, mesh, clips=clips, at_step=at, label='one frame', one_frame=True
-    )
-    raw = evaluate.extract(experiment, dataset, model, untrained, mesh, clips=clips, at_step=0, label='untrained')
+    experiment = trained.experiment
+    one = trained.features(dataset, label='one frame', one_frame=True)
+    raw = dataclasses.replace(trained, variables=untrained, step=0).features(dataset, label='untrained')
     embeddings = {
         'trained': found.embedding,
         'one_frame': one.embedding,

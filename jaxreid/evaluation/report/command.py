@@ -20,13 +20,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreid import command_line, config
-from jaxreid.evaluation import feature_file, protocols, ranking, sanity
+from jaxreid.evaluation import feature_file, network, protocols, ranking, sanity
 from jaxreid.evaluation.report import analysis as report_analysis
 from jaxreid.evaluation.report import charts as report_charts
 from jaxreid.evaluation.report import network_figures as report_network
-from jaxreid.evaluation.report import network_maps, ranked_lists
 from jaxreid.evaluation.report import page as report_page
 from jaxreid.evaluation.report import pictures as report_pictures
+from jaxreid.evaluation.report import ranked_lists
 from jaxreid.process import exit_status, whole
 from jaxreid.visualize import panels, sheet, svg
 
@@ -140,7 +140,7 @@ def _inputs(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None]:
     return path / 'features.npz', path
 
 
-def _networks(options, workdir, compute_dtype, notes) -> list[tuple[str, network_maps.Network]]:
+def _networks(options, workdir, compute_dtype, notes) -> list[tuple[str, network.Network]]:
     """The checkpoint asked for, or the workdir's own, and those to compare with."""
     if not options.network:
         return []
@@ -155,7 +155,7 @@ def _networks(options, workdir, compute_dtype, notes) -> list[tuple[str, network
         notes.append('Without figures of the network: no checkpoint was named (--checkpoint DIR).')
         return []
     command_line.set_up(compute_dtype)
-    loaded = [network_maps.load(path) for path in paths]
+    loaded = [network.Network.load(path) for path in paths]
     names = [path.resolve().name for path in paths]
     return [(name if names.count(name) == 1 else str(path), n) for name, path, n in zip(names, paths, loaded)]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxreid.data.stores import frame_store
 from jaxreid.evaluation import feature_file, protocols, ranking
+from jaxreid.evaluation import network as network_lib
 from jaxreid.evaluation.report import network_maps, ranked_lists
 from jaxreid.visualize import memory_maps, panels, sheet
 
@@ -25,7 +26,7 @@ class Footage:
 
 
 def figures(
-    networks: Sequence[tuple[str, network_maps.Network]],
+    networks: Sequence[tuple[str, network_lib.Network]],
     footage: Footage,
     found: feature_file.Features,
     protocol: protocols.Protocol,

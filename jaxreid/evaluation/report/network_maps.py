@@ -1,48 +1,22 @@
 """What a checkpoint's network sees in chosen tracklets: the extras of `ModelOutput`, fetched to the host."""
 
 import concurrent.futures
-import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from jaxreid import config, sharding
+from jaxreid import config
 from jaxreid.data.batches import clip_sampling
 from jaxreid.data.stores import frame_store
-from jaxreid.evaluation import from_checkpoint
+from jaxreid.evaluation import network as network_lib
 from jaxreid.models import output
-from jaxreid.training import augment, checkpoint
+from jaxreid.training import augment
 
 BATCH = 8  # clips at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A restored network."""
-
-    experiment: config.Experiment
-    model: Any
-    variables: dict
-    at_step: int
-    path: pathlib.Path
-
-
-def load(path: pathlib.Path) -> Network:
-    """The network of a checkpoint, under the settings that it was trained with.
-
-    Raises:
-      CheckpointError, ConfigError: as `checkpoint.find` and `config.from_dict`.
-    """
-    folder, at = checkpoint.find(path)
-    experiment = config.from_dict(checkpoint.read_meta(folder, at)['config'])
-    model, variables = from_checkpoint.restore(experiment, folder, at, sharding.make_mesh(jax.local_devices()[:1]))
-    return Network(experiment, model, variables, at, folder / str(at))
 
 
 def clip(num_frames: int, experiment: config.Experiment) -> np.ndarray:
@@ -51,7 +25,7 @@ def clip(num_frames: int, experiment: config.Experiment) -> np.ndarray:
 
 
 def run(
-    network: Network,
+    network: network_lib.Network,
     store: frame_store.Store,
     rows: Sequence[int],
     frames: Sequence[np.ndarray],
@@ -62,7 +36,7 @@ def run(
     """Runs clips through the network and keeps what `reduce` takes of the output.
 
     Args:
-      network: from `load`.
+      network: a restored network.
       store: answers the rows.
       rows: tracklets, one per clip.
       frames: [T] positions each.

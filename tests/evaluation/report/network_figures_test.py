@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxreid import config
-from jaxreid.evaluation import feature_file, from_checkpoint, protocols
+from jaxreid import config, sharding
+from jaxreid.evaluation import evaluate, feature_file, network, protocols
 from jaxreid.evaluation.report import command as report
 from jaxreid.evaluation.report import network_figures as report_network
 from jaxreid.evaluation.report import network_maps
@@ -76,7 +76,11 @@ def fake(system, root, *, mlp=False):
     """A stand-in for a restored network."""
     values = np.random.default_rng(0).random((N, L)).astype(np.float32)
     variables = {'params': {'temporal_memory': {'values': values}}}
-    return network_maps.Network(settings(system, root), Fake(system, mlp), variables, 5, root)
+    experiment = settings(system, root)
+    meta = {'config': config.to_dict(experiment), 'labels': {}}
+    return network.Network(
+        experiment, Fake(system, mlp), variables, meta, 5, sharding.make_mesh(jax.devices()[:1]), root
+    )
 
 
 def saved(experiment, folder):
@@ -204,7 +208,7 @@ def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypat
     """From a checkpoint to features, numbers, the figure of the network and the page, as a user does it."""
     experiment = settings('sta', root)
     saved(experiment, tmp_path)
-    from_checkpoint.run(experiment, tmp_path, tmp_path, scored=False)
+    evaluate.run(experiment, tmp_path, tmp_path, scored=False)
     drawn = []
     figures = report_network.figures
     monkeypatch.setattr(report_network, 'figures', lambda *args, **how: drawn.extend(figures(*args, **how)) or drawn)
@@ -218,16 +222,16 @@ def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypat
     assert f'mAP {scored["mAP"]:.1f}' in ' '.join(' '.join(shown.words).split())
     assert 'share of each stripe' in text
 
-    network = network_maps.load(tmp_path)
+    restored = network.Network.load(tmp_path)
     frames = report_pictures.open_footage(found, '')
     (panel,) = (p for p in drawn if p.name == 'attention')
     for plain, attention, stripes in zip(*[iter(panel.rows)] * 3, strict=True):
         row = found.name.tolist().index(plain.heading)
-        positions = network_maps.clip(int(frames.length[row]), network.experiment)
+        positions = network_maps.clip(int(frames.length[row]), restored.experiment)
         pixels = frames.store.read(int(frames.store_row[row]), positions)
         mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
         clip = ((pixels[None] / 255 - mean) / deviation).astype(np.float32)
-        extras = jax.jit(lambda v, x: network.model.apply(v, x, train=False).extras)(network.variables, clip)
+        extras = jax.jit(lambda v, x: restored.model.apply(v, x, train=False).extras)(restored.variables, clip)
         shares = [[int(share) for share in picture.caption.split()] for picture in stripes.pictures]
         np.testing.assert_allclose(shares, 100 * extras['stripe_scores'][0], atol=0.51)
         for picture, frame, values in zip(attention.pictures, pixels, np.asarray(extras['attention'])[0], strict=True):
