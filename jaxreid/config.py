@@ -52,7 +52,7 @@ class Data:
     # More data sets whose training tracklets are mixed in, NAME=ROOT each, where there are several NAME:SPLIT=ROOT or
     # NAME:PRESET=ROOT; NAME= for one that is among the record sets of data.records
     also: tuple[str, ...] = ()
-    preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale
+    preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale | people
     split: str = '0'  # which of a data set's splits, from 0 on, or all: one run each, and their mean
     split_rule: str = ''  # how its splits are made, where there are several ways (docs/data.md); '' = the usual one
     part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)
@@ -118,10 +118,12 @@ class Backbone:
     depths: tuple[int, ...] = (3, 4, 6, 3)  # bottlenecks per stage
     strides: tuple[int, ...] = (1, 2, 2, 1)  # spatial stride of each stage; the last is the papers' "last stride"
     frame_pool: str = 'max'  # max | avg: spatial pooling of a frame's last feature map
-    init: str = 'imagenet'  # imagenet (see weights) | random
-    weights: str = (
-        ''  # torchvision ResNet-50: a .pth or .safetensors file, or a Hugging Face repository; '' = look in the cache
-    )
+    # imagenet | checkpoint (whatever of another network fits by name and shape) | rendered (a small C2D trained on
+    # rendered people of its own, made in the cache on first use) | random
+    init: str = 'imagenet'
+    # imagenet: torchvision's ResNet-50, a .pth or .safetensors file or a Hugging Face repository; '' = in the cache
+    # checkpoint: a workdir, a checkpoint, or a file of PyTorch tensors
+    weights: str = ''
 
 
 @dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
@@ -338,7 +340,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     'augment.erase_scope': ('frame', 'clip'),
     'backbone.block': BLOCKS,
     'backbone.frame_pool': ('max', 'avg'),
-    'backbone.init': ('imagenet', 'random'),
+    'backbone.init': ('imagenet', 'checkpoint', 'rendered', 'random'),
     'strf.branches': BRANCHES,
     'strf.global_pool': BRANCHES,
     'strf.avg_pool': BRANCHES,
@@ -590,6 +592,11 @@ def _combination_problems(c: Experiment) -> list[str]:
         problems.append(
             'ImageNet weights exist for width 64 and depths (3, 4, 6, 3) only; ask for a random start with '
             '--config.backbone.init=random'
+        )
+    if (c.backbone.init == 'checkpoint') != bool(c.backbone.weights) and c.backbone.init != 'imagenet':
+        problems.append(
+            f'config.backbone.init = {c.backbone.init!r} with config.backbone.weights = {c.backbone.weights!r}: '
+            'init=checkpoint needs the workdir, checkpoint or file to start from, random and rendered read none'
         )
     if c.loss.triplet != 'off' and c.sampler.num_ids < 2:
         problems.append('the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)')

@@ -21,10 +21,10 @@ from jaxreid.data.stores import device_store
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, network, results
 from jaxreid.evaluation.references import compute as references
-from jaxreid.models import build, star
+from jaxreid.models import build
 from jaxreid.process import freed_memory, interrupt, metrics_log
 from jaxreid.training import checkpoint, optimizer, step
-from jaxreid.weights import imagenet
+from jaxreid.weights import rendered, start
 
 
 class NonFiniteLoss(ValueError):
@@ -52,6 +52,8 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
     sharding.check_divides(clips_per_step, mesh)
     sharding.check_divides(experiment.test.batch_clips, mesh)
+    if experiment.backbone.init == 'rendered':
+        make_rendered_start(experiment.backbone)
     earlier = results.read(workdir / 'results.json')  # before any work: a file of something else stops here
 
     # Data.
@@ -78,12 +80,11 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     best = checkpoint.Checkpoints(workdir / 'best', keep=1)
     start_step = newest.latest()
     if start_step is None:
-        if experiment.backbone.init == 'imagenet':
-            imagenet.find(experiment.backbone.weights)  # says what is missing before anything is compiled
-        variables = first_variables(plain_model, experiment)
+        start.check(experiment.backbone)  # says what is missing before anything is compiled
+        variables, came_from = first_variables(plain_model, experiment)
         state = sharding.copy_to_all(step.create_state(variables, adam, experiment.train.seed), mesh)
         del variables
-        start_step, came_from = 0, f'{experiment.backbone.init} initialisation'
+        start_step = 0
     else:
         saved = checkpoint.read_meta(newest.directory, start_step)
         checkpoint.check_same_run(saved, experiment, workdir)
@@ -241,7 +242,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             found = trained(last_step).features(dataset)
             rows = evaluate.score(found, experiment, selected='last step')
             if experiment.data.dataset == 'synthetic' and experiment.test.references:
-                untrained = sharding.copy_to_all(first_variables(plain_model, experiment), mesh)
+                untrained = sharding.copy_to_all(first_variables(plain_model, experiment)[0], mesh)
                 rows[0]['references'] = references.compute(
                     trained(last_step), dataset, untrained=untrained, found=found
                 )
@@ -285,11 +286,17 @@ def not_finite(steps: range, metrics: dict[str, np.ndarray]) -> str:
     return ''
 
 
-def first_variables(model: Any, experiment: config.Experiment) -> dict:
-    """Parameters before training, as `backbone.init` asks."""
+def first_variables(model: Any, experiment: config.Experiment) -> tuple[dict, str]:
+    """Parameters before training, as `backbone.init` asks, and what they are in words."""
     key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
-    variables = imagenet.initialise(step.init_variables(model, experiment, key), experiment.backbone)
-    return star.flow_stem_from_rgb(variables) if experiment.system == 'star' else variables
+    return start.initialise(step.init_variables(model, experiment, key), experiment)
+
+
+def make_rendered_start(backbone: config.Backbone) -> None:
+    """Trains the network that `backbone.init=rendered` starts from, where the cache lacks it: a few minutes, once."""
+    if not rendered.is_trained(backbone):
+        metrics_log.say(f'first the network that training starts from, once: {rendered.folder(backbone)}')
+        train_and_evaluate(rendered.experiment(backbone), rendered.folder(backbone))
 
 
 def restore_state(

@@ -204,6 +204,21 @@ def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
             raise _damaged(folder, step, e) from e
 
 
+def read_arrays(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Whatever network a checkpoint holds: {'params': ..., 'batch_stats': ...} of NumPy arrays."""
+    with _reader(folder) as manager:
+        try:
+            saved = manager.item_metadata(step)['state']
+            abstract = {
+                branch: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved[branch])
+                for branch in ('params', 'batch_stats')
+            }
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise _damaged(folder, step, e) from e
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.device_get(restore(folder, step, abstract_like(abstract, here)))
+
+
 def _damaged(folder: pathlib.Path, step: int, error: BaseException) -> CheckpointError:
     older = sorted(int(p.name) for p in folder.glob('*') if p.name.isdigit() and int(p.name) < step)
     remedy = f'move it away to continue from step {older[-1]}' if older else 'no older one is beside it'

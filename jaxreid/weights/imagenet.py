@@ -17,13 +17,11 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.process import cache
-from jaxreid.weights import state_file, torch_names
+from jaxreid.weights import state_file, torch_names, transfer
 
 CACHE_FILES = ('resnet50.safetensors', 'resnet50.pth')
 HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
-# Our module -> modules that start as its copies (STMN's query heads, STAR's flow stem).
-COPIES = {'layer4': ('layer4_spatial', 'layer4_temporal'), 'stem': ('flow_stem',)}
 IGNORED = re.compile(r'fc\.(weight|bias)|.*\.num_batches_tracked')
 
 
@@ -76,28 +74,6 @@ def _download(repository: str) -> pathlib.Path:
     )
 
 
-def _targets(path: torch_names.Path, flat: Mapping[torch_names.Path, Any]) -> list[torch_names.Path]:
-    """The module itself and its copies, as far as the model has them."""
-    copies = [path, *((path[0], copy, *path[2:]) for copy in COPIES.get(path[1], ()))]
-    return [p for p in copies if p in flat]
-
-
-def _like(value: np.ndarray | None, target: Any) -> np.ndarray | None:
-    """`value`, inflated where the target is 3-D; None where it does not fit."""
-    if value is None or value.shape == target.shape:
-        return value
-    if value.ndim == 4 and target.ndim == 5 and value.shape == target.shape[1:]:
-        inflated = np.zeros(target.shape, value.dtype)
-        inflated[target.shape[0] // 2] = value  # the other times start at zero, so the function is that of the 2-D net
-        return inflated
-    return None
-
-
-def _seen_by_flow(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel [k, k, 3, C] for RGB as one for flow: the mean over its inputs, repeated (docs/star.md)."""
-    return np.repeat(kernel.mean(2, keepdims=True), channels, axis=2)
-
-
 def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int, ...], source: str) -> Any:
     """Puts torchvision ResNet tensors into the variables of a system; copies of a module all start alike.
 
@@ -121,11 +97,8 @@ def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int,
             problems.append(f'{name}: not in the file')
             continue
         value = torch_names.to_ours(tensors[name], entry)
-        for path in _targets(entry.path, flat):
-            if value is not None and path[1:3] == ('flow_stem', 'conv1'):
-                fitted = _like(_seen_by_flow(value, flat[path].shape[2]), flat[path])
-            else:
-                fitted = _like(value, flat[path])
+        for path in [path for path in flat if entry.path in transfer.origins(path)]:
+            fitted = transfer.fitted(value, entry.path, path, flat[path])
             if fitted is None:
                 problems.append(f'{name}: shape {tensors[name].shape} does not fit {"/".join(path)} {flat[path].shape}')
             else:
@@ -140,22 +113,10 @@ def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int,
 
 
 def initialise(variables: Any, backbone: config.Backbone) -> Any:
-    """Gives freshly initialised variables the start that `backbone.init` asks for.
-
-    Args:
-      variables: {'params': ..., 'batch_stats': ...} of any system.
-      backbone: `init`, `weights` and `depths` are read.
-
-    Returns:
-      The variables themselves for 'random'; new ones for 'imagenet'.
+    """Freshly initialised variables of any system with the ResNet that `backbone.weights` and `depths` name.
 
     Raises:
       state_file.WeightsError: see `find`, `state_file.read` and `fit`.
     """
-    match backbone.init:
-        case 'random':
-            return variables
-        case 'imagenet':
-            path = find(backbone.weights)
-            return fit(variables, state_file.read(path), depths=tuple(backbone.depths), source=str(path))
-    raise state_file.WeightsError(f'backbone.init = {backbone.init!r}; choose imagenet or random.')
+    path = find(backbone.weights)
+    return fit(variables, state_file.read(path), depths=tuple(backbone.depths), source=str(path))

@@ -11,7 +11,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.models import build, cost
-from jaxreid.weights import imagenet, state_file
+from jaxreid.weights import imagenet, start, state_file
 
 DEPTHS = (2, 1, 1, 1)
 
@@ -212,9 +212,12 @@ def test_the_default_cache_is_in_the_home_folder(monkeypatch):
 
 def test_a_random_start_leaves_everything_as_it_is():
     _, v = fresh('c2d')
-    assert imagenet.initialise(v, config.Backbone(init='random')) is v
-    with pytest.raises(state_file.WeightsError, match='choose imagenet or random'):
-        imagenet.initialise(v, config.Backbone(init='zeros'))
+    assert start.initialise(v, config.Experiment(backbone=config.Backbone(init='random'))) == (
+        v,
+        'random initialisation',
+    )
+    with pytest.raises(state_file.WeightsError, match='choose imagenet, checkpoint, rendered or random'):
+        start.initialise(v, config.Experiment(backbone=config.Backbone(init='zeros')))
 
 
 def test_every_name_and_shape_that_does_not_fit_is_listed(net):

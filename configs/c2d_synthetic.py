@@ -1,0 +1,27 @@
+"""C2D in small on rendered people of its own: what `--config.backbone.init=rendered` starts from.
+
+python -m jaxreid.main --config configs/c2d_synthetic.py
+Training with that start makes this network once, in the cache. The people of preset `people` are in no other preset.
+"""
+
+from configs.recipes import small, strf, variants
+from configs.recipes.variants import Changes
+from jaxreid import config
+
+PEOPLE: Changes = {
+    'data.preset': 'people',
+    'data.num_ids': 200,
+    'backbone.block': 'c2d',
+    'backbone.frame_pool': 'avg',
+    'backbone.init': 'random',
+    'train.epochs': 12,
+    'train.eval_every_epochs': 0,
+    'test.references': False,
+}
+VARIANTS: dict[str, Changes] = {'people': {}}
+
+
+def get_config(variant: str = 'people') -> config.Experiment:
+    """Settings of the one variant."""
+    layers = strf.RECIPE, variants.dataset('synthetic'), small.SMALL, strf.SMALL, strf.OFF, PEOPLE
+    return variants.experiment('c2d_synthetic', *layers, variants=VARIANTS, variant=variant)
