@@ -1,6 +1,7 @@
 """The training loop: data, model, optimizer, start or resume, steps, evaluations, results. Reads top to bottom."""
 
 import collections
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -22,7 +23,7 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, network, results
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build
-from jaxreid.process import freed_memory, interrupt, metrics_log
+from jaxreid.process import freed_memory, interrupt, metrics_log, whole
 from jaxreid.training import checkpoint, optimizer, step
 from jaxreid.weights import rendered, start
 
@@ -294,9 +295,14 @@ def first_variables(model: Any, experiment: config.Experiment) -> tuple[dict, st
 
 def make_rendered_start(backbone: config.Backbone) -> None:
     """Trains the network that `backbone.init=rendered` starts from, where the cache lacks it: a few minutes, once."""
-    if not rendered.is_trained(backbone):
-        metrics_log.say(f'first the network that training starts from, once: {rendered.folder(backbone)}')
-        train_and_evaluate(rendered.experiment(backbone), rendered.folder(backbone))
+    folder = rendered.folder(backbone)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The processes of one run train it together.
+    alone = whole.lock(folder) if jax.process_count() == 1 else contextlib.nullcontext()
+    with alone:
+        if not rendered.is_trained(backbone):
+            metrics_log.say(f'first, and once, the network that training starts from: {folder}')
+            train_and_evaluate(rendered.experiment(backbone), folder)
 
 
 def restore_state(
