@@ -52,7 +52,7 @@ class Data:
     # More data sets whose training tracklets are mixed in, NAME=ROOT each, where there are several NAME:SPLIT=ROOT or
     # NAME:PRESET=ROOT; NAME= for one that is among the record sets of data.records
     also: tuple[str, ...] = ()
-    preset: str = 'demo'  # synthetic only: tiny | demo | gait | mars_scale | people
+    preset: str = 'demo'  # synthetic only: one of PRESETS
     split: str = '0'  # which of a data set's splits, from 0 on, or all: one run each, and their mean
     split_rule: str = ''  # how its splits are made, where there are several ways (docs/data.md); '' = the usual one
     part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)

@@ -24,6 +24,11 @@ SIZES: dict[str, Changes] = {
     'demo': {},
     'tiny': {'data.preset': 'tiny', 'data.num_ids': 12, 'train.epochs': 2},
     'gait': {'data.preset': 'gait', 'data.num_ids': 120},
+    'occlusion': {'data.preset': 'occlusion', 'data.num_ids': 120},
+    'distractors': {'data.preset': 'distractors', 'data.num_ids': 120},
+    'misaligned': {'data.preset': 'misaligned', 'data.num_ids': 120},
+    # Frames side by side: at every second one the legs are where they were half a cycle ago.
+    'motion': {'data.preset': 'motion', 'data.num_ids': 120, 'sampler.stride_frames': 1},
 }
 
 

@@ -5,6 +5,7 @@
       bbox_test/00-1/ 0000/ 0002/ ...           (00-1: junk, id -1; 0000: distractors, id 0)
       info/train_name.txt test_name.txt         one frame name per line
       info/tracks_train_info.mat tracks_test_info.mat query_IDX.mat
+      info/attributes.csv                       if there is one: see `attributes`
 
 A row of a table is: first frame, last frame (rows of the sorted name list, counted from 1, both included), person id,
 camera. `query_IDX` counts rows of the test table from 1. Names are <id:4>C<camera>T<tracklet:4>F<frame:3>.jpg.
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxreid.data.datasets import contents, facts, matlab
+from jaxreid.data.datasets import attributes, contents, facts, matlab
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 
 _NAME = re.compile(r'(\d{4}|00-1)C([1-6])T\d{4}F\d{3}\.jpg', re.ASCII)
@@ -63,7 +64,8 @@ def read_lists(root: str | os.PathLike) -> tracklet_lib.Dataset:
         matlab.read(os.path.join(info, 'query_IDX.mat'), 'query_IDX'),
     )
     try:
-        return index(*parts, root=root, train_folder=folders['bbox_train'], test_folder=folders['bbox_test'])
+        dataset = index(*parts, root=root, train_folder=folders['bbox_train'], test_folder=folders['bbox_test'])
+        return attributes.attach(dataset, info)
     except ValueError as error:
         raise ValueError(f'{info}: {error}') from error
 

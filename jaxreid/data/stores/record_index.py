@@ -178,6 +178,8 @@ def to_bytes(index: Index) -> bytes:
             }
             if tracklet.time:
                 line['time'] = tracklet.time
+            if tracklet.attributes:
+                line['attributes'] = dict(tracklet.attributes)
             file.write(json.dumps(line).encode() + b'\n')
     return buffer.getvalue()
 
@@ -201,8 +203,8 @@ def from_bytes(data: bytes, *, folder: str) -> Index:
             for text in file:  # line by line: all of the JSON of a large set would take more memory than the index
                 line = json.loads(text)
                 frames = tuple([line['prefix'] + end for end in line['frames']])
-                time = line.get('time', '')
-                tracklets.append(tracklet_lib.Tracklet(line['name'], line['pid'], line['camera'], frames, time=time))
+                known = {name: line[name] for name in ('time', 'attributes') if name in line}
+                tracklets.append(tracklet_lib.Tracklet(line['name'], line['pid'], line['camera'], frames, **known))
                 sizes.append(np.asarray(line['sizes'], np.int32))
         index = Index(
             dataset=header['dataset'],

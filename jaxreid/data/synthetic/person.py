@@ -127,6 +127,8 @@ GAIT_RANGE = {
     'asymmetry': (-1.0, 1.0),
 }
 
+CADENCES = (0.35, 1.5)  # of look-alikes who differ in nothing else; at 8 frames/s up to 1.2 radians from frame to frame
+
 
 def draw_appearance(rng: np.random.Generator) -> Appearance:
     """A random wardrobe from the small palette."""
@@ -181,6 +183,16 @@ def draw_bodies(rng: np.random.Generator, count: int) -> list[tuple[Build, Gait]
         (Build(**{k: float(v[i]) for k, v in builds.items()}), Gait(**{k: float(v[i]) for k, v in gaits.items()}))
         for i in range(count)
     ]
+
+
+def draw_cadences(rng: np.random.Generator, count: int) -> list[tuple[Build, Gait]]:
+    """`count` people of one build and gait who step at `count` cadences: alike in every single frame."""
+    [(build, gait)] = draw_bodies(rng, 1)
+    if count == 1:
+        return [(build, gait)]
+    gait = dataclasses.replace(gait, stride=max(gait.stride, 0.42), knee=max(gait.knee, 0.8))  # legs that can be seen
+    levels = np.linspace(*CADENCES, count) * rng.uniform(0.96, 1.04, count)
+    return [(build, dataclasses.replace(gait, cadence=float(levels[i]))) for i in rng.permutation(count)]
 
 
 def segment_lengths(build: Build) -> dict[str, float]:

@@ -13,11 +13,13 @@ import numpy as np
 from jaxreid.data.synthetic import person as person_lib
 from jaxreid.data.synthetic import scene as scene_lib
 
-RENDERER_VERSION = 1  # raise whenever the same preset and seed would give other bytes
+RENDERER_VERSION = 2  # raise whenever the same preset and seed would give other bytes
 
 # Side of the image walked to; yaw in radians.
 VIEWS = {'front': 0.0, 'left': -math.pi / 2, 'back': math.pi, 'right': math.pi / 2}
 JUNK, DISTRACTOR = -1, 0
+# Half of the width that each hides / height of the crop.
+OCCLUDERS = {'person': 0.13, 'post': 0.06, 'bush': 0.3, 'crowd': 0.3, 'van': 0.5, 'board': 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Preset:
     occluded: float  # share of tracklets that something passes before
     misaligned: float  # share of tracklets with a shifted or cut-off crop
     seed: int = 0
+    staying: float = 0.0  # share of tracklets before which something stays for half of the frames and more
+    stripes: float = 0.0  # share of tracklets of which a board hides a quarter of the height for as long
+    clutter: float = 0.0  # share of tracklets with a dressed dummy at the camera's place for it
+    wander: float = 0.0  # how far boxes are off, as a share of the crop: the tracklet's and every frame's by itself
+    only_cadence: bool = False  # look-alikes share build and gait as well and differ in their cadence alone
+    views: tuple[str, ...] = tuple(VIEWS)  # from which a tracklet draws its own
 
 
 _PRESET_NAMES = ('tiny', 'demo', 'gait', 'mars_scale')
@@ -76,6 +84,34 @@ PRESETS = {
 # Other people, to start networks from (`weights.rendered`): drawn from a seed that no benchmark has.
 PRESETS['people'] = dataclasses.replace(PRESETS['demo'], name='people', seed=1000, train_ids=200, test_ids=40)
 
+# One claim each: everything else is easy, so that what the mechanism can gain is not lost in noise.
+_CLEAN = dataclasses.replace(
+    PRESETS['demo'],
+    train_ids=120,
+    test_ids=80,
+    group_size=2,
+    group_share=0.0,
+    cameras_per_id=(3, 4),
+    distractors=20,
+    junk=12,
+    median_frames=12,
+    sigma_frames=0.3,
+    min_frames=8,
+    max_frames=32,
+    occluded=0.0,
+    misaligned=0.0,
+)
+_MOTION: dict[str, typing.Any] = {
+    'test_ids': 78, 'group_size': 3, 'group_share': 1.0, 'fps': 8.0, 'median_frames': 14, 'min_frames': 8,
+    'only_cadence': True, 'views': ('left', 'right'),
+}  # fmt: skip
+PRESETS |= {
+    'occlusion': dataclasses.replace(_CLEAN, name='occlusion', staying=0.55, stripes=0.2),
+    'distractors': dataclasses.replace(_CLEAN, name='distractors', clutter=0.85),
+    'misaligned': dataclasses.replace(_CLEAN, name='misaligned', wander=0.22),
+    'motion': dataclasses.replace(_CLEAN, name='motion', **_MOTION),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Tracklet:
@@ -95,11 +131,15 @@ class Tracklet:
     tint: tuple[float, float, float]  # factor per RGB channel: sun or shade of this walk
     shift: tuple[float, float]  # misalignment of the crop / its (width, height)
     zoom: float  # factor on the body size
-    occluder: str  # none | person | post | bush
+    occluder: str  # none | person | post | bush | crowd | van | board
     occluder_when: str  # none | start | middle | end
     occluder_time: float  # frame at which it is in the middle
     occluder_frames: float  # frames it needs across the crop, signed
     seed: tuple[int, ...]  # of what is drawn per frame: jitter, noise, background place
+    occluder_stay: float = 0.0  # frames for which it stays in the middle
+    stripe: int = 0  # quarter of the height, from 1 at the top, that a board hides; 0 without one
+    clutter: int = -1  # row of Plan.people whose clothes the dummy wears; -1 no dummy
+    wander: float = 0.0  # how far the box of every frame is off, standard deviation as a share of the crop
 
     def rng(self, stream: int) -> np.random.Generator:
         """Random numbers of this tracklet for one purpose."""
@@ -165,6 +205,7 @@ def _people(preset, seed, split_code, count, seen):
     """Persons of `count` identities and their look-alike groups as lists of positions."""
     rng = np.random.default_rng((seed, 1, split_code))
     groups = int(round(count * preset.group_share / preset.group_size))
+    bodies = person_lib.draw_cadences if preset.only_cadence else person_lib.draw_bodies
     sizes = [preset.group_size] * groups + [1] * (count - groups * preset.group_size)
     people: list[person_lib.Person] = []
     lookalikes = []
@@ -175,7 +216,7 @@ def _people(preset, seed, split_code, count, seen):
         seen.add(_looks_key(appearance))
         if size > 1:
             lookalikes.append(list(range(len(people), len(people) + size)))
-        people.extend(person_lib.Person(appearance, *body) for body in person_lib.draw_bodies(rng, size))
+        people.extend(person_lib.Person(appearance, *body) for body in bodies(rng, size))
     order = rng.permutation(count)  # so that ids say nothing about groups
     place = np.argsort(order)
     return [people[i] for i in order], [sorted(int(place[i]) for i in group) for group in lookalikes]
@@ -186,12 +227,12 @@ def _looks_key(a):
     return a.top, a.top_second, a.pattern, a.pitch, a.sleeve > 1, a.coat, a.bottom, a.bottom_colour, a.hair, a.bag
 
 
-def _tracklet(preset, rng, *, seed, name, identity, person, camera, content='person', spoiled=False):
+def _tracklet(preset, rng, *, seed, name, identity, person, camera, people, content='person', spoiled=False):
     """Draws one walk; `spoiled` gives the crops that MARS calls junk."""
     length = preset.median_frames * math.exp(preset.sigma_frames * rng.standard_normal())
     length *= rng.choice((0.2, 1.0, 10.0), p=(0.02, 0.97, 0.01))  # lost at once; or seen for minutes
     frames = int(np.clip(round(length), preset.min_frames, preset.max_frames))
-    view = list(VIEWS)[int(rng.integers(4))]
+    view = preset.views[int(rng.integers(4)) % len(preset.views)]
     shift, zoom = rng.normal(0, (0.02, 0.008)), 1.0 + rng.normal(0, 0.02)
     if spoiled:
         shift, zoom = rng.uniform(0.3, 0.55, 2) * rng.choice((-1, 1), 2), rng.uniform(0.9, 1.7)
@@ -211,7 +252,7 @@ def _tracklet(preset, rng, *, seed, name, identity, person, camera, content='per
         time = {'start': 0.08, 'middle': 0.5, 'end': 0.92}[when] * frames
         crossing = rng.choice((-1, 1)) * preset.fps * rng.uniform(0.8, 1.8)
     tint = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)
-    return Tracklet(
+    made = Tracklet(
         name=name,
         identity=identity,
         person=person,
@@ -232,6 +273,43 @@ def _tracklet(preset, rng, *, seed, name, identity, person, camera, content='per
         occluder_frames=float(crossing),
         seed=seed,
     )
+    return made if spoiled else _hindered(preset, made, people=people)
+
+
+def _hindered(preset, tracklet, *, people):
+    """The walk with what the presets for one claim put in its way; draws from a stream of its own."""
+    rng = tracklet.rng(2)
+    frames, changed = tracklet.frames, {}
+    kind = rng.random()
+    if kind < preset.staying + preset.stripes:
+        stay = rng.uniform(0.4, 0.65) * frames
+        when = ('start', 'middle', 'end')[int(rng.integers(3))]
+        middle = {'start': (stay - 1) / 2, 'middle': (frames - 1) / 2, 'end': frames - (stay + 1) / 2}[when]
+        changed = {
+            'occluder': 'board' if kind >= preset.staying else ('crowd', 'van')[int(rng.integers(2))],
+            'occluder_when': when,
+            'occluder_time': middle,
+            'occluder_frames': float(rng.choice((-1, 1)) * preset.fps * rng.uniform(0.1, 0.2)),
+            'occluder_stay': stay,
+            'stripe': int(rng.integers(1, 5)) if kind >= preset.staying else 0,
+        }
+    if preset.clutter and rng.random() < preset.clutter:
+        changed['clutter'] = int(rng.integers(people))
+    if preset.wander:
+        shift, size = rng.normal(0, preset.wander * np.array((0.7, 0.5)), 2), rng.normal(0, preset.wander)
+        changed |= {
+            'shift': tuple(np.clip(shift, -0.4, 0.4).tolist()),
+            'zoom': float(np.clip(math.exp(size), 0.6, 1.6)),
+            'wander': preset.wander,
+        }
+    return dataclasses.replace(tracklet, **changed)
+
+
+def clutter_place(plan: Plan, camera: int) -> tuple[float, float]:
+    """Where a camera (from 1) has its dummy in every crop: across as a share of the width, and its size as one of the
+    height."""
+    rng = np.random.default_rng((plan.seed, 8, camera))
+    return 0.5 + float(rng.choice((-1, 1)) * rng.uniform(0.3, 0.38)), float(rng.uniform(0.7, 0.85))
 
 
 def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
@@ -269,6 +347,7 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
                             identity=identity,
                             person=identities[identity],
                             camera=camera,
+                            people=len(people),
                         )
                     )
         tracklets[split] = rows
@@ -294,6 +373,7 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
                     identity=identity,
                     person=first_row + int(rng.integers(len(others))),
                     camera=camera,
+                    people=len(people),
                     content='background' if background else 'person',
                     spoiled=identity == JUNK,
                 )
@@ -323,9 +403,15 @@ class Layout(typing.NamedTuple):
     scale: np.ndarray  # [F] pixels per metre
     origin: np.ndarray  # [F, 2] pixels, the ground point
     joints: np.ndarray  # [F, J, 2] pixels
-    visible: np.ndarray  # [F, J] bool: inside the crop and not behind the occluder
+    inside: np.ndarray  # [F, J] bool: in the crop
+    hidden: np.ndarray  # [F, J] bool: behind the occluder
     path: np.ndarray  # [F] metres walked
     occluder_x: np.ndarray  # [F] pixels, middle of what passes before; far outside where there is none
+
+    @property
+    def visible(self) -> np.ndarray:
+        """[F, J] bool: inside the crop and not behind the occluder."""
+        return self.inside & ~self.hidden
 
 
 def layout(plan: Plan, tracklet: Tracklet) -> Layout:
@@ -348,18 +434,25 @@ def layout(plan: Plan, tracklet: Tracklet) -> Layout:
         ],
         -1,
     )
+    if tracklet.wander:  # boxes that jump, as a detector's do, and come back
+        jumps = tracklet.wander * np.clip(tracklet.rng(3).normal(0, 1, (tracklet.frames, 3)), -2, 2)
+        scale *= np.exp(0.7 * jumps[:, 2])
+        origin += jumps[:, :2] * (0.5 * preset.width, 0.35 * preset.height)
     metres, _ = person_lib.project(person_lib.walk(person.build, person.gait, phase), yaw, pitch=camera.pitch)
     joints = metres * scale[:, None, None] + origin[:, None]
-    visible = np.all((joints >= 0) & (joints < (preset.width, preset.height)), axis=-1)
+    inside = np.all((joints >= 0) & (joints < (preset.width, preset.height)), axis=-1)
     if tracklet.occluder == 'none':
         occluder_x = np.full(tracklet.frames, -10.0 * preset.width)
+        hidden = np.zeros(inside.shape, bool)
     else:
-        occluder_x = preset.width * (0.5 + (frames - tracklet.occluder_time) / tracklet.occluder_frames)
-        half = {'person': 0.13, 'post': 0.06, 'bush': 0.3}[tracklet.occluder] * preset.height
-        hidden = np.abs(joints[..., 0] - occluder_x[:, None]) < half
+        late = frames - tracklet.occluder_time
+        late = np.sign(late) * np.maximum(np.abs(late) - 0.5 * tracklet.occluder_stay, 0)
+        occluder_x = preset.width * (0.5 + late / tracklet.occluder_frames)
+        hidden = np.abs(joints[..., 0] - occluder_x[:, None]) < OCCLUDERS[tracklet.occluder] * preset.height
         if tracklet.occluder == 'bush':
             hidden &= joints[..., 1] > 0.6 * preset.height
-        visible &= ~hidden
+        if tracklet.stripe:
+            hidden &= np.floor(joints[..., 1] * (4 / preset.height)) == tracklet.stripe - 1
     leg = person.build.leg * person.build.height
     path = 4 * leg * math.sin(person.gait.stride) * person.gait.cadence * tracklet.tempo * time
-    return Layout(phase, yaw, scale, origin, joints, visible, path, occluder_x)
+    return Layout(phase, yaw, scale, origin, joints, inside, hidden, path, occluder_x)

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.io
 import tqdm
 
-from jaxreid.data.synthetic import drawing
+from jaxreid.data.synthetic import attributes, drawing
 from jaxreid.data.synthetic import person as person_lib
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import scene as scene_lib
@@ -102,6 +102,7 @@ class Renderer:
         zoom = np.clip(1.05 - 0.03 * np.cos(body.yaw) * body.path, 0.85, 1.3) * rng.uniform(0.9, 1.1)
         top = rng.uniform(0.24, 0.3) * scene.shape[0] - 0.5 * (zoom - 1.0) * size[0]
         occluder = self._occluder(tracklet, body, rng)
+        dummy = self._dummy(tracklet)
         table = scene_lib.tone_table(camera, tracklet.tint)
         grain = np.clip(rng.normal(0, camera.noise, (preset.height + 16, preset.width + 16, 3)), -40, 40).astype(
             np.int16
@@ -110,6 +111,7 @@ class Renderer:
         sigma = camera.blur * size[0] / 128.0
         for place, i in enumerate(chosen):
             image = scene_lib.window(scene, left=left[i], top=top[i], zoom=zoom[i], size=size)
+            drawing.paint(image, dummy, 0)
             if parts:
                 self._shadow(image, body.origin[i] * sample, body.scale[i] * sample)
                 drawing.paint(image, parts, place)
@@ -134,12 +136,48 @@ class Renderer:
             inside = np.clip(1.0 - ((columns - x) / rx) ** 2 - ((rows - y) / ry) ** 2, 0, 1)
             image[y0:y1, x0:x1] = (image[y0:y1, x0:x1] * (1.0 - 0.5 * inside[..., None])).astype(np.uint8)
 
+    def _dummy(self, tracklet):
+        """Parts of the dressed dummy that stands at the camera's place for it, in one frame; none without one."""
+        if tracklet.clutter < 0:
+            return []
+        preset = self.plan.preset
+        height, width = (n * preset.supersample for n in (preset.height, preset.width))
+        across, size = plan_lib.clutter_place(self.plan, tracklet.camera)
+        dressed = self.plan.people[tracklet.clutter]
+        return drawing.figure(
+            dressed,
+            np.full(1, np.pi / 2),  # legs side by side
+            np.zeros(1),
+            pitch=0.1,
+            scale=np.full(1, size * height / dressed.build.height),
+            origin=np.array([[across * width, 0.93 * height]]),
+        )
+
+    def _crowd(self, tracklet, x, rng):
+        """Parts of two people who stand close before the camera, their middle at `x` [F]."""
+        sample = self.plan.preset.supersample
+        height, parts = self.plan.preset.height * sample, []
+        for side in (-1, 1):
+            passer = self.plan.people[int(rng.integers(len(self.plan.people)))]
+            parts += drawing.figure(
+                passer,
+                rng.uniform(0, 6.28) + 0.3 * np.arange(tracklet.frames),
+                np.full(tracklet.frames, rng.uniform(-0.5, 0.5) + np.pi * int(rng.integers(2))),
+                pitch=0.1,
+                scale=np.full(tracklet.frames, 1.15 * height / passer.build.height),
+                origin=np.stack([x + side * 0.12 * height, np.full(tracklet.frames, 1.12 * height)], -1),
+            )
+        return parts
+
     def _occluder(self, tracklet, body, rng):
         """A function (image, frame) that draws what passes before the person, if anything does."""
         preset = self.plan.preset
         sample, height = preset.supersample, preset.height * preset.supersample
         x = body.occluder_x * sample
-        inside = np.abs(x / sample - preset.width / 2) < preset.width
+        reach = float(preset.width)
+        if tracklet.occluder_stay:
+            reach = preset.width / 2 + plan_lib.OCCLUDERS[tracklet.occluder] * preset.height
+        inside = np.abs(x / sample - preset.width / 2) < reach
         match tracklet.occluder:
             case 'person':
                 # Anybody but an identity whose label this tracklet could be mistaken for: a look at
@@ -157,6 +195,15 @@ class Renderer:
                     origin=np.stack([x, np.full(tracklet.frames, 1.02 * height)], -1),
                 )
                 return lambda image, i: drawing.paint(image, parts, i) if inside[i] else None
+            case 'crowd':
+                crowd = self._crowd(tracklet, x, rng)
+                return lambda image, i: drawing.paint(image, crowd, i) if inside[i] else None
+            case 'van':
+                paint = np.array(scene_lib.THINGS[int(rng.integers(len(scene_lib.THINGS)))], float)
+                return lambda image, i: scene_lib.draw_van(image, x[i], paint) if inside[i] else None
+            case 'board':
+                slats = np.array(list(person_lib.CLOTH.values()))[rng.integers(len(person_lib.CLOTH), size=2)]
+                return lambda image, i: scene_lib.draw_board(image, x[i], tracklet.stripe, slats) if inside[i] else None
             case 'post':
                 colour = np.array(((104, 82, 62), (128, 130, 132), (84, 96, 84))[int(rng.integers(3))], float)
                 return lambda image, i: scene_lib.draw_post(image, x[i], 0.12 * height, colour)
@@ -316,6 +363,7 @@ def render(
                 bar.update(tracklet.frames)
         else:
             _render_in_processes(folder, preset, seed, workers, bar)
+    attributes.write(folder, plan)
     # Last, since it is what makes the folder a data set.
     (info / 'synthetic.json').write_text(json.dumps(plan.to_json()), encoding='utf-8')
 

@@ -24,7 +24,7 @@ _STREET = (
     (98, 88, 104),
     (214, 212, 206),
 )
-_THINGS = (
+THINGS = (
     (170, 50, 44),
     (46, 70, 130),
     (54, 104, 62),
@@ -121,8 +121,8 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
                 box(x + 0.15, 0.35, x + span - 0.15, 1.5, (70, 84, 96))
                 for _ in range(6):
                     u, v = rng.uniform(x + 0.2, x + span - 0.4), rng.uniform(0.4, 1.0)
-                    box(u, v, u + rng.uniform(0.1, 0.35), v + rng.uniform(0.1, 0.45), _pick(rng, _THINGS))
-                box(x, 1.55, x + span, 1.8, _pick(rng, _THINGS))
+                    box(u, v, u + rng.uniform(0.1, 0.35), v + rng.uniform(0.1, 0.45), _pick(rng, THINGS))
+                box(x, 1.55, x + span, 1.8, _pick(rng, THINGS))
             case 1:  # bricks
                 for row, v in enumerate(np.arange(0, SCENE_HEIGHT, 0.16)):
                     box(x, v, x + span, v + 0.015, colour * 0.8)
@@ -130,7 +130,7 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
                         box(u, v, u + 0.012, v + 0.16, colour * 0.82)
             case 2:  # door
                 u = x + rng.uniform(0.1, max(0.15, span - 1.0))
-                box(u, 0, u + 0.85, 1.6, _pick(rng, _THINGS) * 0.8)
+                box(u, 0, u + 0.85, 1.6, _pick(rng, THINGS) * 0.8)
                 box(u + 0.1, 0.85, u + 0.75, 1.5, (120, 138, 150))
             case 3:  # fence before greenery
                 for _ in range(25):
@@ -148,13 +148,13 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
                     box(u, 0.8, u + 0.5, 1.5, (92, 104, 116))
                     box(u + 0.23, 0.8, u + 0.26, 1.5, colour * 1.2)
                 u = x + rng.uniform(0.1, span * 0.6)
-                box(u, 0.15, u + 0.4, 0.65, _pick(rng, _THINGS))
+                box(u, 0.15, u + 0.4, 0.65, _pick(rng, THINGS))
         box(x, 0, x + 0.05, SCENE_HEIGHT, colour * 0.7)
         x += span
     box(0, -0.05, SCENE_METRES, 0.0, ground * 0.65)
 
     for _ in range(26):  # clutter on the pavement
-        u, colour = rng.uniform(0, SCENE_METRES), _pick(rng, _THINGS)
+        u, colour = rng.uniform(0, SCENE_METRES), _pick(rng, THINGS)
         base = -rng.uniform(0.05, 0.3)
         match int(rng.integers(7)):
             case 0:  # lamp post with a sign
@@ -201,8 +201,8 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
                 box(u + 0.08, base, u + 0.13, 0.5, (60, 60, 62))
                 box(u + 0.87, base, u + 0.92, 0.5, (60, 60, 62))
             case _:  # somebody who stands there
-                box(u, 0.0, u + 0.1, 0.55, _pick(rng, _THINGS) * 0.6)
-                box(u + 0.12, 0.0, u + 0.22, 0.55, _pick(rng, _THINGS) * 0.6)
+                box(u, 0.0, u + 0.1, 0.55, _pick(rng, THINGS) * 0.6)
+                box(u + 0.12, 0.0, u + 0.22, 0.55, _pick(rng, THINGS) * 0.6)
                 ball(u + 0.11, 0.75, 0.17, 0.32, colour)
                 ball(u + 0.11, 1.14, 0.08, 0.11, (176, 134, 106))
 
@@ -266,6 +266,29 @@ def draw_bush(image: np.ndarray, x: float, width: float, leaves: np.ndarray, col
         centre = (int(x + across * width / 2), int(height - up * 0.42 * height * (1 - 0.35 * across**2)))
         radius = max(1, int(size * 0.2 * width))
         cv2.circle(image, centre, radius, np.clip(colour * light, 0, 255).tolist(), -1, cv2.LINE_AA)
+
+
+def draw_van(image: np.ndarray, x: float, colour: np.ndarray) -> None:
+    """The side of a van that hides nearly all of the crop, in place; `x` is its middle in pixels."""
+    height = image.shape[0]
+
+    def box(left, top, right, bottom, shade):
+        first, last = ((int(x + u * height), int(v * height)) for u, v in ((left, top), (right, bottom)))
+        cv2.rectangle(image, first, last, np.clip(shade, 0, 255).tolist(), -1, cv2.LINE_AA)
+
+    box(-0.5, 0.04, 0.5, 0.93, colour)
+    box(-0.42, 0.12, 0.1, 0.36, np.array((86, 98, 110)))
+    box(-0.5, 0.52, 0.5, 0.6, colour * 0.6)
+    for u in (-0.34, 0.34):
+        cv2.circle(image, (int(x + u * height), int(0.93 * height)), int(0.08 * height), (32, 32, 34), -1, cv2.LINE_AA)
+
+
+def draw_board(image: np.ndarray, x: float, stripe: int, colours: np.ndarray) -> None:
+    """A board of upright slats in two `colours` [2, 3] before one quarter of the height, in place."""
+    height, width = image.shape[:2]
+    left, right = (int(np.clip(x + u * height, 0, width)) for u in (-0.5, 0.5))
+    slats = ((np.arange(left, right) - x) * 8 / height).astype(int) % 2
+    image[(stripe - 1) * height // 4 : stripe * height // 4, left:right] = colours[slats].astype(np.uint8)
 
 
 def tone_table(camera: Camera, tint: tuple[float, float, float]) -> np.ndarray:

@@ -19,6 +19,8 @@ class Tracklet:
     frames: tuple[str, ...]  # image files relative to the dataset's root, '/' between folders
     next_frame: str = ''  # a piece of a longer tracklet: the file that follows there; optical flow looks at it
     time: str = ''  # when it begins, as its manifest says: a date and time of ISO 8601, or seconds; '' unknown
+    # What else is known of it, as text, by name: scores are told apart by it, see `evaluation.strata`.
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
