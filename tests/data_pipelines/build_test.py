@@ -211,7 +211,7 @@ def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_wa
     with pytest.raises(
         FileNotFoundError, match=r'is not finished: .* Run the same python -m data_pipelines.build again'
     ):
-        record_files.find(str(out), below='synthetic/tiny/1.0.0')
+        record_files.find(str(out), below='synthetic/tiny/2.0.0')
     settings = {'preset': 'tiny', 'frames_per_shard': 20}
     assert build.build('synthetic', root, str(out), **settings) == str(folder)
     expected = files(build.build('synthetic', root, str(whole), **settings) and whole)

@@ -19,7 +19,7 @@ RENDERER_VERSION = 2  # raise whenever the same preset and seed would give other
 VIEWS = {'front': 0.0, 'left': -math.pi / 2, 'back': math.pi, 'right': math.pi / 2}
 JUNK, DISTRACTOR = -1, 0
 # Half of the width that each hides / height of the crop.
-OCCLUDERS = {'person': 0.13, 'post': 0.06, 'bush': 0.3, 'crowd': 0.3, 'van': 0.5, 'board': 0.5}
+OCCLUDERS = {'none': 0.0, 'person': 0.13, 'post': 0.06, 'bush': 0.3, 'crowd': 0.3, 'van': 0.5, 'board': 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ _MOTION: dict[str, typing.Any] = {
     'only_cadence': True, 'views': ('left', 'right'),
 }  # fmt: skip
 PRESETS |= {
-    'occlusion': dataclasses.replace(_CLEAN, name='occlusion', staying=0.55, stripes=0.2),
+    'occlusion': dataclasses.replace(_CLEAN, name='occlusion', staying=0.52, stripes=0.2),
     'distractors': dataclasses.replace(_CLEAN, name='distractors', clutter=0.85),
     'misaligned': dataclasses.replace(_CLEAN, name='misaligned', wander=0.22),
     'motion': dataclasses.replace(_CLEAN, name='motion', **_MOTION),

@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxreid import command_line, config, sharding
 from jaxreid.data import source
-from jaxreid.data.batches import batch_iterator
+from jaxreid.data.stores import frame_store
 from jaxreid.data.synthetic import attributes, render
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.tracklets import tracklet
@@ -55,7 +55,7 @@ class Redrawn:
 class Shuffled:
     """A store whose clips come in an order of their own: what is left without the order of time."""
 
-    def __init__(self, store: batch_iterator.Store):
+    def __init__(self, store: frame_store.Store):
         self.frame_shape, self._store = store.frame_shape, store
 
     @property
