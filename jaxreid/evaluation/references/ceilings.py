@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid import command_line, config, sharding
+from jaxreid import command_line, config
 from jaxreid.data import source
 from jaxreid.data.stores import frame_store
 from jaxreid.data.synthetic import attributes, render
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import bootstrap, evaluate, feature_file, from_checkpoint, protocols
+from jaxreid.evaluation import bootstrap, feature_file, network, protocols
 from jaxreid.evaluation.references import skeleton_oracle
 from jaxreid.process import exit_status
 from jaxreid.training import checkpoint
@@ -133,8 +133,7 @@ def ceilings(root: pathlib.Path, path: pathlib.Path) -> list[Ceiling]:
       CheckpointError: there is no checkpoint.
     """
     plan = plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text()))
-    folder, at = checkpoint.find(path)
-    experiment = config.from_dict(checkpoint.read_meta(folder, at)['config'])
+    experiment = config.from_dict(checkpoint.read_meta(*checkpoint.find(path))['config'])
     data = experiment.data
     size, drawn = (data.height, data.width), (plan.preset.height, plan.preset.width)
     if size != drawn or data.flow != 'off':
@@ -147,8 +146,7 @@ def ceilings(root: pathlib.Path, path: pathlib.Path) -> list[Ceiling]:
     )
     dataset = source.read(experiment.data)
     store = source.store(experiment.data, dataset, split='test')
-    mesh = sharding.make_mesh()
-    model, variables = from_checkpoint.restore(experiment, folder, at, mesh)
+    plain_network = network.Network.load(path, experiment=experiment)
 
     walks = plan.tracklets['test']
     views: dict[str, tuple[tracklet.Dataset, Any, bool]] = {'as it is': (dataset, store, False)}
@@ -166,10 +164,7 @@ def ceilings(root: pathlib.Path, path: pathlib.Path) -> list[Ceiling]:
     rows: list[Ceiling] = []
     plain = np.zeros((0, 0))
     for name, (seen, frames, one_frame) in views.items():
-        found = evaluate.extract(
-            experiment, seen, model, variables, mesh, clips=experiment.test.clips, at_step=at, label=name,
-            one_frame=one_frame, store=frames,
-        )  # fmt: skip
+        found = plain_network.features(seen, label=name, one_frame=one_frame, store=frames)
         values, inside = _score(found, experiment, plan)
         plain = plain if rows else values
         gain = 100 * (values - plain)[:, :1]
