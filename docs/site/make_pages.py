@@ -16,7 +16,7 @@ DOCS = ROOT / 'docs'
 # Page -> its title, its first sentence, and where its modules are.
 PAGES = {
     'data': ('Data', 'From a data set on a disk to batches on a device.', 'jaxreid/data/**/*.py'),
-    'layers': ('Layers', 'The building blocks that systems share, as Flax modules.', 'jaxreid/layers/*.py'),
+    'layers': ('Layers', 'The building blocks that systems share, as Flax modules.', 'jaxreid/layers/**/*.py'),
     'models': ('Models', 'The systems.', 'jaxreid/models/*.py'),
     'losses': ('Losses', 'Per-sample losses, and the objective that adds them up.', 'jaxreid/losses/*.py'),
     'training': (

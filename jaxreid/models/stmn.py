@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import batch_norm, head, pooling, spatial_memory, temporal_memory
+from jaxreid.layers import batch_norm, head, pooling
+from jaxreid.layers.memories import spatial_memory, temporal_memory
 from jaxreid.models import output, resnet
 
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jaxreid import config, sharding
 from jaxreid.data.stores import device_store
-from jaxreid.layers import memory_match
+from jaxreid.layers.memories import memory_match
 from jaxreid.losses import objective
 from jaxreid.training import augment
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.layers import temporal_memory
+from jaxreid.layers.memories import temporal_memory
 from tests.oracles import stmn as oracle
 
 B, L, D, N = 3, 4, 5, 2

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.layers import memory_match
+from jaxreid.layers.memories import memory_match
 from tests.oracles import stmn as oracle
 
 N, D = 5, 6

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxreid.layers import batch_norm, memory_match
+from jaxreid.layers import batch_norm
+from jaxreid.layers.memories import memory_match
 
 
 class SpatialMemory(nn.Module):

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxreid.layers import lstm, memory_match
+from jaxreid.layers import lstm
+from jaxreid.layers.memories import memory_match
 
 
 def uniform_by_inputs(key, shape, dtype=jnp.float32):

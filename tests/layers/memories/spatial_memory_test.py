@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.layers import batch_norm, spatial_memory
+from jaxreid.layers import batch_norm
+from jaxreid.layers.memories import spatial_memory
 from tests.oracles import stmn as oracle
 
 B, L, H, W, D, M = 2, 3, 2, 2, 8, 4
