@@ -649,7 +649,7 @@ def _data_problems(c: Experiment) -> list[str]:
 
 
 def also_names(data: Data) -> list[str]:
-    """What stands before the roots in `data.also`: 'dukev', 'ilids:3'."""
+    """What stands before the roots in `data.also`: 'mars', 'synthetic:tiny'."""
     return [entry.partition('=')[0] for entry in data.also]
 
 
@@ -659,7 +659,7 @@ def also_problem(entry: str, *, with_records: bool) -> str | None:
     name, colon, detail = where.partition(':')
     start = f'config.data.also holds {entry!r}'
     if name not in DATASETS:
-        return f'{start}; expected NAME=ROOT, as in dukev=/path; {name!r} is no data set.{nearest(name, DATASETS)}'
+        return f'{start}; expected NAME=ROOT, as in mars=/path; {name!r} is no data set.{nearest(name, DATASETS)}'
     facts = catalogue.find(name)
     if colon and detail not in (details := facts.after_colon()):
         allowed = f'{", ".join(details)} may follow' if details else 'nothing may follow'

@@ -65,7 +65,7 @@ def _as_published(data: config.Data) -> tracklet.Dataset:
 
 
 def describe(data: config.Data) -> str:
-    """A data set by name and what else chooses it, for results: 'ilids split 3', 'mars + dukev'."""
+    """A data set by name and what else chooses it, for results: 'mars + synthetic tiny'."""
     text = catalogue.find(data.dataset).describe(data)
     part = f' ({data.part})' if data.part != 'official' else ''
     return ' + '.join([text + part, *map(describe, mixing.settings(data))])

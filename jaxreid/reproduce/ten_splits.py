@@ -137,7 +137,7 @@ def mean(rows: Sequence[results.Result]) -> results.Result:
 
 
 def _of_all(texts: Sequence[str]) -> str:
-    """'ilids split 0', ... 'ilids split 9' -> 'ilids split all'."""
+    """'NAME split 0', ... 'NAME split 9' -> 'NAME split all'."""
     if len(set(texts)) == 1:
         return texts[0]
     return texts[0].replace('split 0', 'split all', 1)

@@ -61,12 +61,11 @@ class Facts:
         return found._replace(published=found.published or self.published)
 
     def describe(self, data: Settings) -> str:
-        """The data set and what chooses its split: 'ilids split 3'."""
+        """The data set and what chooses its split: 'synthetic tiny'."""
         if self.title:
             return self.title(data)
-        return ' '.join(
-            [self.name, *[f'split {data.split}'] * (self.num_splits > 1), *[data.preset] * bool(self.presets)]
-        )
+        split = f' split {data.split}' if self.num_splits > 1 else ''
+        return self.name + split + (f' {data.preset}' if self.presets else '')
 
     def split_names(self) -> tuple[str, ...]:
         """What data.split may be."""
@@ -74,7 +73,7 @@ class Facts:
 
     def after_colon(self) -> tuple[str, ...]:
         """What may follow the name and a colon in `data.also`: a split or a preset."""
-        return self.presets or self.split_names()[:-1]
+        return self.presets or self.split_names()[:-1]  # none where there is one split
 
     def rule(self, data: Settings) -> str | int:
         """The one of `split_rules` that the settings ask for."""
