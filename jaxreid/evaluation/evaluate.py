@@ -4,13 +4,13 @@ import dataclasses
 import pathlib
 
 import jax
-import numpy as np
 
 from jaxreid import config, sharding
 from jaxreid.data import mixing, source
 from jaxreid.data.stores import frame_cache, frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, features, network, protocols, rerank, results
+from jaxreid.evaluation import feature_file, network, protocols, refinement, results, rules
+from jaxreid.evaluation import features as features_lib
 from jaxreid.process import host_memory, interrupt, metrics_log
 from jaxreid.training import checkpoint
 
@@ -44,7 +44,7 @@ def run(
     for clips in kinds:
         with interrupt.listen() as requests, requests.at_once():
             extracted = restored.features(dataset, clips=clips, label=f'extract {clips}', store=store)
-        file = features.free_path(workdir, extracted.meta)
+        file = features_lib.free_path(workdir, extracted.meta)
         if jax.process_index() == 0:
             extracted.save(file)
         if scored:
@@ -60,39 +60,37 @@ def run(
     return made
 
 
-def score(found: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[results.Result]:
-    """One row of results per protocol of the config; each carries everything that its number depends on.
+def score(features: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[results.Result]:
+    """One result per protocol of the config; each carries everything that its number depends on.
 
     Args:
-      found: features.
+      features: made by `network.Network.features`.
       experiment: reads `test.protocols`, `test.distance` and `test.rerank*`.
       selected: how the variables were chosen, e.g. 'last step'.
     """
-    test = experiment.test
-    re_ranking = f'k-reciprocal, k1 {test.rerank_k1}, k2 {test.rerank_k2}, lambda {test.rerank_lambda:g}'
-    reranked: dict[bytes, np.ndarray] = {}  # by gallery, which several protocols may share
-    rows = []
+    test, meta = experiment.test, features.meta
+    refined = refinement.Refinement(
+        test.distance, rerank=test.rerank, k1=test.rerank_k1, k2=test.rerank_k2, weight=test.rerank_lambda
+    )
+    distances = refinement.Distances(features, refined)
+    made = []
     for name in test.protocols:
-        protocol = protocols.named(name)
-        roles = found.pid, found.camera, found.query, found.gallery, protocol
-        if test.rerank:
-            ranked = protocols.ranked_gallery(found.pid, found.query, found.gallery, protocol)
-            if ranked.tobytes() not in reranked:
-                reranked[ranked.tobytes()] = _reranked(found, ranked, test)
-            row = protocols.score_distances(reranked[ranked.tobytes()], *roles, distance=test.distance)
-        else:
-            row = protocols.score(found.embedding, *roles, distance=test.distance)
-        re_ranked = re_ranking if test.rerank else 'none'
-        row['protocol'] |= {**_making(found.meta), 're_ranking': re_ranked, 'feature': 'after neck'}
-        result = results.Result(**row, step=found.meta['step'], selected=selected)
-        if 'trained_on' in found.meta:
-            result['trained_on'] = found.meta['trained_on']
-        if 'tested_on' in found.meta:
-            result['tested_on'] = found.meta['tested_on']
-        if found.meta.get('used_items'):
-            result['used_items'] = found.meta['used_items']
-        rows.append(result)
-    return rows
+        rule = rules.Rule(protocols.named(name), test.distance)
+        ranked = rules.rank(features, rule, distances)
+        scored = protocols.summarize(
+            ranked, features.pid, features.query, features.gallery, rule.protocol, distance=test.distance
+        )
+        re_ranking = refined.describe()['re_ranking']
+        scored['protocol'] |= {**_making(meta), 're_ranking': re_ranking, 'feature': 'after neck'}
+        result = results.Result(**scored, step=meta['step'], selected=selected)
+        if 'trained_on' in meta:
+            result['trained_on'] = meta['trained_on']
+        if 'tested_on' in meta:
+            result['tested_on'] = meta['tested_on']
+        if meta.get('used_items'):
+            result['used_items'] = meta['used_items']
+        made.append(result)
+    return made
 
 
 def _making(meta: feature_file.Meta) -> protocols.Making:
@@ -110,23 +108,6 @@ def _making(meta: feature_file.Meta) -> protocols.Making:
         frames_seen=meta['frames_seen'],
         corrupt_frames_replaced=meta['corrupt_frames_replaced'],
     )
-
-
-def _reranked(found: feature_file.Features, ranked: np.ndarray, test: config.Test) -> np.ndarray:
-    """Re-ranked distances [rows marked query, rows marked gallery] over the queries and the gallery rows `ranked` [N].
-
-    Rows that the protocol does not rank are no one's neighbours and come last.
-    """
-    distances = np.ones((found.query.sum(), found.gallery.sum()), np.float32)
-    distances[:, ranked[found.gallery]] = rerank.rerank(
-        found.embedding[found.query],
-        found.embedding[ranked],
-        distance=test.distance,
-        k1=test.rerank_k1,
-        k2=test.rerank_k2,
-        weight=test.rerank_lambda,
-    )
-    return distances
 
 
 def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> frame_store.Store | None:

@@ -89,10 +89,10 @@ class Description(Making):
     cmc: str
     cmc_seed: int
     distance: str
-    answered_queries: int | list[int]
-    unanswered_queries: int | list[int]
-    gallery_size: int | list[int]
-    queries_in_gallery: int | list[int]
+    answered_queries: int | list
+    unanswered_queries: int | list
+    gallery_size: int | list
+    queries_in_gallery: int | list
     re_ranking: NotRequired[str]
     expansion: NotRequired[str]
     feature: NotRequired[str]
@@ -189,7 +189,17 @@ def score_distances(
     distance: str,
 ) -> Score:
     """`score` from ready distances [rows marked query, rows marked gallery]; `distance` says what they are."""
-    ranked = rank_distances(distances, pid, camera, query, gallery, protocol)
+    check_rows(pid, camera, query, gallery, protocol)
+    expected = np.count_nonzero(query), np.count_nonzero(gallery)
+    if distances.shape != expected:
+        raise ValueError(
+            f'Distances are {distances.shape}, expected {expected}: rows marked query, rows marked gallery.'
+        )
+
+    def blocks(columns):
+        return ((rows, distances[rows][:, columns[gallery]]) for rows in ranking.blocks(len(distances)))
+
+    ranked = rank_blocks(blocks, pid, camera, query, gallery, protocol)
     return summarize(ranked, pid, query, gallery, protocol, distance=distance)
 
 
@@ -209,24 +219,6 @@ def rank_queries(
     return rank_blocks(of_features(embedding, query, distance), pid, camera, query, gallery, protocol)
 
 
-def rank_distances(
-    distances: np.ndarray,
-    pid: np.ndarray,
-    camera: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-) -> Results:
-    """`rank_queries` from ready distances [rows marked query, rows marked gallery]."""
-    check_rows(pid, camera, query, gallery, protocol)
-    expected = np.count_nonzero(query), np.count_nonzero(gallery)
-    if distances.shape != expected:
-        raise ValueError(
-            f'Distances are {distances.shape}, expected {expected}: rows marked query, rows marked gallery.'
-        )
-    return rank_blocks(of_matrix(distances, gallery), pid, camera, query, gallery, protocol)
-
-
 def summarize(
     ranked: Results,
     pid: np.ndarray,
@@ -236,7 +228,7 @@ def summarize(
     *,
     distance: str,
 ) -> Score:
-    """The score that `rank_queries` or `rank_distances` lead to; arguments, result and errors as `score`."""
+    """The score that `rank_queries` leads to; arguments, result and errors as `score`."""
     answered = int(ranked.answered.sum())
     values = per_query(ranked, protocol)
     if not len(values):
@@ -343,11 +335,6 @@ def of_features(embedding: np.ndarray, query: np.ndarray, distance: str) -> Bloc
         return ranking.distance_blocks(embedding[query], items, distance=distance)
 
     return blocks
-
-
-def of_matrix(distances: np.ndarray, gallery: np.ndarray) -> Blocks:
-    """Ready distances [rows marked query, rows marked gallery]."""
-    return lambda columns: ((rows, distances[rows][:, columns[gallery]]) for rows in ranking.blocks(len(distances)))
 
 
 def rank_blocks(

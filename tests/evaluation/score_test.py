@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import mars_size
 from jaxreid import config
-from jaxreid.evaluation import expansion, feature_file, protocols, rerank, score
+from jaxreid.evaluation import expansion, feature_file, protocols, refinement, rerank, rule_scores, rules, score
 from tests.fixtures import feature_files, public_tables
 
 
@@ -175,7 +175,7 @@ def test_refined_distances_are_made_of_what_the_protocol_ranks(tmp_path):
 def test_large_galleries_are_ranked_without_holding_their_distances(tmp_path, monkeypatch):
     path = write(tmp_path / 'a.npz')
     run(path, '--json', tmp_path / 'held.json')
-    monkeypatch.setattr(score, '_HELD', 0)
+    monkeypatch.setattr(refinement, '_HELD', 0)
     run(path, '--json', tmp_path / 'blocks.json')
     held, blocks = (read(tmp_path / f'{name}.json')['mars-paper'] for name in ('held', 'blocks'))
     assert held['mAP'] == pytest.approx(blocks['mAP'], rel=1e-12)
@@ -198,7 +198,7 @@ def test_two_files_are_compared_by_pairs_of_queries_whatever_their_order(tmp_pat
     assert f'{tmp_path / "b.npz"} minus {tmp_path / "a.npz"}' in capsys.readouterr().out
 
     one, other = (feature_file.load(tmp_path / f'{name}.npz') for name in 'ab')
-    np.testing.assert_array_equal(score.aligned(one, other).embedding, better)
+    np.testing.assert_array_equal(rule_scores.aligned(one, other).embedding, better)
 
     write(tmp_path / 'c.npz', name=names, camera=arrays()['camera'][::-1])
     assert score.main([str(tmp_path / 'a.npz'), '--against', str(tmp_path / 'c.npz')]) == 1
@@ -286,14 +286,14 @@ def test_the_rules_differ_on_mars_as_they_do_in_public_code(tmp_path):
     """Shape of the table of one feature set under the rules of different repositories; counts are exact."""
     made = mars_size.on_metadata(public_tables.write_mars_info(tmp_path)) | {'meta': {}, 'embedding_before_neck': None}
     found = feature_file.Features(**made)
-    search = score.Search('cosine')
-    distances = score.Distances(found, search)
-    rules = {r.protocol.name: r for r in score.every_rule([found], 'cosine') if r.distance == 'cosine'}
+    search = refinement.Refinement('cosine')
+    distances = refinement.Distances(found, search)
+    by_name = {r.protocol.name: r for r in rules.every([found], 'cosine') if r.distance == 'cosine'}
     mAP, rank1, queries = {}, {}, {}
-    for name, rule in rules.items():
+    for name, rule in by_name.items():
         if name in ('dukev', 'ilids', 'prid', 'lsvid') or 'rank_cut' in name:
             continue
-        row, _ = score.score([found], rule, [distances], search, resamples=0)
+        row, _ = rule_scores.score([found], rule, [distances], search, resamples=0)
         mAP[name], rank1[name], queries[name] = row['mAP'], row['cmc']['1'], row['protocol']['answered_queries']
     wrong = 'torchreid, cameras listed per frame (a published mistake)'
     assert 0.2 < mAP['mars-paper'] - mAP['mars-official'] < 1.5
