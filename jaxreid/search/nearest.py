@@ -90,8 +90,12 @@ def exact_similarity(query: np.ndarray, rows: np.ndarray, distance: str) -> np.n
     a, b = query.astype(np.float64), rows.astype(np.float64)
     if distance == 'euclidean':
         return -np.sqrt(np.square(b - a).sum(axis=1))
-    lengths = np.maximum(np.sqrt(np.square(b).sum(axis=1)), ranking.SHORTEST)
-    return (b * a).sum(axis=1) / (lengths * max(math.sqrt(np.square(a).sum()), ranking.SHORTEST))
+    return (b * a).sum(axis=1) / (_lengths(b) * _lengths(a))
+
+
+def _lengths(x):
+    """[...], of float64 vectors [..., D], at least `ranking.SHORTEST`; equal vectors give equal numbers."""
+    return np.maximum(np.sqrt(np.square(x).sum(axis=-1)), ranking.SHORTEST)
 
 
 def _merged(index, similarity, more_index, more_similarity):
@@ -128,8 +132,7 @@ class _Blocks:
         self._queries = queries.astype(np.float32)
         if distance == 'cosine':
             exact = queries.astype(np.float64)
-            lengths = np.maximum(np.sqrt(np.square(exact).sum(1, keepdims=True)), ranking.SHORTEST)
-            self._queries = (exact / lengths).astype(np.float32)
+            self._queries = (exact / _lengths(exact)[:, None]).astype(np.float32)
 
     def _read(self, label) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
         """(start, length, block padded to [rows, D], allowed [Q or 1, rows])."""

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-import scipy.io
 import tqdm
 
 from jaxreid.data.synthetic import attributes, drawing
@@ -370,6 +369,8 @@ def render(
 
 def _save_mat(path, name, value):
     """As `scipy.io.savemat`, but without the date in the header, so that equal data give equal bytes."""
+    import scipy.io  # the choices of a config know the presets, and what reads settings alone does without SciPy
+
     scipy.io.savemat(path, {name: value})
     data = bytearray(path.read_bytes())
     data[:116] = b'MATLAB 5.0 MAT-file, written by jaxreid'.ljust(116)
