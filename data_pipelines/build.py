@@ -436,7 +436,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('dataset', choices=config.DATASETS)
     parser.add_argument('root', metavar='ROOT', help="the data set's folder; for synthetic '' renders into the cache")
     parser.add_argument('out', metavar='OUT', help='folder or URL (gs://..., s3://...) that receives the records')
-    parser.add_argument('--preset', default='demo', choices=config.CHOICES['data.preset'], help='of synthetic')
+    parser.add_argument('--preset', default='demo', choices=config.choices('data.preset'), help='of synthetic')
     parser.add_argument(
         '--frames_root', '--frames-root', default='', help='of manifest: folder that its paths start from'
     )
@@ -452,7 +452,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         '--flow_engine',
         '--flow-engine',
         default='opencv',
-        choices=config.CHOICES['data.flow_engine'],
+        choices=config.choices('data.flow_engine'),
         help='what computed the flow',
     )
     parser.add_argument(

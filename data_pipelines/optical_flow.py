@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent import futures
+from typing import Any
 
 import tqdm
 from absl import app, flags
@@ -28,7 +29,7 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.process import exit_status
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
-ENGINE = flags.DEFINE_enum('engine', None, optical_flow.ENGINES, 'Short for --config.data.flow_engine.')
+ENGINE = flags.DEFINE_enum('engine', None, config.choices('data.flow_engine'), 'Short for --config.data.flow_engine.')
 WORKERS = flags.DEFINE_integer('workers', os.cpu_count(), 'Threads.', lower_bound=1)
 _FRAMES_PER_TASK = 64
 
@@ -106,7 +107,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1 or CONFIG.value is None:
         raise app.UsageError('give --config FILE.py[:VARIANT]')
     data = config.validate(CONFIG.value).data
-    data = dataclasses.replace(data, flow_engine=ENGINE.value or data.flow_engine)
+    engine: dict[str, Any] = {'flow_engine': ENGINE.value} if ENGINE.value else {}
+    data = dataclasses.replace(data, **engine)
     frames = compute(data, workers=WORKERS.value or 1)
     print(f'{frames} frames have their flow')
 

@@ -1,310 +1,393 @@
-"""Every setting of an experiment: its unit, its default and what it may be.
+"""Every setting of an experiment: what it means, its default, what it may be, its unit and what it changes.
 
 A file in `configs/` fills an `Experiment` with `get_config(variant)`; the command line changes single fields
-(`--config.optim.lr=1e-4`); `validate` then checks types and combinations once. Each field is read in one place.
+(`--config.optim.lr=1e-4`); `validate` then checks types, values and combinations once. Each field is read in one place.
+What is said here is said nowhere else: checks, messages, help, the page of settings, and whether a run may go on or a
+result still counts (`changed`) follow from it.
 """
 
 import dataclasses
 import difflib
+import functools
 import math
+import operator
+import types
 import typing
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, TypeVar
 
 from jaxreid.data.datasets import catalogue
 
-SYSTEMS = ('baseline', 'stmn', 'sta', 'star')
 DATASETS = tuple(catalogue.by_name())
 SPLITS = tuple([str(i) for i in range(max(facts.num_splits for facts in catalogue.by_name().values()))])
 PRESETS = tuple([preset for facts in catalogue.by_name().values() for preset in facts.presets])
-AP3D_BLOCKS = ('ap3d_i3d', 'ap3d_a', 'ap3d_b', 'ap3d_c')  # temporal convolution over aligned frames
-BLOCKS = ('c2d', 'i3d', 'p3da', 'p3db', 'p3dc', *AP3D_BLOCKS)
-SAMPLER_KINDS = (
+_OWN_PROTOCOLS = [facts.protocol for facts in catalogue.by_name().values()]
+PROTOCOLS = tuple(dict.fromkeys(['mars-paper', 'mars-official', 'torchreid', 'ste-nvan', *_OWN_PROTOCOLS]))
+
+Affects = Literal['network', 'training', 'test', 'nothing']  # each changes what comes after it too
+EFFECTS: tuple[Affects, ...] = typing.get_args(Affects)
+Ap3dBlock = Literal['ap3d_i3d', 'ap3d_a', 'ap3d_b', 'ap3d_c']  # temporal convolution over aligned frames
+AP3D_BLOCKS: tuple[Ap3dBlock, ...] = typing.get_args(Ap3dBlock)
+Block = Literal['c2d', 'i3d', 'p3da', 'p3db', 'p3dc', Ap3dBlock]
+Branch = Literal['t_tau', 't_sigma', 's_tau', 's_sigma']
+Distance = Literal['cosine', 'euclidean']
+Flow = Literal['off', 'tvl1', 'zeros']
+OnCorrupt = Literal['skip_frame', 'error']
+Stage = Literal[1, 2, 3, 4]
+Stride = Literal[1, 2]
+SamplerKind = Literal[
     'tracklet_epoch',
     'tracklet_epoch_distinct',
     'camera_epoch_distinct',
     'identity_epoch',
     'identity_epoch_cameras',
     'identity_epoch_unique',
-)
-TRAIN_CLIPS = ('stride_crop', 'rrs', 'random', 'begin_crop', 'consecutive')
-TEST_CLIPS = ('all_frames', 'interleaved', 'rrs', 'begin_crop', 'random', 'even', 'whole')
-BRANCHES = ('t_tau', 't_sigma', 's_tau', 's_sigma')
-PROTOCOLS = tuple(
-    dict.fromkeys(
-        (
-            'mars-paper',
-            'mars-official',
-            'torchreid',
-            'ste-nvan',
-            *(one.protocol for one in catalogue.by_name().values()),
-        )
-    )
-)
+]
+TestClips = Literal['all_frames', 'interleaved', 'rrs', 'begin_crop', 'random', 'even', 'whole']
+TestDtype = Literal['auto', 'float32', 'bfloat16', 'float16']
+T = TypeVar('T')
 
 
-@dataclasses.dataclass
+def setting(default: T, meaning: str, unit: str = '', **facts: Any) -> T:
+    """A field of a section; `facts` are those of `Setting` that its type does not tell."""
+    facts |= {'meaning': meaning, 'unit': unit}
+    return dataclasses.field(default=default, metadata=facts)
+
+
+@typing.dataclass_transform()
+def section(affects: Affects) -> Callable[[type[T]], type[T]]:
+    """Makes a class of settings a dataclass, hashable since Flax modules have it as a field.
+
+    Args:
+      affects: what its settings change, where they do not say otherwise (`Setting.affects`).
+    """
+
+    def made(cls: type[T]) -> type[T]:
+        made = dataclasses.dataclass(unsafe_hash=True)(cls)
+        for field in dataclasses.fields(made):  # type: ignore[arg-type]
+            field.metadata = types.MappingProxyType({'affects': affects, **field.metadata})
+            if typing.get_origin(field.type) is Literal:  # ml_collections reads values by it, and knows plain types
+                field.type = type(typing.get_args(field.type)[0])
+        return made
+
+    return made
+
+
+@section(affects='training')
 class Data:
     """Where the tracklets are and how their frames are read."""
 
-    dataset: str = 'mars'  # one of DATASETS
-    # dataset folder; manifest: the .csv or .jsonl file; synthetic: the folder to render into ('' = the user's cache)
-    root: str = ''
-    frames_root: str = ''  # manifest: folder that its paths start from; '' = the one that it lies in
-    # More data sets whose training tracklets are mixed in, NAME=ROOT each, where there are several NAME:SPLIT=ROOT or
-    # NAME:PRESET=ROOT; NAME= for one that is among the record sets of data.records
-    also: tuple[str, ...] = ()
-    preset: str = 'demo'  # synthetic only: one of PRESETS
-    split: str = '0'  # which of a data set's splits, from 0 on, or all: one run each, and their mean
-    split_rule: str = ''  # how its splits are made, where there are several ways (docs/data.md); '' = the usual one
-    part: str = 'official'  # official | validation: training identities split 500/125 and queried (STMN section 4.1)
-    part_trial: int = 0  # validation: which random draw of 200 queries
-    dense_frames: int = 0  # long training tracklets are cut into pieces of so many frames, see dense_split; 0 = not
-    dense_stride: int = 0  # distance between the pieces' first frames; 0 = dense_frames
-    flow: str = 'off'  # off | tvl1 (computed from the frames when asked for) | zeros
-    # opencv: on the CPU, needs OpenCV's contrib modules | jax: on the device, frames in the network's size. Named, and
-    # not chosen by what is installed: their flows differ by thousandths of a pixel, and a run shall be repeatable
-    flow_engine: str = 'opencv'
-    flow_cache_mb: int = 512  # computed flow kept in memory, per split and process
-    flow_folder: str = (
-        ''  # computed flow is kept here between runs; '' = in memory only, for synthetic beside the frames
+    dataset: str = setting('mars', 'data set', choices=DATASETS)
+    root: str = setting(
+        '',
+        "its folder; manifest: its .csv or .jsonl file; synthetic: where it is rendered, '' = the user's cache",
+        affects='nothing',
     )
-    # Where training frames come from. folder: the dataset as downloaded | records: ArrayRecord files that
-    # data_pipelines.build made | ram: all decoded once, into host memory | device: all decoded once, into the devices'
-    # memory, a part on each. The last two decode, and read the test split, from data.records if set, else the folder
-    store: str = 'folder'
-    records: str = ''  # folder or URL of record sets; ram and device decode from them too; data.root is not needed then
-    num_ids: int = 625  # published number of training ids, used by --mode summary only
-    height: int = 256  # pixels
-    width: int = 128  # pixels
-    resize: str = 'bicubic'  # bicubic | bilinear, Pillow's antialiased filters; no-op where the size fits
-    on_corrupt_train: str = 'skip_frame'  # skip_frame (counted; a neighbour takes its place) | error
-    on_corrupt_eval: str = 'error'  # skip_frame | error
-    threads: int = 2  # decoding threads per process
-    processes: int = 0  # decoding processes; 0 = threads of this process only
-    prefetch: int = 4  # batches decoded ahead
+    frames_root: str = setting('', "manifest: where its paths start; '' = where it lies", affects='nothing')
+    also: tuple[str, ...] = setting(
+        (),
+        'more data sets whose training tracklets are mixed in, NAME=ROOT each, where there are several NAME:SPLIT=ROOT '
+        'or NAME:PRESET=ROOT; NAME= for one that is among the record sets of data.records',
+    )
+    preset: str = setting('demo', 'synthetic: its size', choices=PRESETS)
+    split: str = setting('0', 'of a data set with several; all: a run each, and their mean', choices=(*SPLITS, 'all'))
+    split_rule: str = setting('', "how it is split, where there are several ways (docs/data.md); '' = the usual one")
+    part: Literal['official', 'validation'] = setting(
+        'official', 'validation: training identities split 500/125 and queried (STMN section 4.1)'
+    )
+    part_trial: int = setting(0, 'validation: which random draw of 200 queries', minimum=0, affects='test')
+    dense_frames: int = setting(0, 'long training tracklets are cut into such pieces; 0 = not', 'frames', minimum=0)
+    dense_stride: int = setting(0, "between the pieces' first frames; 0 = dense_frames", 'frames', minimum=0)
+    flow: Flow = setting('off', 'optical flow; tvl1 is computed from the frames')
+    # Named, and not chosen by what is installed: flows differ by thousandths of a pixel, and a run shall be repeatable.
+    flow_engine: Literal['opencv', 'jax'] = setting(
+        'opencv', "opencv: on the CPU, needs OpenCV's contrib modules; jax: on the device, frames in the network's size"
+    )
+    flow_cache_mb: int = setting(512, 'flow in memory, per split and process', 'MiB', minimum=0, affects='nothing')
+    flow_folder: str = setting(
+        '', "keeps flow between runs; '' = in memory only, for synthetic beside the frames", affects='nothing'
+    )
+    store: Literal['folder', 'records', 'ram', 'device'] = setting(
+        'folder',
+        'where training frames come from. folder: the data set as downloaded; records: ArrayRecord files that '
+        "data_pipelines.build made; ram: all decoded once, into host memory; device: into the devices' memory, a part "
+        'on each. The last two decode, and read the test split, from data.records if set, else the folder',
+        affects='nothing',
+    )
+    records: str = setting(
+        '', 'folder or URL of record sets, which ram and device decode too; needs no data.root', affects='nothing'
+    )
+    num_ids: int = setting(625, 'published training ids, for --mode summary', minimum=1, affects='nothing')
+    height: int = setting(256, 'of a frame', 'pixels', minimum=1)
+    width: int = setting(128, 'of a frame', 'pixels', minimum=1)
+    resize: Literal['bicubic', 'bilinear'] = setting('bicubic', "Pillow's filter; no-op where the size fits")
+    # Where a run ends under both policies no frame was damaged: they affect nothing.
+    on_corrupt_train: OnCorrupt = setting(
+        'skip_frame', 'skip_frame: counted, a neighbour takes its place; error: the run stops', affects='nothing'
+    )
+    on_corrupt_eval: OnCorrupt = setting('error', 'as on_corrupt_train, of test frames', affects='nothing')
+    threads: int = setting(2, 'decoding threads per process', minimum=1, affects='nothing')
+    processes: int = setting(0, 'decoding processes; 0 = threads of this one only', minimum=0, affects='nothing')
+    prefetch: int = setting(4, 'decoded ahead', 'batches', minimum=1, affects='nothing')
 
 
-@dataclasses.dataclass
+@section(affects='training')
 class Sampler:
     """P identities x K tracklets x T frames of a training batch (docs/training.md)."""
 
-    kind: str = 'tracklet_epoch'  # one of SAMPLER_KINDS
-    num_ids: int = 8  # P, identities per batch
-    tracklets_per_id: int = 4  # K
-    clip: str = 'stride_crop'  # one of TRAIN_CLIPS
-    frames: int = 4  # T, frames per clip
-    stride_frames: int = 8  # distance between sampled frames of stride_crop
+    kind: SamplerKind = setting('tracklet_epoch', 'what an epoch goes through, and how a batch is drawn')
+    num_ids: int = setting(8, 'P, per batch', 'identities', minimum=1)
+    tracklets_per_id: int = setting(4, 'K, per identity of a batch', 'tracklets', minimum=1)
+    clip: Literal['stride_crop', 'rrs', 'random', 'begin_crop', 'consecutive'] = setting(
+        'stride_crop', 'which frames of a tracklet make a clip'
+    )
+    frames: int = setting(4, 'T, per clip', 'frames', minimum=1)
+    stride_frames: int = setting(8, 'distance between sampled frames of stride_crop', 'frames', minimum=1)
 
 
-@dataclasses.dataclass
+@section(affects='training')
 class Augment:
     """Random changes of a training clip, made on the device."""
 
-    flip: float = 0.5  # probability of a horizontal flip, one draw per clip
-    erase: float = 0.5  # probability of random erasing
-    erase_area_min: float = 0.02  # share of the frame
-    erase_area_max: float = 0.4
-    erase_aspect_min: float = 0.3  # height/width lies in [min, 1/min]
-    erase_scope: str = 'frame'  # frame: each frame draws its own rectangle | clip: all frames share one
-    translate_px: int = 0  # zero padding of a random crop, one draw per clip
+    flip: float = setting(0.5, 'of a horizontal flip, one draw per clip', 'probability', minimum=0, maximum=1)
+    erase: float = setting(0.5, 'of random erasing', 'probability', minimum=0, maximum=1)
+    erase_area_min: float = setting(0.02, 'smallest rectangle', 'share of the frame', above=0, maximum=1)
+    erase_area_max: float = setting(0.4, 'largest rectangle', 'share of the frame', above=0, maximum=1)
+    erase_aspect_min: float = setting(0.3, 'height/width of a rectangle lies in [min, 1/min]', above=0, maximum=1)
+    erase_scope: Literal['frame', 'clip'] = setting('frame', 'frame: each draws its own rectangle; clip: all share one')
+    translate_px: int = setting(0, 'zero padding of a random crop, one draw per clip', 'pixels', minimum=0)
 
 
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+@section(affects='network')
 class Backbone:
     """ResNet with optional 3-D blocks (docs/strf.md)."""
 
-    block: str = 'p3dc'  # one of BLOCKS: what replaces the middle convolution of the chosen bottlenecks
-    stages: tuple[int, ...] = (2, 3)  # stages (1-4) that hold replaced bottlenecks: every other one, from 0
-    width: int = 64  # planes of stage 1; stages 2-4 have 2, 4, 8 times as many
-    depths: tuple[int, ...] = (3, 4, 6, 3)  # bottlenecks per stage
-    strides: tuple[int, ...] = (1, 2, 2, 1)  # spatial stride of each stage; the last is the papers' "last stride"
-    frame_pool: str = 'max'  # max | avg: spatial pooling of a frame's last feature map
-    # imagenet | checkpoint (whatever of another network fits by name and shape) | rendered (a small C2D trained on
-    # rendered people of its own, made in the cache on first use) | random
-    init: str = 'imagenet'
-    # imagenet: torchvision's ResNet-50, a .pth or .safetensors file or a Hugging Face repository; '' = in the cache
-    # checkpoint: a workdir, a checkpoint, or a file of PyTorch tensors
-    weights: str = ''
-
-
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
-class Strf:
-    """Spatio-temporal representation factorisation units (STRF, ICCV 2021; docs/strf.md)."""
-
-    stages: tuple[int, ...] = (2, 3)  # stages (1-4) whose 3-D bottlenecks hold a unit; () = no STRF
-    branches: tuple[str, ...] = (
-        't_tau',
-        't_sigma',
-        's_tau',
-        's_sigma',
-    )  # any non-empty subset; tau dynamic, sigma static
-    r_tau: int = 1  # pooling extent of the fine/dynamic branches, in positions or frames
-    r_sigma: int = 3  # pooling extent of the coarse/static branches
-    global_pool: tuple[str, ...] = ()  # branches whose pooling takes the whole extent instead of r
-    avg_pool: tuple[str, ...] = ()  # branches that pool by average; the others by maximum
-    avg_counts_padding: bool = True  # zeros of the border count in an average (PyTorch's default)
-    pool_mode: str = 'same'  # same (stride 1) | strided (stride = extent, supplement A)
-    order: str = 't_then_s'  # t_then_s | s_then_t | parallel
-    location: str = '3x1x1'  # 3x1x1: before the temporal convolution | 1x3x3: before the spatial one
-    kappa: float = 4.0  # factor on the covariance
-    reduction: int = 16  # n: channels are reduced C -> C/n before the covariance
-    softmax_axis: str = 'source'  # source | target
-    # vectors of positions before their covariance: frame (length 1 in every frame, as in AP3D) | l2 (length 1 over
-    # channels and frames) | centre (less their mean over positions) | none (eq. 3 to the letter)
-    cov_norm: str = 'frame'
-    residual: bool = False  # add the input to the sum of the branches
-    branch_reduce: str = 'sum'  # sum | mean
-    fam: str = 'covariance'  # covariance | none_hadamard | none_gram | none_softmax (Fig. 6a: FFM without FAM)
-
-
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
-class Ap3d:
-    """Appearance-preserving module of the ap3d_* blocks (AP3D, ECCV 2020)."""
-
-    temperature: float = 4.0  # factor on the cosine between a position and its neighbours in time
-    reduction: int = 16  # channels are reduced C -> C/reduction before they are compared
-    contrastive: bool = True  # weigh the aligned frame by how much it resembles the central one
-
-
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
-class NonLocal:
-    """Non-local blocks on stage outputs (STRF section 3.3; placement from AP3D's code)."""
-
-    stage2: tuple[int, ...] = ()  # bottleneck indices after which a block sits, e.g. (1, 3)
-    stage3: tuple[int, ...] = ()  # e.g. (1, 3, 5)
-
-
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
-class Head:
-    """What turns the clip feature into embedding and logits (docs/strf.md)."""
-
-    kind: str = (
-        'a'  # a: BN neck with trained shift, classifier with bias | b: frozen shift, no bias | plain: no neck, no bias
+    block: Block = setting('p3dc', 'what replaces the middle convolution of the chosen bottlenecks')
+    stages: tuple[Stage, ...] = setting((2, 3), 'that replace it: in every other bottleneck, from 0', entries='once')
+    width: int = setting(64, 'of stage 1; stages 2-4 have 2, 4, 8 times as many', 'planes', minimum=1)
+    depths: tuple[int, int, int, int] = setting((3, 4, 6, 3), 'per stage', 'bottlenecks', minimum=1)
+    strides: tuple[Stride, Stride, Stride, Stride] = setting((1, 2, 2, 1), 'per stage; the last: "last stride"')
+    frame_pool: Literal['max', 'avg'] = setting('max', "spatial pooling of a frame's last feature map")
+    init: Literal['imagenet', 'checkpoint', 'rendered', 'random'] = setting(
+        'imagenet',
+        'first parameters. checkpoint: whatever of another network fits by name and shape; rendered: a small C2D '
+        'trained on rendered people of its own, made in the cache on first use',
+        affects='training',
+    )
+    weights: str = setting(
+        '',
+        "imagenet: torchvision's ResNet-50, a .pth or .safetensors file or a Hugging Face repository, '' = in the "
+        'cache; checkpoint: a workdir, a checkpoint, or a file of PyTorch tensors',
+        affects='training',
     )
 
 
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+@section(affects='network')
+class Strf:
+    """Spatio-temporal representation factorisation units (STRF, ICCV 2021; docs/strf.md)."""
+
+    stages: tuple[Stage, ...] = setting((2, 3), 'whose 3-D bottlenecks hold a unit; () = no STRF', entries='once')
+    branches: tuple[Branch, ...] = setting(
+        ('t_tau', 't_sigma', 's_tau', 's_sigma'), 'parts of a unit; tau dynamic, sigma static', entries='some'
+    )
+    r_tau: int = setting(1, 'pooling extent of the fine/dynamic branches', 'positions or frames', minimum=1)
+    r_sigma: int = setting(3, 'pooling extent of the coarse/static branches', 'positions or frames', minimum=1)
+    global_pool: tuple[Branch, ...] = setting((), 'branches whose pooling takes the whole extent instead of r')
+    avg_pool: tuple[Branch, ...] = setting((), 'branches that pool by average; the others by maximum')
+    avg_counts_padding: bool = setting(True, "zeros of the border count in an average (PyTorch's default)")
+    pool_mode: Literal['same', 'strided'] = setting('same', 'stride 1, or the extent: strided (supplement A)')
+    order: Literal['t_then_s', 's_then_t', 'parallel'] = setting('t_then_s', 'of temporal and spatial branches')
+    location: Literal['3x1x1', '1x3x3'] = setting('3x1x1', 'before the temporal convolution, or the spatial: 1x3x3')
+    kappa: float = setting(4.0, 'factor on the covariance', minimum=0)
+    reduction: int = setting(16, 'n: channels are reduced C -> C/n before the covariance', minimum=1)
+    softmax_axis: Literal['source', 'target'] = setting('source', 'positions over which the weights sum to 1')
+    cov_norm: Literal['frame', 'l2', 'centre', 'none'] = setting(
+        'frame',
+        'vectors of positions before their covariance: frame (length 1 in every frame, as in AP3D), l2 (length 1 over '
+        'channels and frames), centre (less their mean over positions), none (eq. 3 to the letter)',
+    )
+    residual: bool = setting(False, 'add the input to the sum of the branches')
+    branch_reduce: Literal['sum', 'mean'] = setting('sum', 'what joins the branches')
+    fam: Literal['covariance', 'none_hadamard', 'none_gram', 'none_softmax'] = setting(
+        'covariance', 'none_...: FFM without FAM (Fig. 6a)'
+    )
+
+
+@section(affects='network')
+class Ap3d:
+    """Appearance-preserving module of the ap3d_* blocks (AP3D, ECCV 2020)."""
+
+    temperature: float = setting(4.0, 'factor on the cosine of a position and its neighbours in time', minimum=0)
+    reduction: int = setting(16, 'channels are reduced C -> C/reduction before they are compared', minimum=1)
+    contrastive: bool = setting(True, 'weigh the aligned frame by how much it resembles the central one')
+
+
+@section(affects='network')
+class NonLocal:
+    """Non-local blocks on stage outputs (STRF section 3.3; placement from AP3D's code)."""
+
+    stage2: tuple[int, ...] = setting((), 'indices of bottlenecks after which a block sits, e.g. (1, 3)')
+    stage3: tuple[int, ...] = setting((), 'as stage2, e.g. (1, 3, 5)')
+
+
+@section(affects='network')
+class Head:
+    """What turns the clip feature into embedding and logits (docs/strf.md)."""
+
+    kind: Literal['a', 'b', 'plain'] = setting(
+        'a', 'a: BN neck with trained shift, classifier with bias; b: frozen shift, no bias; plain: no neck, no bias'
+    )
+
+
+@section(affects='network')
 class Stmn:
     """Spatial and temporal memory networks (STMN, ICCV 2021; docs/stmn.md)."""
 
-    sm: bool = True  # spatial memory, with its query head
-    tm: str = 'memory'  # temporal weights from: memory | mlp | off (temporal mean, one stream)
-    spatial_items: int = 10  # M
-    temporal_items: int = 5  # N
-    mlp_hidden: int = 5  # tm = mlp: hidden units (the paper's large one has 512)
-    spread: str = 'mean'  # memory spread loss, over the items of a memory: mean (released code) | sum (paper) | off
-    alpha: float = 0.3  # margin of the spread loss, a probability
-    spread_groups: int = 1  # spread is taken over this many equal slices of the global batch (released code: per GPU)
-    query_layout: str = 'position'  # position | flat (released code: rows of 16 channels x 128 positions)
-    key_norm: str = 'item'  # keys of both memories are normalised per item | channel (released code: across items)
-    stem_relu: bool = True  # False: no ReLU after the stem's BN (released code)
+    sm: bool = setting(True, 'spatial memory, with its query head')
+    tm: Literal['memory', 'mlp', 'off'] = setting('memory', 'gives temporal weights; off: mean, one stream')
+    spatial_items: int = setting(10, 'M, of the spatial memory', 'items', minimum=1)
+    temporal_items: int = setting(5, 'N, of the temporal memory', 'items', minimum=1)
+    mlp_hidden: int = setting(5, "tm = mlp: hidden layer (the paper's large one has 512)", 'units', minimum=1)
+    spread: Literal['mean', 'sum', 'off'] = setting(
+        'mean', 'memory spread loss, over the items of a memory: mean (released code), sum (paper)', affects='training'
+    )
+    alpha: float = setting(0.3, 'margin of the spread loss', 'probability', minimum=0, affects='training')
+    spread_groups: int = setting(
+        1, 'equal slices of the global batch that spread is taken over (code: per GPU)', minimum=1, affects='training'
+    )
+    query_layout: Literal['position', 'flat'] = setting(
+        'position', 'flat: rows of 16 channels x 128 positions (released code)'
+    )
+    key_norm: Literal['item', 'channel'] = setting('item', 'of both memories; channel: across items (released code)')
+    stem_relu: bool = setting(True, "False: no ReLU after the stem's BN (released code)")
 
 
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+@section(affects='network')
 class Sta:
     """Spatial-temporal attention without parameters (STA, AAAI 2019; docs/sta.md)."""
 
-    mode: str = 'fusion'  # image (each frame a sample) | avg | sta (weighted sum only) | fusion (Algorithm 1)
-    stripes: int = 4  # K, horizontal stripes of the feature map
-    dim: int = 1024  # of the embedding
-    attn_map: str = 'energy'  # energy (eq. 1) | l2 (public re-implementation)
-    embed_bn: bool = False  # BN on the embedding
-    embed_relu: bool = False  # ReLU on the embedding
-    reg_lambda: float = 0.1  # weight of the inter-frame regularisation; 0 = off
-    reg_squared: bool = False  # squared norm (the text) and not its root (eq. 7)
+    mode: Literal['image', 'avg', 'sta', 'fusion'] = setting(
+        'fusion', 'image: each frame a sample; sta: weighted sum only; fusion: Algorithm 1'
+    )
+    stripes: int = setting(4, 'K, of the feature map', 'horizontal stripes', minimum=1)
+    dim: int = setting(1024, 'of the embedding', minimum=1)
+    attn_map: Literal['energy', 'l2'] = setting('energy', 'energy: eq. 1; l2: public re-implementation')
+    embed_bn: bool = setting(False, 'BN on the embedding')
+    embed_relu: bool = setting(False, 'ReLU on the embedding')
+    reg_lambda: float = setting(0.1, 'of the inter-frame regularisation; 0 = off', minimum=0, affects='training')
+    reg_squared: bool = setting(False, 'squared norm (the text) and not its root (eq. 7)', affects='training')
 
 
-@dataclasses.dataclass(unsafe_hash=True)  # hashable: a field of Flax modules
+@section(affects='network')
 class Star:
     """Spatio-temporal attention on RGB and optical flow (STAR, BMVC 2019; docs/star.md)."""
 
-    streams: tuple[str, ...] = ('rgb', 'flow')  # what the stems see
-    flow_channels: int = 2  # 2: (u, v) | 3: with the magnitude
-    attention: str = 'lsta'  # frame attention: lsta | cbam | se | holistic | off
-    attention_place: str = 'stage'  # once after a stage | block: in every residual block
-    attention_stages: tuple[int, ...] = (1, 2, 3, 4)
-    attention_reduction: int = 16  # r of the channel gates
-    lsta_spatial: str = 'dilated'  # spatial gate of lsta: dilated | plain (3x3, dilation 1) | conv7 (one 7x7) | off
-    lsta_shared: bool = False  # the three scales share one kernel
-    aggregator: str = 'gsta'  # frames to clip: gsta | lstm | conv3d | holistic | pool
-    hidden: int = 256  # channels of the recurrent state and of the 3-D convolutions
-    pyramid_weight: float = 0.1  # lambda of the pyramid ranking regulariser; 0 = off
-    pyramid_margin: float = 0.4  # alpha1
-    pyramid_levels: tuple[int, ...] = (1, 2, 4)  # G, horizontal stripes per level
-    pyramid_mine: str = 'stripe'  # hardest samples by: stripe | embedding
+    streams: tuple[Literal['rgb', 'flow'], ...] = setting(('rgb', 'flow'), 'what the stems see', entries='some')
+    flow_channels: Literal[2, 3] = setting(2, '2: (u, v); 3: with the magnitude', 'channels')
+    attention: Literal['lsta', 'cbam', 'se', 'holistic', 'off'] = setting('lsta', 'frame attention')
+    attention_place: Literal['stage', 'block'] = setting('stage', 'once after a stage, or in every residual block')
+    attention_stages: tuple[Stage, ...] = setting((1, 2, 3, 4), 'that have frame attention', entries='once')
+    attention_reduction: int = setting(16, 'r of the channel gates', minimum=1)
+    lsta_spatial: Literal['dilated', 'plain', 'conv7', 'off'] = setting(
+        'dilated', 'spatial gate of lsta; plain: 3x3, dilation 1; conv7: one 7x7'
+    )
+    lsta_shared: bool = setting(False, 'the three scales share one kernel')
+    aggregator: Literal['gsta', 'lstm', 'conv3d', 'holistic', 'pool'] = setting('gsta', 'frames to clip')
+    hidden: int = setting(256, 'of the recurrent state and of the 3-D convolutions', 'channels', minimum=1)
+    pyramid_weight: float = setting(0.1, 'lambda of the ranking regulariser; 0 = off', minimum=0, affects='training')
+    pyramid_margin: float = setting(0.4, 'alpha1', minimum=0, affects='training')
+    pyramid_levels: tuple[int, ...] = setting(
+        (1, 2, 4), 'G, per level', 'horizontal stripes', minimum=1, entries='some', affects='training'
+    )
+    pyramid_mine: Literal['stripe', 'embedding'] = setting('stripe', 'tells the hardest samples', affects='training')
 
 
-@dataclasses.dataclass
+@section(affects='training')
 class Loss:
     """Objective: cross entropy + weight * batch-hard triplet (STRF eq. 9)."""
 
-    smoothing: float = 0.0  # label smoothing epsilon of the cross entropy
-    triplet: str = 'margin'  # margin | soft | off
-    triplet_weight: float = 1.0
-    margin: float = 0.3
-    distance: str = 'cosine'  # cosine | euclidean
-    triplet_on: str = 'after_neck'  # after_neck | before_neck
-    mining: str = 'gather'  # gather | ring: of all devices' rows at once, or block by block (meshes of hundreds)
+    smoothing: float = setting(0.0, 'label smoothing epsilon of the cross entropy', minimum=0, maximum=1)
+    triplet: Literal['margin', 'soft', 'off'] = setting('margin', 'soft: without a margin')
+    triplet_weight: float = setting(1.0, 'of the triplet term', minimum=0)
+    margin: float = setting(0.3, 'of triplet = margin', minimum=0)
+    distance: Distance = setting('cosine', 'between features in the triplet')
+    triplet_on: Literal['after_neck', 'before_neck'] = setting('after_neck', 'the feature that the triplet sees')
+    mining: Literal['gather', 'ring'] = setting(
+        'gather', "of all devices' rows at once, or block by block: ring (meshes of hundreds)", affects='nothing'
+    )
 
 
-@dataclasses.dataclass
+@section(affects='training')
 class Optim:
     """Adam with coupled weight decay and a schedule over epochs."""
 
-    lr: float = 3e-4
-    weight_decay: float = 5e-4  # L2, added to the gradient before Adam's moments
-    schedule: str = 'step'  # step | cosine | constant
-    decay_epochs: tuple[int, ...] = (50, 100, 150, 200)  # step: lr is multiplied by decay_factor at the start of each
-    decay_factor: float = 0.1
-    warmup_epochs: float = 0.0  # linear from warmup_factor * lr, counted in steps
-    warmup_factor: float = 0.01
+    lr: float = setting(3e-4, 'learning rate', above=0)
+    weight_decay: float = setting(5e-4, "L2, added to the gradient before Adam's moments", minimum=0)
+    schedule: Literal['step', 'cosine', 'constant'] = setting('step', 'of the learning rate')
+    decay_epochs: tuple[int, ...] = setting((50, 100, 150, 200), 'step: at whose start lr drops', 'epochs')
+    decay_factor: float = setting(0.1, 'step: what lr is multiplied by', minimum=0)
+    warmup_epochs: float = setting(0.0, 'linear from warmup_factor * lr, counted in steps', 'epochs', minimum=0)
+    warmup_factor: float = setting(0.01, 'see warmup_epochs', minimum=0)
 
 
-@dataclasses.dataclass
+@section(affects='training')
 class Train:
     """Length, precision, seeds and bookkeeping of a run."""
 
-    epochs: int = 250
-    max_steps: int = 0  # stop early after so many steps; 0 = all epochs
-    seed: int = 0
-    compute_dtype: str = 'auto'  # auto (bfloat16 on accelerators, float32 on CPU) | float32 | bfloat16 | float64
-    bn_groups: int = 1  # BatchNorm statistics over this many equal slices of the global batch, in order
-    remat: bool = False  # recompute bottleneck activations in the backward pass
-    steps_per_dispatch: int = 1  # steps that devices make without the host; for accelerators with data.store=device
-    log_every_steps: int = 10
-    checkpoint_every_steps: int = 500
-    eval_every_epochs: int = 10  # monitoring by test.monitor_clips; 0 = only at the end
+    epochs: int = setting(250, 'length of the run', 'epochs', minimum=1)
+    max_steps: int = setting(0, 'stop early after so many; 0 = all epochs', 'steps', minimum=0)
+    seed: int = setting(0, 'of parameters, batches and augmentation', minimum=0)
+    compute_dtype: Literal['auto', 'float32', 'bfloat16', 'float64'] = setting(
+        'auto', 'auto: bfloat16 on accelerators, float32 on CPU'
+    )
+    bn_groups: int = setting(1, 'equal slices of the global batch, in order, each with its own statistics', minimum=1)
+    remat: bool = setting(False, 'recompute bottleneck activations in the backward pass', affects='nothing')
+    steps_per_dispatch: int = setting(
+        1, 'made without the host; for accelerators with data.store=device', 'steps', minimum=1, affects='nothing'
+    )
+    log_every_steps: int = setting(10, 'between reports', 'steps', minimum=1, affects='nothing')
+    checkpoint_every_steps: int = setting(500, 'between checkpoints', 'steps', minimum=1, affects='nothing')
+    eval_every_epochs: int = setting(10, 'of monitoring; 0 = only at the end', 'epochs', minimum=0, affects='nothing')
 
 
-@dataclasses.dataclass
+@section(affects='test')
 class Test:
     """How tracklets become features and features become a score (docs/protocols.md)."""
 
-    # all_frames: consecutive clips | interleaved: clips of every n-th frame, rest dropped (STMN) | rrs: first frame of
-    # each chunk | begin_crop: from the start | random, even: `frames` of all | whole: one sequence per tracklet (STAR)
-    clips: str = 'all_frames'  # one of TEST_CLIPS
-    also_clips: tuple[str, ...] = ()  # --mode eval and extract: further TEST_CLIPS, each with a file of its own
-    monitor_clips: str = 'begin_crop'  # one of TEST_CLIPS, for the evaluations during training
-    frames: int = 4  # frames per clip; whole: frames that pass the CNN at a time
-    seed: int = 0  # of random clips
-    flip: bool = False  # average every clip with its mirror image
-    # auto (that of training, but float16 for bfloat16 unless on a TPU: as fast, finer) | float32 | bfloat16 | float16
-    compute_dtype: str = 'auto'
-    distance: str = 'cosine'  # cosine | euclidean
-    protocols: tuple[str, ...] = ('mars-paper',)  # each is scored; the first is the headline
-    batch_clips: int = 64  # clips per device batch
-    references: bool = True  # synthetic: score colour alone, the untrained network and single frames beside the result
-    rerank: bool = False  # score the k-reciprocal re-ranked distances (Zhong et al., CVPR 2017)
-    rerank_k1: int = 20
-    rerank_k2: int = 6
-    rerank_lambda: float = 0.3  # weight of the original distance
+    clips: TestClips = setting(
+        'all_frames',
+        'all_frames: consecutive clips; interleaved: clips of every n-th frame, rest dropped (STMN); rrs: first frame '
+        'of each chunk; begin_crop: from the start; random, even: test.frames of all; whole: one sequence per tracklet '
+        '(STAR)',
+    )
+    also_clips: tuple[TestClips, ...] = setting((), '--mode eval, extract: more clips, each with a file of its own')
+    monitor_clips: TestClips = setting('begin_crop', 'of the evaluations during training', affects='nothing')
+    frames: int = setting(4, 'per clip; whole: that pass the CNN at a time', 'frames', minimum=1)
+    seed: int = setting(0, 'of random clips', minimum=0)
+    flip: bool = setting(False, 'average every clip with its mirror image')
+    compute_dtype: TestDtype = setting(
+        'auto', 'auto: that of training, but float16 for bfloat16 unless on a TPU: as fast, finer'
+    )
+    distance: Distance = setting('cosine', 'between features')
+    protocols: tuple[str, ...] = setting(
+        ('mars-paper',), 'each is scored; the first is the headline', choices=PROTOCOLS, entries='some'
+    )
+    batch_clips: int = setting(64, 'per device batch', 'clips', minimum=1, affects='nothing')
+    references: bool = setting(
+        True, 'synthetic: score colour alone, the untrained network and single frames beside it', affects='nothing'
+    )
+    rerank: bool = setting(False, 'score the k-reciprocal re-ranked distances (Zhong et al., CVPR 2017)')
+    rerank_k1: int = setting(20, 'nearest neighbours among which mutual ones are looked for', minimum=1)
+    rerank_k2: int = setting(6, 'neighbours that are averaged over', minimum=1)
+    rerank_lambda: float = setting(0.3, 'weight of the original distance', minimum=0, maximum=1)
 
 
-@dataclasses.dataclass
+@section(affects='network')
 class Experiment:
     """One row of a table: a system on a dataset."""
 
-    system: str = (
-        'baseline'  # baseline: C2D ... P3D-C, AP3D, with or without STRF or non-local blocks | stmn | sta | star
+    system: Literal['baseline', 'stmn', 'sta', 'star'] = setting(
+        'baseline', 'baseline: C2D ... P3D-C, AP3D, with or without STRF or non-local blocks'
     )
     data: Data = dataclasses.field(default_factory=Data)
     sampler: Sampler = dataclasses.field(default_factory=Sampler)
@@ -323,126 +406,88 @@ class Experiment:
     test: Test = dataclasses.field(default_factory=Test)
 
 
-CHOICES: dict[str, tuple[str | int, ...]] = {
-    'system': SYSTEMS,
-    'data.dataset': DATASETS,
-    'data.split': (*SPLITS, 'all'),
-    'data.part': ('official', 'validation'),
-    'data.flow': ('off', 'tvl1', 'zeros'),
-    'data.flow_engine': ('opencv', 'jax'),
-    'data.preset': PRESETS,
-    'data.store': ('folder', 'records', 'ram', 'device'),
-    'data.resize': ('bicubic', 'bilinear'),
-    'data.on_corrupt_train': ('skip_frame', 'error'),
-    'data.on_corrupt_eval': ('skip_frame', 'error'),
-    'sampler.kind': SAMPLER_KINDS,
-    'sampler.clip': TRAIN_CLIPS,
-    'augment.erase_scope': ('frame', 'clip'),
-    'backbone.block': BLOCKS,
-    'backbone.frame_pool': ('max', 'avg'),
-    'backbone.init': ('imagenet', 'checkpoint', 'rendered', 'random'),
-    'strf.branches': BRANCHES,
-    'strf.global_pool': BRANCHES,
-    'strf.avg_pool': BRANCHES,
-    'strf.pool_mode': ('same', 'strided'),
-    'strf.order': ('t_then_s', 's_then_t', 'parallel'),
-    'strf.location': ('3x1x1', '1x3x3'),
-    'strf.softmax_axis': ('source', 'target'),
-    'strf.cov_norm': ('frame', 'l2', 'centre', 'none'),
-    'strf.branch_reduce': ('sum', 'mean'),
-    'strf.fam': ('covariance', 'none_hadamard', 'none_gram', 'none_softmax'),
-    'head.kind': ('a', 'b', 'plain'),
-    'stmn.tm': ('memory', 'mlp', 'off'),
-    'stmn.spread': ('mean', 'sum', 'off'),
-    'stmn.query_layout': ('position', 'flat'),
-    'stmn.key_norm': ('item', 'channel'),
-    'sta.mode': ('image', 'avg', 'sta', 'fusion'),
-    'sta.attn_map': ('energy', 'l2'),
-    'star.streams': ('rgb', 'flow'),
-    'star.flow_channels': (2, 3),
-    'star.attention': ('lsta', 'cbam', 'se', 'holistic', 'off'),
-    'star.attention_place': ('stage', 'block'),
-    'star.attention_stages': (1, 2, 3, 4),
-    'star.lsta_spatial': ('dilated', 'plain', 'conv7', 'off'),
-    'star.aggregator': ('gsta', 'lstm', 'conv3d', 'holistic', 'pool'),
-    'star.pyramid_mine': ('stripe', 'embedding'),
-    'loss.triplet': ('margin', 'soft', 'off'),
-    'loss.distance': ('cosine', 'euclidean'),
-    'loss.triplet_on': ('after_neck', 'before_neck'),
-    'loss.mining': ('gather', 'ring'),
-    'optim.schedule': ('step', 'cosine', 'constant'),
-    'train.compute_dtype': ('auto', 'float32', 'bfloat16', 'float64'),
-    'test.clips': TEST_CLIPS,
-    'test.also_clips': TEST_CLIPS,
-    'test.monitor_clips': TEST_CLIPS,
-    'test.compute_dtype': ('auto', 'float32', 'bfloat16', 'float16'),
-    'test.distance': ('cosine', 'euclidean'),
-    'test.protocols': PROTOCOLS,
-}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is known of a setting."""
 
-# Smallest allowed value of the numbers that have one.
-MINIMA: dict[str, float] = {
-    'data.num_ids': 1,
-    'data.height': 1,
-    'data.width': 1,
-    'data.threads': 1,
-    'data.part_trial': 0,
-    'data.dense_frames': 0,
-    'data.dense_stride': 0,
-    'data.flow_cache_mb': 0,
-    'data.processes': 0,
-    'data.prefetch': 1,
-    'sampler.num_ids': 1,
-    'sampler.tracklets_per_id': 1,
-    'sampler.frames': 1,
-    'sampler.stride_frames': 1,
-    'augment.translate_px': 0,
-    'backbone.width': 1,
-    'strf.r_tau': 1,
-    'strf.r_sigma': 1,
-    'strf.reduction': 1,
-    'strf.kappa': 0,
-    'ap3d.temperature': 0,
-    'ap3d.reduction': 1,
-    'stmn.spatial_items': 1,
-    'stmn.temporal_items': 1,
-    'stmn.mlp_hidden': 1,
-    'stmn.alpha': 0,
-    'stmn.spread_groups': 1,
-    'sta.stripes': 1,
-    'sta.dim': 1,
-    'sta.reg_lambda': 0,
-    'star.attention_reduction': 1,
-    'star.hidden': 1,
-    'star.pyramid_weight': 0,
-    'star.pyramid_margin': 0,
-    'loss.triplet_weight': 0,
-    'loss.margin': 0,
-    'optim.decay_factor': 0,
-    'optim.warmup_factor': 0,
-    'optim.weight_decay': 0,
-    'optim.warmup_epochs': 0,
-    'train.epochs': 1,
-    'train.max_steps': 0,
-    'train.seed': 0,
-    'train.bn_groups': 1,
-    'train.steps_per_dispatch': 1,
-    'train.log_every_steps': 1,
-    'train.checkpoint_every_steps': 1,
-    'train.eval_every_epochs': 0,
-    'test.frames': 1,
-    'test.seed': 0,
-    'test.rerank_k1': 1,
-    'test.rerank_k2': 1,
-    'test.batch_clips': 1,
-}
+    section: str  # '' of `system`
+    name: str
+    default: Any
+    kind: type  # bool, int, float or str; of a tuple: of its entries
+    is_tuple: bool
+    length: int | None  # of a tuple that always has so many entries
+    choices: tuple[Any, ...]  # empty where they are not listed
+    meaning: str
+    unit: str
+    # What else comes out where the setting is another: another network (so also another training and test) | another
+    # training of the same network | another test of the same parameters | nothing: numbers are the same but for
+    # rounding, as on another number of devices.
+    affects: Affects
+    minimum: float | None = None  # of the number, or of each in the tuple
+    above: float | None = None  # a minimum that is not allowed itself
+    maximum: float | None = None
+    entries: Literal['any', 'once', 'some'] = 'any'  # of a tuple. once: none twice | some: and at least one
+
+    @property
+    def path(self) -> str:
+        """'optim.lr'."""
+        return f'{self.section}.{self.name}'.removeprefix('.')
+
+    @property
+    def bounds(self) -> list[tuple[str, Callable, float]]:
+        """Words, comparison and number of each bound."""
+        lower = ('at least', operator.ge, self.minimum), ('above', operator.gt, self.above)
+        found = *lower, ('at most', operator.le, self.maximum)
+        return [(words, holds, number) for words, holds, number in found if number is not None]
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words; '' where every value of its type will do."""
+        return ' | '.join(map(str, self.choices)) or ' and '.join(f'{words} {n}' for words, _, n in self.bounds)
+
+
+@functools.cache
+def sections() -> dict[str, type]:
+    """Name of every section -> its class."""
+    return {name: kind for name, kind in typing.get_type_hints(Experiment).items() if name != 'system'}
+
+
+@functools.cache
+def settings() -> dict[str, Setting]:
+    """Every setting by its path, 'system' and 'data.dataset' to 'test.rerank_lambda'."""
+    found = [
+        _setting(name, field, hint)
+        for name, node in ({'': Experiment} | sections()).items()
+        for field, hint in zip(dataclasses.fields(node), typing.get_type_hints(node).values(), strict=True)
+        if 'meaning' in field.metadata
+    ]
+    return {one.path: one for one in found}
+
+
+def _setting(section: str, field: dataclasses.Field, hint: Any) -> Setting:
+    is_tuple, arguments = typing.get_origin(hint) is tuple, typing.get_args(hint)
+    entry = arguments[0] if is_tuple else hint
+    choices = typing.get_args(entry)
+    facts = {
+        'kind': type(choices[0]) if choices else entry,
+        'is_tuple': is_tuple,
+        'length': len(arguments) if is_tuple and Ellipsis not in arguments else None,
+        'choices': choices,
+        **field.metadata,
+    }
+    return Setting(section=section, name=field.name, default=field.default, **facts)
+
+
+def choices(path: str) -> tuple[Any, ...]:
+    """What the setting may be, or an entry of it."""
+    return settings()[path].choices
 
 
 class ConfigError(ValueError):
     """A setting has a wrong type, an unknown value, or cannot go with another."""
 
 
-def flatten(node: typing.Any, prefix: str = '') -> dict[str, typing.Any]:
+def flatten(node: Any, prefix: str = '') -> dict[str, Any]:
     """Maps a dataclass to {'section.field': value}."""
     flat = {}
     for field in dataclasses.fields(node):
@@ -454,7 +499,7 @@ def flatten(node: typing.Any, prefix: str = '') -> dict[str, typing.Any]:
     return flat
 
 
-def nearest(name: typing.Any, names: typing.Iterable[typing.Any]) -> str:
+def nearest(name: Any, names: Iterable[Any]) -> str:
     """Says ' Did you mean X?' where a name is close to a valid one, or lists the valid ones."""
     names = [str(n) for n in names]
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6) if len(str(name)) > 2 else []
@@ -463,7 +508,7 @@ def nearest(name: typing.Any, names: typing.Iterable[typing.Any]) -> str:
 
 def unknown_field(path: str) -> ConfigError:
     """The error for a setting that does not exist, e.g. 'optim.lrr'."""
-    known = sorted(flatten(Experiment()))
+    known = sorted(settings())
     section = path.rpartition('.')[0]
     siblings = [k for k in known if k.rpartition('.')[0] == section]
     close = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
@@ -471,76 +516,92 @@ def unknown_field(path: str) -> ConfigError:
     return ConfigError(f'unknown setting config.{path}.{hint}')
 
 
-def _type_problem(path: str, value: typing.Any, hint: typing.Any) -> str | None:
-    if typing.get_origin(hint) is tuple:
-        element = typing.get_args(hint)[0]
-        if not isinstance(value, tuple):
-            return f'config.{path} = {value!r} is not a tuple; write e.g. --config.{path}="(1, 2)"'
-        for item in value:
-            if _type_problem(path, item, element):
-                return f'config.{path} = {value!r} holds {item!r}, which is not of type {element.__name__}'
-        return None
-    accepted = (int, float) if hint is float else hint
-    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
-        return f'config.{path} = {value!r} has type {type(value).__name__}, expected {hint.__name__}'
-    if hint is float and not math.isfinite(value):
-        return f'config.{path} = {value!r} is not finite'
+def unknown(path: str, value: Any) -> ConfigError:
+    """The error for a setting, or an entry of it, that is none of its choices; names the nearest."""
+    return ConfigError(f'config.{path} = {value!r} is not known.{nearest(value, choices(path))}')
+
+
+def sections_of(c: Experiment) -> list[str]:
+    """The sections that matter to a system: not those of others, nor of blocks that it has none of."""
+    own = {'baseline': {'strf', 'nonlocal_blocks'} | ({'ap3d'} if c.backbone.block in AP3D_BLOCKS else set())}
+    others = {'strf', 'nonlocal_blocks', 'ap3d', *choices('system')} - own.get(c.system, {c.system})
+    return [name for name in sections() if name not in others]
+
+
+def deciding(c: Experiment, what: Affects) -> dict[str, Any]:
+    """The settings, by path, that decide what the network is, how it is trained (with the former), or a test's result.
+
+    Where they are equal the 'network', the 'training' or the 'test' is the same, but for rounding.
+    """
+    effects, matters = EFFECTS[: EFFECTS.index(what) + 1], ('', *sections_of(c))
+    flat = flatten(c) | {'data.also': tuple(also_names(c.data))}  # from other folders they are the same
+    if c.backbone.init != 'checkpoint':
+        flat['backbone.weights'] = ''  # of one published network, wherever they lie
+    return {k: flat[k] for k, one in settings().items() if one.affects in effects and one.section in matters}
+
+
+def changed(before: Experiment, now: Experiment, what: Affects) -> dict[str, str]:
+    """Setting -> what it was and is, of those in `deciding` that differ."""
+    old, new = deciding(before, what), deciding(now, what)
+    return {
+        path: f'config.{path}: {old[path]!r} before, {new[path]!r} now'
+        for path in sorted(old.keys() & new.keys())
+        if old[path] != new[path]
+    }
+
+
+def changed_amid_run(before: Experiment, now: Experiment) -> dict[str, str]:
+    """`changed` of the training, but for its length where the learning rate does not depend on it."""
+    length = {'train.max_steps'} if now.optim.schedule == 'cosine' else {'train.max_steps', 'train.epochs'}
+    return {path: line for path, line in changed(before, now, 'training').items() if path not in length}
+
+
+def _type_problem(one: Setting, value: Any) -> str | None:
+    path, kind = one.path, one.kind
+    if one.is_tuple and not isinstance(value, tuple):
+        return f'config.{path} = {value!r} is not a tuple; write e.g. --config.{path}="(1, 2)"'
+    accepted: Any = (int, float) if kind is float else kind
+    for item in value if one.is_tuple else (value,):
+        if not isinstance(item, accepted) or (isinstance(item, bool) and kind is not bool):
+            if one.is_tuple:
+                return f'config.{path} = {value!r} holds {item!r}, which is not of type {kind.__name__}'
+            return f'config.{path} = {value!r} has type {type(value).__name__}, expected {kind.__name__}'
+        if kind is float and not math.isfinite(item):
+            return f'config.{path} = {value!r} is not finite'
     return None
 
 
-def _type_problems(node: typing.Any, prefix: str = '') -> list[str]:
-    hints = typing.get_type_hints(type(node))
-    problems = []
-    for field in dataclasses.fields(node):
-        value, hint, path = getattr(node, field.name), hints[field.name], prefix + field.name
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            if isinstance(value, hint):
-                problems += _type_problems(value, f'{path}.')
-            else:
-                problems.append(f'config.{path} = {value!r} is not a {getattr(hint, "__name__", hint)} section')
-        elif problem := _type_problem(path, value, hint):
-            problems.append(problem)
-    return problems
-
-
-def _value_problems(c: Experiment) -> list[str]:
-    problems = []
+def _type_problems(c: Experiment) -> list[str]:
     flat = flatten(c)
-    for path, choices in CHOICES.items():
-        values = flat[path] if isinstance(flat[path], tuple) else (flat[path],)
-        for value in values:
-            if value not in choices:
-                problems.append(f'config.{path} = {value!r} is not known.{nearest(value, choices)}')
-    for path, minimum in MINIMA.items():
-        if flat[path] < minimum:
-            problems.append(f'config.{path} = {flat[path]} is below its minimum {minimum}')
-    for path in ('augment.flip', 'augment.erase', 'loss.smoothing', 'test.rerank_lambda'):
-        if not 0 <= flat[path] <= 1:
-            problems.append(f'config.{path} = {flat[path]} is not between 0 and 1')
-    if not 0 < c.augment.erase_area_min <= c.augment.erase_area_max <= 1:
-        problems.append('config.augment.erase_area_min and _max must satisfy 0 < min <= max <= 1')
-    if not 0 < c.augment.erase_aspect_min <= 1:
-        problems.append(f'config.augment.erase_aspect_min = {c.augment.erase_aspect_min} is not in (0, 1]')
-    if c.optim.lr <= 0:
-        problems.append(f'config.optim.lr = {c.optim.lr} is not above 0')
-    if len(c.backbone.depths) != 4 or len(c.backbone.strides) != 4:
-        problems.append(
-            f'config.backbone.depths = {c.backbone.depths} and config.backbone.strides = {c.backbone.strides} '
-            'need four numbers, one per stage (a tuple given twice on the command line is appended)'
+    problems = [_type_problem(one, flat[path]) for path, one in settings().items() if path in flat]
+    return [problem for problem in problems if problem] + [
+        f'config.{name} = {getattr(c, name)!r} is not a {kind.__name__} section'
+        for name, kind in sections().items()
+        if not isinstance(getattr(c, name), kind)
+    ]
+
+
+def _value_problems(one: Setting, value: Any) -> Iterator[str]:
+    path, items = one.path, value if one.is_tuple else (value,)
+    if one.choices:
+        yield from (str(unknown(path, item)) for item in items if item not in one.choices)
+    elif not all(holds(item, bound) for item in items for _, holds, bound in one.bounds):
+        yield f'config.{path} = {value} is not {one.allowed}'
+    if one.length not in (None, len(items)):
+        yield (
+            f'config.{path} = {value} has {len(items)} entries, expected {one.length} (a tuple given twice on the '
+            'command line is appended)'
         )
-    elif min(c.backbone.depths) < 1 or not set(c.backbone.strides) <= {1, 2}:
-        problems.append('config.backbone.depths must be at least 1 and config.backbone.strides 1 or 2')
-    for path in ('backbone.stages', 'strf.stages', 'star.attention_stages'):
-        if not set(flat[path]) <= {1, 2, 3, 4} or len(set(flat[path])) != len(flat[path]):
-            problems.append(f'config.{path} = {flat[path]} must name stages 1 to 4, each once')
-    for path in ('strf.branches', 'test.protocols', 'star.streams', 'star.pyramid_levels'):
-        if not flat[path] or len(set(flat[path])) != len(flat[path]):
-            problems.append(f'config.{path} = {flat[path]} needs at least one entry, each once')
-    return problems
+    if one.entries != 'any' and len(set(items)) != len(items):
+        yield f'config.{path} = {value} holds an entry twice, expected each once'
+    if one.entries == 'some' and not items:
+        yield f'config.{path} = () is empty, expected at least one entry'
 
 
 def _combination_problems(c: Experiment) -> list[str]:
     problems = []
+    if c.augment.erase_area_min > c.augment.erase_area_max:
+        problems.append('config.augment.erase_area_min and _max must satisfy min <= max')
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
     if clips % c.train.bn_groups:
         problems.append(
@@ -566,20 +627,14 @@ def _combination_problems(c: Experiment) -> list[str]:
     problems += _system_problems(c)
     if c.strf.stages and c.strf.location == '1x3x3' and c.backbone.block == 'i3d':
         problems.append("config.strf.location = '1x3x3' needs a P3D block: I3D has no separate spatial convolution")
-    if c.strf.stages and c.strf.fam == 'covariance':
-        for stage in c.strf.stages:
-            planes = c.backbone.width * 2 ** (stage - 1)
-            if planes % c.strf.reduction:
+    for path, stages, reduction in (
+        ('strf', c.strf.stages if c.strf.fam == 'covariance' else (), c.strf.reduction),
+        ('ap3d', c.backbone.stages if c.backbone.block in AP3D_BLOCKS else (), c.ap3d.reduction),
+    ):
+        for stage in stages:
+            if (planes := c.backbone.width * 2 ** (stage - 1)) % reduction:
                 problems.append(
-                    f'strf.reduction = {c.strf.reduction} does not divide the {planes} channels of stage {stage} '
-                    '(backbone.width * 2^(stage-1))'
-                )
-    if c.backbone.block in AP3D_BLOCKS:
-        for stage in c.backbone.stages:
-            planes = c.backbone.width * 2 ** (stage - 1)
-            if planes % c.ap3d.reduction:
-                problems.append(
-                    f'ap3d.reduction = {c.ap3d.reduction} does not divide the {planes} channels of stage {stage} '
+                    f'{path}.reduction = {reduction} does not divide the {planes} channels of stage {stage} '
                     '(backbone.width * 2^(stage-1))'
                 )
     for path, blocks, depth in (
@@ -681,10 +736,9 @@ def _system_problems(c: Experiment) -> list[str]:
             f'config.system = {c.system!r} stands on C2D: set backbone.block=c2d, strf.stages="()" and no '
             'nonlocal_blocks, or system=baseline'
         )
-    if 'whole' in (c.test.clips, *c.test.also_clips) and c.system != 'star':
-        problems.append("config.test.clips = 'whole' (one sequence per tracklet) belongs to system = 'star'")
-    if c.test.monitor_clips == 'whole' and c.system != 'star':
-        problems.append("config.test.monitor_clips = 'whole' (one sequence per tracklet) belongs to system = 'star'")
+    for name, kinds in (('clips', (c.test.clips, *c.test.also_clips)), ('monitor_clips', (c.test.monitor_clips,))):
+        if 'whole' in kinds and c.system != 'star':
+            problems.append(f"config.test.{name} = 'whole' (one sequence per tracklet) belongs to system = 'star'")
     if c.system == 'stmn' and c.stmn.tm != 'off' and c.test.frames != c.sampler.frames:
         problems.append(
             f'STMN weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = {c.test.frames} '
@@ -696,7 +750,7 @@ def _system_problems(c: Experiment) -> list[str]:
     if c.system == 'stmn' and clips % c.stmn.spread_groups:
         problems.append(f'{clips} clips do not split over config.stmn.spread_groups = {c.stmn.spread_groups}')
     rows = -(-c.data.height // 4)
-    for stride in c.backbone.strides if len(c.backbone.strides) == 4 else ():
+    for stride in c.backbone.strides:
         rows = -(-rows // stride)
     stripes = {'sta': (c.sta.stripes,), 'star': c.star.pyramid_levels if c.star.pyramid_weight else ()}
     for count in stripes.get(c.system, ()):
@@ -713,14 +767,15 @@ def validate(c: Experiment) -> Experiment:
         and what is valid.
     """
     problems = _type_problems(c)
-    problems = problems or _value_problems(c)
+    flat = {} if problems else flatten(c)
+    problems = problems or [line for path, value in flat.items() for line in _value_problems(settings()[path], value)]
     problems = problems or _combination_problems(c)
     if problems:
         raise ConfigError('\n'.join(problems))
     return c
 
 
-def to_dict(c: Experiment) -> dict[str, typing.Any]:
+def to_dict(c: Experiment) -> dict[str, Any]:
     """The settings as plain JSON-able values (tuples become lists)."""
 
     def plain(value):
@@ -731,7 +786,7 @@ def to_dict(c: Experiment) -> dict[str, typing.Any]:
     return plain(dataclasses.asdict(c))
 
 
-def _renamed(data: dict[str, typing.Any]) -> dict[str, typing.Any]:
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
     """Settings of the data as they are called today: a data set's way to be split once had a name of its own."""
     data = dict(data)
     for facts in catalogue.by_name().values():
@@ -742,7 +797,7 @@ def _renamed(data: dict[str, typing.Any]) -> dict[str, typing.Any]:
     return data
 
 
-def from_dict(values: dict[str, typing.Any]) -> Experiment:
+def from_dict(values: dict[str, Any]) -> Experiment:
     """The settings that `to_dict` wrote; what was added since then has its default.
 
     Raises:

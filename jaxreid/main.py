@@ -5,12 +5,14 @@
   python -m jaxreid.main --config configs/strf_mars.py:table2_p3db --mode summary
   python -m jaxreid.main --config configs/strf_mars.py --config.data.root=... --mode eval --checkpoint runs/strf_mars
 
-A config file may name variants after a colon; single settings change with --config.section.field=value (all settings,
-units and defaults: jaxreid/config.py). The same --workdir continues an interrupted run. Ctrl-C and SIGTERM save first.
+A config file may name variants after a colon; single settings change with --config.section.field=value.
+--help lists the settings of the chosen file's system with their meaning, --helpfull all. The same --workdir continues
+an interrupted run. Ctrl-C and SIGTERM save first.
 """
 
 import pathlib
 import sys
+import textwrap
 
 import jax
 from absl import flags
@@ -44,7 +46,8 @@ def define_flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string('coordinator', None, 'Multi-process elsewhere: host:port of process 0.', flag_values=v)
     flags.DEFINE_integer('num_processes', None, 'Multi-process elsewhere: how many.', flag_values=v)
     flags.DEFINE_integer('process_id', None, 'Multi-process elsewhere: which one this is, from 0.', flag_values=v)
-    flags.DEFINE_bool('help', False, 'Show this and stop.', short_name='h', flag_values=v)
+    flags.DEFINE_bool('help', False, 'Show this, with the settings of the system, and stop.', v, short_name='h')
+    flags.DEFINE_bool('helpfull', False, 'Show this, with all settings, and stop.', flag_values=v)
     config_flags.DEFINE_config_file(
         'config',
         str(DEFAULT_CONFIG),
@@ -66,10 +69,21 @@ def check_flags(values: flags.FlagValues) -> None:
         raise flags.Error('--coordinator, --num_processes and --process_id belong together; one is missing')
 
 
-def settings_help(experiment: config.Experiment) -> str:
-    """Every setting with its value in the chosen config file."""
-    lines = [f'  --config.{name}={value!r}' for name, value in config.flatten(experiment).items()]
-    return '\n'.join(['Settings, as the chosen config file has them (meaning and units: jaxreid/config.py):', *lines])
+def settings_help(experiment: config.Experiment, *, everything: bool) -> str:
+    """Settings with their values in the chosen config file and their meaning: all, or what matters to its system."""
+    chosen = config.sections() if everything else config.sections_of(experiment)
+    lines = ['Settings, with their values in the chosen config file' + ('' if everything else ' (all: --helpfull):')]
+    values, section = config.flatten(experiment), ''
+    for path, one in config.settings().items():
+        if one.section and one.section not in chosen:
+            continue
+        if one.section != section:
+            section = one.section
+            lines += ['', f'{section}: {config.sections()[section].__doc__}']
+        lines.append(f'  --config.{path}={values[path]!r}' + f'  [{one.unit}]' * bool(one.unit))
+        said = one.meaning + f' ({one.allowed})' * bool(one.allowed)
+        lines.append(textwrap.fill(said, 120, initial_indent=6 * ' ', subsequent_indent=6 * ' '))
+    return '\n'.join(lines)
 
 
 def default_workdir(spec: str) -> pathlib.Path:
@@ -90,10 +104,10 @@ def dispatch(argv: list[str]) -> int:
         rest = values(argv)
     except KeyError as e:  # config_flags raises it bare for unknown settings
         raise command_line.explain_key_error(e, argv) from e
-    if values.help:
+    if values.help or values.helpfull:
         print(__doc__)
         print(values.get_help())
-        print(settings_help(values.config))
+        print(settings_help(values.config, everything=values.helpfull))
         return 0
     if len(rest) > 1:
         raise flags.Error(f'unexpected argument {rest[1]!r}; options start with --')

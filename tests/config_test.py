@@ -1,14 +1,18 @@
 """Settings: every wrong value is refused with the field's name and what is valid."""
 
 import importlib
+import json
 import pathlib
 
 import pytest
 
 from configs import sta_synthetic, strf_mars, strf_synthetic
 from configs.recipes import variants
-from jaxreid import config
+from jaxreid import config, main
+from jaxreid.reproduce import runs
+from jaxreid.training import checkpoint
 
+ROW = {'mAP': 50.0, 'cmc': {'1': 60.0}, 'step': 2, 'selected': 'last step', 'protocol': {'name': 'mars-paper'}}
 FILES = sorted(p.stem for p in pathlib.Path(strf_mars.__file__).parent.glob('*_*.py') if p.stem != '__init__')
 
 
@@ -18,7 +22,7 @@ def test_every_variant_of_every_config_is_valid(file):
     system, dataset = file.split('_')
     for variant in module.VARIANTS:
         made = config.validate(module.get_config(variant))
-        assert made.system == (system if system in config.SYSTEMS else 'baseline')
+        assert made.system == (system if system in config.choices('system') else 'baseline')
         assert made.data.dataset == dataset
 
 
@@ -87,13 +91,13 @@ def test_defaults_are_valid_and_round_trip_to_plain_values():
         ('sampler', 'kind', 'tracklet_epok', "Did you mean 'tracklet_epoch'"),
         ('backbone', 'depths', (1, 1.5, 1, 1), 'holds 1.5, which is not of type int'),
         ('backbone', 'depths', 3, 'is not a tuple'),
-        ('backbone', 'depths', (1, 1), 'need four numbers'),
-        ('backbone', 'stages', (0,), 'must name stages 1 to 4'),
+        ('backbone', 'depths', (1, 1), 'has 2 entries, expected 4'),
+        ('backbone', 'stages', (0,), 'config.backbone.stages = 0 is not known. Valid: 1, 2, 3, 4'),
         ('optim', 'lr', float('nan'), 'is not finite'),
         ('optim', 'lr', 0.0, 'is not above 0'),
-        ('augment', 'flip', 1.5, 'not between 0 and 1'),
+        ('augment', 'flip', 1.5, 'config.augment.flip = 1.5 is not at least 0 and at most 1'),
         ('augment', 'erase_area_min', 0.9, 'min <= max'),
-        ('train', 'epochs', 0, 'below its minimum 1'),
+        ('train', 'epochs', 0, 'config.train.epochs = 0 is not at least 1'),
         ('train', 'bn_groups', 3, '32 clips .* do not split over train.bn_groups = 3'),
         ('strf', 'branches', (), 'at least one entry'),
         ('strf', 'branches', ('t_tau', 't_tau'), 'each once'),
@@ -130,3 +134,142 @@ def test_i3d_has_no_1x3x3_location():
 def test_an_unknown_field_names_the_nearest():
     assert "Did you mean 'optim.lr'?" in str(config.unknown_field('optim.lrr'))
     assert "Did you mean 'optim.lr'?" in str(config.unknown_field('optm.lr'))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        ('stmn.spread_groups', 3),
+        ('star.pyramid_levels', (0,)),
+        ('star.attention_stages', (5,)),
+        ('loss.smoothing', 1.5),
+        ('optim.decay_factor', -0.1),
+        ('backbone.strides', (1, 2, 2, 3)),
+        ('star.flow_channels', 4),
+        ('test.protocols', ()),
+        ('augment.erase_aspect_min', 0.0),
+    ],
+)
+def test_what_the_facts_of_a_setting_forbid_is_refused(change):
+    path, value = change
+    section, name = path.split('.')
+    experiment = config.Experiment(system='stmn') if section == 'stmn' else config.Experiment()
+    setattr(getattr(experiment, section), name, value)
+    with pytest.raises(config.ConfigError, match=name):
+        config.validate(experiment)
+
+
+@pytest.mark.parametrize(
+    ('argument', 'path', 'value'),
+    [
+        ('data.split=3', 'data.split', '3'),
+        ('star.flow_channels=3', 'star.flow_channels', 3),
+        ('strf.order=parallel', 'strf.order', 'parallel'),
+        ('strf.stages=(3,)', 'strf.stages', (3,)),
+        ('strf.branches=("t_tau", "s_tau")', 'strf.branches', ('t_tau', 's_tau')),
+        ('backbone.strides=(1, 2, 2, 2)', 'backbone.strides', (1, 2, 2, 2)),
+        ('strf.residual=true', 'strf.residual', True),
+        ('system=stmn', 'system', 'stmn'),
+    ],
+)
+def test_the_command_line_reads_every_kind_of_setting(argument, path, value):
+    argv = ['main', f'--config.{argument}']
+    values = main.define_flags(argv)
+    values(argv)
+    assert config.flatten(values.config)[path] == value
+
+
+def of_a_system_that_it_matters_to(one):
+    """Settings in which every section that there is looks at this one."""
+    experiment = config.Experiment(system=one.section if one.section in ('stmn', 'sta', 'star') else 'baseline')
+    experiment.backbone.block = 'ap3d_a' if one.section == 'ap3d' else 'p3dc'
+    experiment.backbone.init = 'checkpoint' if one.path == 'backbone.weights' else 'imagenet'
+    return experiment
+
+
+def another(one):
+    """A value that a setting may have and has not by default."""
+    if one.is_tuple:
+        return one.default[:-1] if one.default else (one.choices or {int: (1,), str: ('dukev=/x',)}[one.kind])[:1]
+    if one.choices:
+        return next(value for value in one.choices if value != one.default)
+    return {bool: not one.default, int: 7, float: 0.7, str: 'elsewhere'}[one.kind]
+
+
+@pytest.mark.parametrize('path', list(config.settings()))
+def test_a_run_goes_on_and_a_result_counts_as_what_a_setting_affects_tells(path, tmp_path):
+    one = config.settings()[path]
+    before, now = of_a_system_that_it_matters_to(one), of_a_system_that_it_matters_to(one)
+    setattr(getattr(now, one.section) if one.section else now, one.name, another(one))
+    saved = {'config': json.loads(json.dumps(config.to_dict(before))), 'labels': {}}
+
+    def accepted(check):
+        try:
+            check(saved, now, tmp_path)
+        except checkpoint.CheckpointError as e:
+            assert f'config.{path}: ' in str(e)  # noqa: PT017
+            return False
+        return True
+
+    run = runs.Run(0, '', now, tmp_path / 'run', ())
+    (tmp_path / 'other').mkdir()
+    for folder in (run.folder, tmp_path / 'other'):
+        folder.mkdir(exist_ok=True)
+        (folder / 'results.json').write_text(json.dumps([ROW]))
+        (folder / 'finished.json').write_text(json.dumps({'config': saved['config'], 'trained': True, 'row': ROW}))
+    same_training = runs.donor(run) is not None
+    assert same_training == (one.affects in ('test', 'nothing'))
+    assert same_training == (runs.Run(0, '', before, run.folder, ()).trained_as() == run.trained_as())
+    assert (runs.finished(run) is not None) == (one.affects == 'nothing')
+    assert accepted(checkpoint.check_same_model) == (one.affects != 'network')
+    length = path in ('train.epochs', 'train.max_steps')  # a run may go on to another end
+    assert accepted(checkpoint.check_same_run) == (same_training or length)
+
+
+def test_settings_of_sections_that_do_not_matter_change_nothing():
+    before, now = config.Experiment(system='stmn'), config.Experiment(system='stmn')
+    now.star.hidden, now.strf.order, now.ap3d.reduction = 1, 'parallel', 1
+    assert config.changed(before, now, 'nothing') == {}
+    now.stmn.sm = False
+    assert config.changed(before, now, 'network') == {'stmn.sm': 'config.stmn.sm: True before, False now'}
+
+
+def test_imagenet_weights_may_lie_anywhere():
+    before, now = config.Experiment(), config.Experiment()
+    now.backbone.weights = '/moved/resnet50.pth'
+    assert config.changed(before, now, 'nothing') == {}
+
+
+def test_mixed_in_data_sets_may_lie_elsewhere_but_not_be_others():
+    before, now = config.Experiment(), config.Experiment()
+    before.data.also, now.data.also = ('dukev=/a', 'ilids:3=/b'), ('dukev=/c', 'ilids:3=/d')
+    assert config.changed(before, now, 'test') == {}
+    now.data.also = ('dukev=/a', 'ilids:4=/b')
+    assert list(config.changed(before, now, 'training')) == ['data.also']
+
+
+def test_help_shows_what_matters_to_the_system_and_all_where_asked(capsys):
+    assert main.run(['main', '--config=configs/stmn_synthetic.py', '--help']) == 0
+    shown = capsys.readouterr().out
+    for part in ("--config.stmn.tm='memory'", '(memory | mlp | off)', '--config.data.height=64  [pixels]'):
+        assert part in shown
+    assert all(f'--config.{section}.' not in shown for section in ('strf', 'sta', 'star', 'ap3d', 'nonlocal_blocks'))
+    assert main.run(['main', '--helpfull']) == 0
+    shown = capsys.readouterr().out
+    for path, one in config.settings().items():
+        assert f'--config.{path}=' in shown
+        assert one.meaning.split()[0] in shown
+
+
+def test_settings_of_an_old_checkpoint_are_read():
+    old = config.to_dict(config.Experiment())
+    old['data']['split'] = 3  # once a number
+    old['strf']['order'] = 'a choice of then'
+    del old['star'], old['train']['steps_per_dispatch']
+    assert config.from_dict(old).data.split == '3'
+    assert config.from_dict(old).strf.order == 'a choice of then'
+    with pytest.raises(config.ConfigError, match=r"order = 'a choice of then' is not known\. Valid: t_then_s"):
+        config.validate(config.from_dict(old))
+    old['strf']['kappa'] = 'many'
+    with pytest.raises(config.ConfigError, match=r"config\.strf\.kappa = 'many' has type str, expected float"):
+        config.from_dict(old)

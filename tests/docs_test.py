@@ -56,20 +56,20 @@ def test_every_module_is_in_the_reference_once(make_pages):
 
 
 def test_every_setting_is_on_the_page_with_its_default_and_what_it_means(make_pages):
-    rows = {
-        f'{section}.{name}'.removeprefix('.'): (default, comment)
-        for section, _, fields in make_pages.settings()
-        for name, default, comment in fields
-    }
+    lines = [line.split(' | ') for line in make_pages.settings_page().splitlines() if line.startswith('| `')]
+    rows = {line[0].strip('| `'): line[1:] for line in lines}
     flat = config.flatten(config.Experiment())
+    assert len(lines) == len(rows)
     assert set(rows) == set(flat)
     for name, value in flat.items():
-        assert eval(rows[name][0]) == value, name
-    plain = {'train.epochs', 'augment.erase_area_max', 'loss.triplet_weight'}
-    silent = {name for name, (_, comment) in rows.items() if not comment}
-    assert len(silent - plain) < 20, silent
-    assert 'tracklet_epoch, tracklet_epoch_distinct' in rows['sampler.kind'][1]
-    assert rows['data.on_corrupt_train'][1].startswith('skip_frame (counted;')
+        default, unit, allowed, meaning, affects = rows[name]
+        assert eval(default.strip('`')) == value, name
+        assert meaning, name
+        assert affects.rstrip(' |') in config.EFFECTS, name
+        assert (unit, allowed.replace('\\|', '|')) == (config.settings()[name].unit, config.settings()[name].allowed)
+    assert rows['sampler.kind'][2].startswith('tracklet_epoch \\| tracklet_epoch_distinct \\|')
+    assert rows['optim.lr'][2] == 'above 0'
+    assert rows['data.on_corrupt_train'][3].startswith('skip_frame: counted')
 
 
 @pytest.mark.parametrize('name', ['overview', 'strf', 'stmn', 'sta', 'star', 'ap3d'])

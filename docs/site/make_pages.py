@@ -35,7 +35,6 @@ PAGES = {
     ),
     'data_pipelines': ('Data pipelines', 'Commands that prepare data once.', 'data_pipelines/*.py'),
 }
-FIELD = re.compile(r'^    (\w+): .*$')
 
 
 def modules(page: str) -> list[str]:
@@ -75,64 +74,26 @@ def reference_index() -> str:
     )
 
 
-def settings() -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-    """(section, what it is, [(field, default, comment)]) of every dataclass in jaxreid/config.py, from its source.
-
-    A field's comment is what follows it on its lines, and the lines of comment right above it.
-    """
-    text = (ROOT / 'jaxreid' / 'config.py').read_text()
-    lines = text.split('\n')
-    # CONSTANTS, whose values stand where comments name them
-    choices = {name: value for name, value in vars(config).items() if name.isupper() and isinstance(value, tuple)}
-    classes = {n.name: n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and _fields(n)}
-    top = classes['Experiment']
-    names = {ast.unparse(f.annotation): f.target.id for f in _fields(top) if ast.unparse(f.annotation) in classes}
-    sections = []
-    for name, node in classes.items():
-        if name not in names and node is not top:
-            continue
-        rows = []
-        for field in _fields(node):
-            if ast.unparse(field.annotation) in classes:
-                continue
-            above = []
-            row = field.lineno - 2
-            while lines[row].strip().startswith('#'):
-                above.insert(0, lines[row].strip()[1:].strip())
-                row -= 1
-            own = [_comment(line) for line in lines[field.lineno - 1 : field.end_lineno]]
-            said = ' '.join(part for part in above + own if part)
-            for name_of, values in choices.items():
-                said = re.sub(rf'\b{name_of}\b', ', '.join(map(str, values)), said)
-            rows.append((field.target.id, ast.unparse(field.value), said))
-        sections.append((names.get(name, ''), ast.get_docstring(node) or '', rows))
-    return sections
-
-
-def _fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    return [n for n in node.body if isinstance(n, ast.AnnAssign) and n.value is not None]
-
-
-def _comment(line: str) -> str:
-    code = re.sub(r"'[^']*'", lambda quoted: '_' * len(quoted[0]), line)
-    return line[code.index('#') + 1 :].strip() if '#' in code else ''
-
-
 def _cell(text: str) -> str:
     return text.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*')
 
 
 def settings_page() -> str:
-    """Markdown of the page of settings."""
+    """Markdown of the page of settings, as `config.settings` has them."""
     parts = [
-        '# Settings\n\nEvery setting, its default before a config file changes it, its unit and what it may be, as '
-        '`jaxreid/config.py` has them. On the command line: `--config.section.field=value`. '
-        '`python -m jaxreid.main --config FILE --help` lists what a config file sets.\n'
+        '# Settings\n\nEvery setting with its default before a config file changes it, from `jaxreid/config.py`. '
+        'On the command line: `--config.section.field=value`. `python -m jaxreid.main --config FILE --help` lists what '
+        'a config file sets.\n\nA setting that affects the network changes its training and its test too, one that '
+        'affects training the test too. One that affects nothing leaves the numbers as they are, but for rounding: a '
+        'run continues and a finished row counts under another value.\n'
     ]
-    for section, what, rows in settings():
-        parts.append(f'\n## {section or "experiment"}\n\n{what}\n\n| setting | default | |\n|---|---|---|')
-        prefix = f'{section}.' if section else ''
-        parts += [f'| `{prefix}{name}` | `{_cell(default)}` | {_cell(comment)} |' for name, default, comment in rows]
+    for section, node in {'': config.Experiment, **config.sections()}.items():
+        parts.append(f'\n## {section or "experiment"}\n\n{node.__doc__}\n')
+        parts.append('| setting | default | unit | may be | meaning | affects |\n|---|---|---|---|---|---|')
+        for path, one in config.settings().items():
+            if one.section == section:
+                cells = f'`{path}`', f'`{one.default!r}`', one.unit, one.allowed, one.meaning, one.affects
+                parts.append(f'| {" | ".join(map(_cell, cells))} |')
     return '\n'.join(parts) + '\n'
 
 

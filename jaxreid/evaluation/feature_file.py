@@ -44,7 +44,7 @@ class Meta(TypedDict, total=False):
 
     dataset, split: config's name of the data set, 'test'.
     trained_on, tested_on: as `data.source.describe`.
-    clips: one of config.TEST_CLIPS; clip_seed: of random clips, else None; one_frame: only the first frame was seen.
+    clips: as `test.clips`; clip_seed: of random clips, else None; one_frame: only the first frame was seen.
     step: of training. network: see `fingerprint.of`. compute_dtype: of the activations. flow: as `data.flow`.
     frames_seen, corrupt_frames_replaced: counted over all clips.
     used_items: of networks with memories, by the name of the memory.

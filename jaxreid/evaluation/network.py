@@ -140,7 +140,7 @@ class Network:
 
         Args:
           dataset: its test split is read.
-          clips: one of config.TEST_CLIPS; '': `experiment.test.clips`.
+          clips: as `test.clips`; '': `experiment.test.clips`.
           label: what the progress bar says.
           one_frame: replace the frames of a clip by its first.
           store: frames of the test split, where they are not to be opened anew.

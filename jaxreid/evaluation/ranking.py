@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid import config
+
 BLOCK = 256  # queries whose distances are held at once
 _FOLDS = 16  # pieces of a row of distances that are laid on top of each other in `nearest`
 _SHIFTED = 4096  # gallery items of which a shifted copy is held at once
@@ -17,7 +19,7 @@ _LARGEST = 1e30  # squared lengths below it leave room for sums of products in f
 
 
 AP_RULES = ('step', 'trapezoid', 'sklearn_pr')
-DISTANCES = ('cosine', 'euclidean')
+DISTANCES = config.choices('test.distance')
 
 
 class Ranked(NamedTuple):
@@ -279,7 +281,7 @@ def in_range(queries: np.ndarray, gallery: np.ndarray, *, distance: str) -> tupl
             k = int(np.frexp(max(_largest(x).max(initial=0) for x in (queries, gallery)))[1])
             return np.ldexp(queries, -k), np.ldexp(gallery, -k), k
         case unknown:
-            raise ValueError(f"Distance {unknown!r} is unknown, expected 'cosine' or 'euclidean'.")
+            raise ValueError(f'Distance {unknown!r} is unknown, expected one of {DISTANCES}.')
 
 
 def _rows_in_range(x):

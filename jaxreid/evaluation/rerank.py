@@ -92,7 +92,7 @@ def _prepared(query, gallery, dtype, distance):
             # and their ties exact.
             items -= items[:1].copy()
         case unknown:
-            raise ValueError(f"Distance {unknown!r} is unknown, expected 'cosine' or 'euclidean'.")
+            raise ValueError(f'Distance {unknown!r} is unknown, expected one of {ranking.DISTANCES}.')
     return items
 
 

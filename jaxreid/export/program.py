@@ -53,7 +53,7 @@ def export(
     frames: int | None = None,
     platforms: Sequence[str] = ('cpu', 'cuda', 'tpu'),
     neck: str = 'after',
-    dtype: str = 'float32',
+    dtype: config.TestDtype = 'float32',
     frames_dtype: str = 'uint8',
     kind: str = 'stablehlo',
 ) -> dict[str, Any]:

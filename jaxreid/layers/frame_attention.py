@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jaxreid import config
 from jaxreid.layers import pooling
 
 DILATIONS = {'dilated': (1, 2, 3), 'plain': (1, 1, 1)}
@@ -74,7 +75,7 @@ class SpatialGate(nn.Module):
                 y = nn.relu(jnp.concatenate(scales, axis=-1) + bias[None, None, None])  # [BT, H, W, 3]
                 y = _dense(1, x.dtype, name='join')(y)
             case _:
-                raise ValueError(f'star.lsta_spatial = {self.kind!r}; choose dilated, plain, conv7 or off.')
+                raise config.unknown('star.lsta_spatial', self.kind)
         return y.reshape(b, t, h, w)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxreid import config
 from jaxreid.layers import batch_norm
 
 
@@ -40,7 +41,7 @@ class Head(nn.Module):
             case 'plain':
                 embedding = feature
             case _:
-                raise ValueError(f'head.kind = {self.kind!r}; choose a, b or plain.')
+                raise config.unknown('head.kind', self.kind)
         weights = self.param('classifier', nn.initializers.normal(0.001), (feature.shape[-1], self.num_ids), dtype)
         logits = embedding @ weights
         if self.kind == 'a':

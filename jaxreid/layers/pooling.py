@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxreid import config
+
 
 def _larger(a, b):
     return jnp.where((a >= b) | (a != a), a, b)  # NaN wins
@@ -86,4 +88,4 @@ def frames(x: jax.Array, *, kind: str) -> jax.Array:
             return whole(x, axes=(2, 3), average=False)[:, :, 0, 0]
         case 'avg':
             return whole(x, axes=(2, 3), average=True)[:, :, 0, 0]
-    raise ValueError(f'backbone.frame_pool = {kind!r}; choose max or avg.')
+    raise config.unknown('backbone.frame_pool', kind)

@@ -81,7 +81,7 @@ def factors(vectors: jax.Array, *, norm: str) -> jax.Array:
             return vectors - vectors.mean(2, keepdims=True)
         case 'none':
             return vectors
-    raise ValueError(f'strf.cov_norm = {norm!r}; choose frame, l2, centre or none.')
+    raise config.unknown('strf.cov_norm', norm)
 
 
 def covariance(rows: jax.Array, columns: jax.Array, *, kappa: float) -> jax.Array:
@@ -212,7 +212,7 @@ class StrfUnit(nn.Module):
                 spatial, s_shown = self._factorise('s', features)
                 out = temporal + spatial
             case other:
-                raise ValueError(f'strf.order = {other!r}; choose t_then_s, s_then_t or parallel.')
+                raise config.unknown('strf.order', other)
         both = [shown for shown in (t_shown, s_shown) if shown]
         return out, jax.tree.map(lambda *values: sum(values) / len(values), *both) if both else {}
 
@@ -239,7 +239,7 @@ class StrfUnit(nn.Module):
             case 'none_hadamard':
                 total = flat * flat * len(branches)
             case other:
-                raise ValueError(f'strf.fam = {other!r}; choose covariance, none_hadamard, none_gram or none_softmax.')
+                raise config.unknown('strf.fam', other)
         if self.settings.branch_reduce == 'mean':
             total = total / len(branches)
         total = total.reshape(f.shape)

@@ -11,6 +11,8 @@ F1, F2       `strongest`, `weighted` (Algorithm 1)
 import jax
 import jax.numpy as jnp
 
+from jaxreid import config
+
 TINY = 1e-30  # sums up to this count as zero: nothing fired, and what they would divide becomes uniform
 
 
@@ -33,7 +35,7 @@ def attention_map(features: jax.Array, *, kind: str) -> jax.Array:
         case 'l2':
             fires = share > 0
             return jnp.where(fires, jnp.sqrt(jnp.where(fires, share, 1)), 0)  # the root has no slope at 0
-    raise ValueError(f'sta.attn_map = {kind!r}; choose energy or l2.')
+    raise config.unknown('sta.attn_map', kind)
 
 
 def stripe_scores(attention: jax.Array, *, stripes: int) -> jax.Array:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxreid import config
+
 
 def memory_spread(
     match: jax.Array, *, alpha: float, reduce: str, groups: int = 1, axis_name: str | None = None
@@ -52,7 +54,7 @@ def memory_spread(
             return per_item.sum()
         case 'mean':
             return per_item.mean()
-    raise ValueError(f"stmn.spread = {reduce!r}; choose 'sum' or 'mean'.")
+    raise config.unknown('stmn.spread', reduce)
 
 
 def _of_all_devices(local: jax.Array, axis_name: str) -> jax.Array:

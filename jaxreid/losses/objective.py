@@ -159,8 +159,8 @@ def _triplet(stream: Stream, labels: jax.Array, cfg: config.Loss, axis_name: str
             features = stream.embedding
         case 'before_neck':
             features = stream.embedding_before_neck
-        case unknown:
-            raise ValueError(f"loss.triplet_on is {unknown!r}, expected 'after_neck' or 'before_neck'.")
+        case _:
+            raise config.unknown('loss.triplet_on', cfg.triplet_on)
     # Before the gather, whose gradient sums over devices.
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     margin: float | None
@@ -171,18 +171,18 @@ def _triplet(stream: Stream, labels: jax.Array, cfg: config.Loss, axis_name: str
             margin, inactive = None, math.log(2)
         case 'off':
             return jnp.zeros((), features.dtype), jnp.zeros((), features.dtype)
-        case unknown:
-            raise ValueError(f"loss.triplet is {unknown!r}, expected 'margin', 'soft' or 'off'.")
+        case _:
+            raise config.unknown('loss.triplet', cfg.triplet)
     match cfg.distance:
         case 'cosine':
             distance, to_itself = distances.cosine, -1.0
         case 'euclidean':
             distance, to_itself = distances.euclidean, 0.0
-        case unknown:
-            raise ValueError(f"loss.distance is {unknown!r}, expected 'cosine' or 'euclidean'.")
+        case _:
+            raise config.unknown('loss.distance', cfg.distance)
 
-    if cfg.mining not in ('gather', 'ring'):
-        raise ValueError(f"loss.mining is {cfg.mining!r}, expected 'gather' or 'ring'.")
+    if cfg.mining not in config.choices('loss.mining'):
+        raise config.unknown('loss.mining', cfg.mining)
     if axis_name is not None and cfg.mining == 'ring':
         *mined, has_positive, valid = ring_mining.hardest(features, labels, distance, axis_name)
         farthest, nearest = (jax.vmap(lambda a, b: distance(a[None], b[None])[0, 0])(features, m) for m in mined)

@@ -50,4 +50,4 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
             return sta.Sta(sta=e.sta, **shared)
         case 'star':
             return star.Star(star=e.star, **shared)
-    raise ValueError(f'system = {e.system!r} is not known; choose one of {", ".join(config.SYSTEMS)}.')
+    raise config.unknown('system', e.system)

@@ -48,7 +48,7 @@ class Bottleneck(nn.Module):
     Attributes:
       planes: channels of the middle convolution; the output has four times as many.
       stride: spatial stride of the middle convolution and of the shortcut.
-      block: what the middle convolution is, one of config.BLOCKS. All give the function of 'c2d' at init.
+      block: what the middle convolution is, as `backbone.block`. All give the function of 'c2d' at init.
       strf: settings of the STRF unit in front of it, or None.
       final_relu: rectify the sum with the shortcut.
       attention: makes a module of `frame_attention` that weighs the branch in front of that sum; or None.
@@ -136,10 +136,10 @@ class Bottleneck(nn.Module):
             case 'ap3d_c':
                 y = conv2(x)
                 return y + temporal()(y, neighbours(y)), None
-        raise ValueError(
-            f'backbone.block = {self.block!r}, strf.location = {getattr(self.strf, "location", None)!r}; choose one of '
-            f'{config.BLOCKS} and 3x1x1 or 1x3x3; the blocks ap3d_* take no STRF unit.'
-        )
+        if self.block not in config.choices('backbone.block'):
+            raise config.unknown('backbone.block', self.block)
+        location = self.strf and self.strf.location
+        raise ValueError(f'backbone.block = {self.block!r} takes no STRF unit at strf.location = {location!r}.')
 
 
 class Stage(nn.Module):

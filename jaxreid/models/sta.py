@@ -81,7 +81,7 @@ class Sta(nn.Module):
                 if self.sta.mode == 'fusion':
                     fused = jnp.concatenate([stripe_attention.strongest(x, scores), fused], axis=-1)
                 return fused[:, None], extras | {'stripe_scores': scores}
-        raise ValueError(f'sta.mode = {self.sta.mode!r}; choose image, avg, sta or fusion.')
+        raise config.unknown('sta.mode', self.sta.mode)
 
     def _embed(self, rows, norm):  # eq. 8: [R, D'] -> [R, dim]
         x = nn.Dense(self.sta.dim, dtype=rows.dtype, param_dtype=rows.dtype, name='fc')(rows)

@@ -158,7 +158,7 @@ class Star(nn.Module):
             case 'off':
                 return None
             case _:
-                raise ValueError(f'star.attention = {s.attention!r}; choose lsta, cbam, se, holistic or off.')
+                raise config.unknown('star.attention', s.attention)
         return functools.partial(kind, reduction=s.attention_reduction)
 
     def _aggregator(self, norm):
@@ -174,7 +174,7 @@ class Star(nn.Module):
                 return temporal_aggregation.Holistic(name=name)
             case 'pool':
                 return temporal_aggregation.Pool(name=name)
-        raise ValueError(f'star.aggregator = {self.star.aggregator!r}; choose gsta, lstm, conv3d, holistic or pool.')
+        raise config.unknown('star.aggregator', self.star.aggregator)
 
 
 def stripe_means(maps: jax.Array, stripes: int) -> jax.Array:

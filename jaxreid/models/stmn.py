@@ -113,8 +113,8 @@ class Stmn(nn.Module):
             case 'mlp':
                 weigh = temporal_memory.TemporalMlp(self.stmn.mlp_hidden, dtype=self.dtype, name='temporal_mlp')
                 weights = weigh(pool(stage(4, x, '_temporal', final_relu=False)))
-            case unknown:
-                raise ValueError(f"stmn.tm = {unknown!r}; choose 'memory', 'mlp' or 'off'.")
+            case other:
+                raise config.unknown('stmn.tm', other)
         extras['frame_weights'] = weights
         clip = jnp.einsum('bl,bld->bd', weights, features, precision='highest')
         embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head_temporal')(clip)

@@ -33,24 +33,6 @@ from jaxreid.reproduce import table as report_table
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
-# Settings that leave the trained parameters as they are, beside all of `test`.
-FREE = {
-    'data.root',
-    'data.store',
-    'data.records',
-    'data.num_ids',
-    'data.part_trial',
-    'data.threads',
-    'data.processes',
-    'data.prefetch',
-    'data.flow_cache_mb',
-    'data.flow_folder',
-    'data.on_corrupt_eval',
-    'backbone.weights',
-    'train.log_every_steps',
-    'train.checkpoint_every_steps',
-    'train.eval_every_epochs',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,35 +52,7 @@ class Run:
 
     def trained_as(self) -> str:
         """What runs of one training have in common."""
-        return trained_as(config.to_dict(self.experiment))
-
-    def tested_as(self) -> dict[str, Any]:
-        """Settings that must be the same for finished results to count."""
-        return comparable(config.to_dict(self.experiment))
-
-
-def comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """All settings, flat, but those that do not change a result."""
-    skipped = FREE - {'data.part_trial'} | {'test.batch_clips', 'test.references'}
-    return {k: v for k, v in _flat(settings).items() if k not in skipped}
-
-
-def trained_as(settings: dict[str, Any]) -> str:
-    """The settings that decide the trained parameters, as one string."""
-    kept = {k: v for k, v in _flat(settings).items() if k not in FREE and not k.startswith('test.')}
-    return json.dumps(kept, sort_keys=True)
-
-
-def _with_new_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Saved settings, and the defaults of those that came later."""
-    return config.to_dict(config.from_dict(settings))
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for section, values in settings.items():
-        flat |= {f'{section}.{k}': v for k, v in values.items()} if isinstance(values, dict) else {section: values}
-    return flat
+        return json.dumps(config.deciding(self.experiment, 'training'), sort_keys=True)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -227,7 +181,7 @@ def finished(run: Run) -> dict[str, Any] | None:
     """What a run left when it finished, where its settings are those asked for and its results are still there."""
     try:
         left = json.loads((run.folder / 'finished.json').read_text())
-        same = comparable(_with_new_settings(left['config'])) == run.tested_as()
+        same = not config.changed(config.from_dict(left['config']), run.experiment, 'test')
         return left if same and left['row'] in results.read(run.folder / 'results.json') else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -240,7 +194,7 @@ def donor(run: Run) -> pathlib.Path | None:
     for file in sorted(run.folder.parent.glob('*/finished.json')):
         try:
             left = json.loads(file.read_text())
-            if left['trained'] and trained_as(_with_new_settings(left['config'])) == run.trained_as():
+            if left['trained'] and not config.changed(config.from_dict(left['config']), run.experiment, 'training'):
                 return file.parent
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue

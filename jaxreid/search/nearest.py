@@ -19,7 +19,7 @@ from jaxreid.evaluation import ranking
 from jaxreid.search import feature_rows as rows_lib
 
 NOBODY = -1
-DISTANCES = ('cosine', 'euclidean')
+DISTANCES = ranking.DISTANCES
 _BLOCK_BYTES = 1 << 27  # of gallery features on the device at a time
 _QUERIES = 256  # compared with a block at a time
 _MORE = 16  # rows asked of the device beyond those wanted, at least

@@ -124,7 +124,7 @@ def _erased(draws: jax.Array, h: int, w: int, cfg: config.Augment) -> jax.Array:
         case 'clip':
             return jnp.broadcast_to(_rectangle(draws[0], h, w, cfg)[None], (len(draws), h, w))
         case _:
-            raise ValueError(f"augment.erase_scope is '{cfg.erase_scope}'; expected 'frame' or 'clip'.")
+            raise config.unknown('augment.erase_scope', cfg.erase_scope)
 
 
 def _rectangle(draws: jax.Array, h: int, w: int, cfg: config.Augment) -> jax.Array:

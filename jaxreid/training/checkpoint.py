@@ -15,21 +15,6 @@ import orbax.checkpoint as ocp
 
 from jaxreid import config
 
-# Settings in the models' sections that change where training begins or its loss, but not the network.
-NOT_OF_THE_NETWORK = {
-    'backbone.init',
-    'backbone.weights',
-    'stmn.spread',
-    'stmn.alpha',
-    'stmn.spread_groups',
-    'sta.reg_lambda',
-    'sta.reg_squared',
-    'star.pyramid_weight',
-    'star.pyramid_margin',
-    'star.pyramid_levels',
-    'star.pyramid_mine',
-}
-
 
 class Monitored(TypedDict):
     """The evaluation during training that a checkpoint in `best` was kept for; percent."""
@@ -243,25 +228,10 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def check_same_run(saved: Meta, experiment: config.Experiment, directory: pathlib.Path) -> None:
-    """Refuses to continue a run under settings that change what it computes.
-
-    Paths, threads, reporting and test settings may change between the parts of a run; so may its length where the
-    learning rate does not depend on it.
-    """
-    free = {'data.root', 'data.threads', 'data.processes', 'data.prefetch', 'data.num_ids', 'backbone.weights'}
-    free |= {'data.frames_root', 'data.store', 'data.records', 'train.steps_per_dispatch'}  # the same batches
-    free |= {'data.flow_cache_mb', 'data.flow_folder', 'data.on_corrupt_train', 'data.on_corrupt_eval'}
-    free |= {'train.max_steps', 'train.log_every_steps', 'train.checkpoint_every_steps', 'train.eval_every_epochs'}
-    if experiment.optim.schedule != 'cosine':
-        free.add('train.epochs')
-    if config.also_names(config.from_dict(saved['config']).data) == config.also_names(experiment.data):
-        free.add('data.also')  # from other folders
-    changed = [
-        line for name, line in _changes(saved, experiment).items() if name not in free and not name.startswith('test.')
-    ]
-    if changed:
+    """Refuses to continue a run under settings that change how it trains, its length aside."""
+    if changed := config.changed_amid_run(config.from_dict(saved['config']), experiment):
         raise CheckpointError(
-            f'{directory} holds a run with other settings:\n  ' + '\n  '.join(changed) + '\n'
+            f'{directory} holds a run with other settings:\n  ' + '\n  '.join(changed.values()) + '\n'
             'Continue it with its own settings, or start a new run with another --workdir.'
         )
 
@@ -271,30 +241,11 @@ def check_same_model(saved: Meta, experiment: config.Experiment, path: pathlib.P
 
     Shapes alone do not tell: P3D-A, B and C have the same.
     """
-    parts = ['system', 'backbone.', 'strf.', 'nonlocal_blocks.', 'head.']
-    parts += [f'{experiment.system}.'] if experiment.system != 'baseline' else []
-    parts += ['ap3d.'] if experiment.backbone.block in config.AP3D_BLOCKS else []
-    changed = [
-        line
-        for name, line in _changes(saved, experiment).items()
-        if name.startswith(tuple(parts)) and name not in NOT_OF_THE_NETWORK
-    ]
-    if changed:
+    if changed := config.changed(config.from_dict(saved['config']), experiment, 'network'):
         raise CheckpointError(
-            f'checkpoint {path} belongs to another model:\n  ' + '\n  '.join(changed) + '\n'
+            f'checkpoint {path} belongs to another model:\n  ' + '\n  '.join(changed.values()) + '\n'
             'Use the config it was trained with.'
         )
-
-
-def _changes(saved: Meta, experiment: config.Experiment) -> dict[str, str]:
-    """Setting -> what it was and is, where that differs."""
-    now = config.flatten(experiment)
-    before = config.flatten(config.from_dict(saved['config']))
-    return {
-        name: f'config.{name}: {before[name]!r} before, {now[name]!r} now'
-        for name in sorted(now)
-        if before[name] != now[name]
-    }
 
 
 def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -73,5 +73,5 @@ def learning_rate(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> Ca
             return cosine
         case 'constant':
             return constant
-        case unknown:
-            raise ValueError(f"optim.schedule is {unknown!r}, expected 'step', 'cosine' or 'constant'.")
+        case other:
+            raise config.unknown('optim.schedule', other)

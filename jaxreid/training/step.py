@@ -45,7 +45,7 @@ def compute_dtype(name: str) -> jnp.dtype:
         case 'float32' | 'bfloat16' | 'float64':
             return jnp.dtype(name)
         case _:
-            raise ValueError(f'unknown compute dtype {name!r}')
+            raise config.unknown('train.compute_dtype', name)
 
 
 def test_dtype(experiment: config.Experiment) -> jnp.dtype:

@@ -36,7 +36,7 @@ from jaxreid.training import checkpoint
 from jaxreid.weights import state_file, torch_names
 
 # Source -> block of AP3D's code. 'ap3d' and 'ap3d_nl' are the released networks, 'ap3dres50' and 'ap3dnlres50' there.
-AP3D_BLOCKS = {
+AP3D_BLOCKS: dict[str, config.Block] = {
     'ap3d_c2d': 'c2d',
     'ap3d_i3d': 'i3d',
     'ap3d_p3da': 'p3da',

@@ -17,7 +17,7 @@ from jaxreid.process import cache
 def experiment(backbone: config.Backbone) -> config.Experiment:
     """Its settings, for a network of the width and depths of `backbone`."""
     made = c2d_synthetic.get_config()
-    made.backbone.width, made.backbone.depths = backbone.width, tuple(backbone.depths)
+    made.backbone.width, made.backbone.depths = backbone.width, backbone.depths
     return made
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxreid import config
 from jaxreid.models import star
-from jaxreid.weights import imagenet, rendered, state_file, transfer
+from jaxreid.weights import imagenet, rendered, transfer
 
 
 def check(backbone: config.Backbone) -> None:
@@ -46,6 +46,4 @@ def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]
         case 'rendered':
             source = rendered.folder(backbone)
             return transfer.start(variables, transfer.read(source, experiment), source=str(source))
-    raise state_file.WeightsError(
-        f'backbone.init = {backbone.init!r}; choose imagenet, checkpoint, rendered or random.'
-    )
+    raise config.unknown('backbone.init', backbone.init)

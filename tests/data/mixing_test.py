@@ -160,7 +160,7 @@ def test_corrupt_frames_of_all_data_sets_are_counted(data, tmp_path):
     assert store.skipped == 1
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_every_sampler_draws_from_all_data_sets(data, kind):
     mixed = source.read(data)
     experiment = config.Experiment(data=data)

@@ -29,7 +29,7 @@ MARS = f'--config={commands.ROOT / "configs" / "strf_mars.py"}'
         ([commands.TINY, '--mode=eval'], 'no checkpoint under'),
         ([commands.TINY, '--checkpoint=elsewhere'], '--checkpoint belongs to --mode eval and extract'),
         ([commands.TINY, '--num_processes=2', '--process_id=0'], 'belong together; one is missing'),
-        ([commands.TINY, '--config.strf.kappa=-1.0'], 'below its minimum 0'),
+        ([commands.TINY, '--config.strf.kappa=-1.0'], 'is not at least 0'),
     ],
 )
 def test_wrong_arguments_get_one_clear_message(arguments, message, tmp_path, capsys, monkeypatch):

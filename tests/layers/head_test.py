@@ -74,5 +74,5 @@ def test_averaging_clips_before_or_after_the_neck_is_the_same_in_evaluation():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match='choose a, b or plain'):
+    with pytest.raises(ValueError, match='Valid: a, b, plain'):
         init('c')

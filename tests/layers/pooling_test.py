@@ -88,5 +88,5 @@ def test_frames_are_pooled_to_one_feature_each():
     x = draw((2, 3, 4, 5, 6))
     np.testing.assert_array_equal(pooling.frames(jnp.asarray(x), kind='max'), x.max((2, 3)))
     np.testing.assert_allclose(pooling.frames(jnp.asarray(x), kind='avg'), x.mean((2, 3)), rtol=1e-4, atol=1e-6)
-    with pytest.raises(ValueError, match='choose max or avg'):
+    with pytest.raises(ValueError, match='Valid: max, avg'):
         pooling.frames(jnp.asarray(x), kind='median')

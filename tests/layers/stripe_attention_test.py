@@ -144,5 +144,5 @@ def test_what_cannot_be_is_refused():
     x = clips()
     with pytest.raises(ValueError, match=r'8 rows .* do not split into sta.stripes = 3'):
         run(x, stripes=3)
-    with pytest.raises(ValueError, match='choose energy or l2'):
+    with pytest.raises(ValueError, match='Valid: energy, l2'):
         run(x, kind='softmax')

@@ -220,5 +220,5 @@ def test_bfloat16_keeps_parameters_and_results_in_float32():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match='choose image, avg, sta or fusion'):
+    with pytest.raises(ValueError, match='Valid: image, avg, sta, fusion'):
         jax.eval_shape(lambda: model_of('max').init(jax.random.key(0), clips(), train=False))

@@ -213,7 +213,7 @@ def test_eight_devices_augment_as_one(scope):
 
 
 def test_unknown_scope_is_refused():
-    with pytest.raises(ValueError, match="erase_scope is 'batch'"):
+    with pytest.raises(ValueError, match="erase_scope = 'batch'"):
         _augment(_clips(1), config.Augment(erase_scope='batch'))
 
 

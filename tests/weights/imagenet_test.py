@@ -216,7 +216,7 @@ def test_a_random_start_leaves_everything_as_it_is():
         v,
         'random initialisation',
     )
-    with pytest.raises(state_file.WeightsError, match='choose imagenet, checkpoint, rendered or random'):
+    with pytest.raises(config.ConfigError, match='Valid: imagenet, checkpoint, rendered, random'):
         start.initialise(v, config.Experiment(backbone=config.Backbone(init='zeros')))
 
 

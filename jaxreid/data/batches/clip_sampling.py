@@ -5,16 +5,18 @@ F frames of the tracklet, T frames of the clip. Every function works for any F >
 
 import numpy as np
 
+from jaxreid import config
+
 _BEGIN_STRIDES = (8, 4, 2, 1)
 
 
 def train_clip(num_frames: int, rng: np.random.Generator, *, kind: str, frames: int, stride_frames: int) -> np.ndarray:
-    """Draws a training clip by the name in `config.TRAIN_CLIPS`.
+    """Draws a training clip by its name.
 
     Args:
       num_frames: F.
       rng: the clip's own generator, so that other clips do not depend on how much this one draws.
-      kind: one of config.TRAIN_CLIPS.
+      kind: as `sampler.clip`.
       frames: T.
       stride_frames: distance of sampled frames, read by 'stride_crop' only.
 
@@ -33,15 +35,15 @@ def train_clip(num_frames: int, rng: np.random.Generator, *, kind: str, frames: 
         case 'consecutive':
             return consecutive(num_frames, rng, frames=frames)
         case _:
-            raise ValueError(f"sampler.clip is '{kind}'; see config.TRAIN_CLIPS for what it may be.")
+            raise config.unknown('sampler.clip', kind)
 
 
 def test_clips(num_frames: int, *, kind: str, frames: int, seed: int, row: int) -> np.ndarray:
-    """The clips that stand for a tracklet, by the name in `config.TEST_CLIPS`.
+    """The clips that stand for a tracklet, by its name.
 
     Args:
       num_frames: F.
-      kind: one of config.TEST_CLIPS.
+      kind: as `test.clips`.
       frames: T.
       seed, row: read by 'random' only: the draw is a function of the two, row being the tracklet's among all.
 
@@ -65,7 +67,7 @@ def test_clips(num_frames: int, *, kind: str, frames: int, seed: int, row: int) 
         case 'whole':
             return whole(num_frames, frames=frames)[None]
         case _:
-            raise ValueError(f"test clips are '{kind}'; see config.TEST_CLIPS for what they may be.")
+            raise config.unknown('test.clips', kind)
 
 
 def num_test_clips(num_frames: int, *, kind: str, frames: int) -> int:

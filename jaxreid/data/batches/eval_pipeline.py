@@ -75,7 +75,7 @@ def batches(
     Args:
       tracklets: what to go through.
       store: answers rows of `tracklets`.
-      clips: one of config.TEST_CLIPS.
+      clips: as `test.clips`.
       frames: T, frames per clip.
       batch_clips: B, clips of a global batch, all processes together.
       threads, prefetch, processes: see `batch_iterator.BatchIterator`.

@@ -40,7 +40,7 @@ class IdentitySampler:
 
         Args:
           pids, cameras: [N] integers, one per training tracklet.
-          kind: one of config.SAMPLER_KINDS.
+          kind: as `sampler.kind`.
           num_ids: P.
           tracklets_per_id: K.
           seed: not negative.
@@ -48,8 +48,8 @@ class IdentitySampler:
         Raises:
           ValueError: there are fewer identities than P, or no tracklets at all.
         """
-        if kind not in config.SAMPLER_KINDS:
-            raise ValueError(f"sampler.kind is '{kind}'; expected one of {', '.join(config.SAMPLER_KINDS)}.")
+        if kind not in config.choices('sampler.kind'):
+            raise config.unknown('sampler.kind', kind)
         self._cameras = np.asarray(cameras, np.int64)
         pids = np.asarray(pids, np.int64)
         self._members = [np.flatnonzero(pids == pid) for pid in np.unique(pids)]  # per identity, rows of its tracklets

@@ -21,8 +21,11 @@ class Settings(Protocol):
     preset: str
     split: str
     split_rule: str
-    part: str
     num_ids: int
+
+    @property
+    def part(self) -> str:
+        """Which of its parts; only read, so that a choice will do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,6 @@ from PIL import Image
 from jaxreid.data.flow import tv_l1_jax
 from jaxreid.data.tracklets import frame_decode
 
-ENGINES = ('opencv', 'jax')
-
 
 def decoder(engine: str, *, height: int, width: int) -> Callable[[bytes], np.ndarray]:
     """What makes of an image file the frame that an engine looks at.

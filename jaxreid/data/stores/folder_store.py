@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jaxreid import config
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import file as flow_file
 from jaxreid.data.flow import optical_flow
@@ -37,12 +38,13 @@ class Reading:
     cache: flow_cache.FlowCache = dataclasses.field(default_factory=lambda: flow_cache.FlowCache(0))
 
     def __post_init__(self):
-        if self.flow not in ('off', 'tvl1', 'zeros'):
-            raise ValueError(f"flow is '{self.flow}'; expected 'off', 'tvl1' or 'zeros'.")
-        if self.flow_engine not in optical_flow.ENGINES:
-            raise ValueError(f"flow_engine is '{self.flow_engine}'; expected 'opencv' or 'jax'.")
-        if self.on_corrupt not in ('error', 'skip_frame'):
-            raise ValueError(f"on_corrupt is '{self.on_corrupt}'; expected 'error' or 'skip_frame'.")
+        for path, value in (
+            ('data.flow', self.flow),
+            ('data.flow_engine', self.flow_engine),
+            ('data.on_corrupt_train', self.on_corrupt),  # or _eval
+        ):
+            if value not in config.choices(path):
+                raise config.unknown(path, value)
 
 
 class FolderStore:

@@ -43,7 +43,7 @@ def decode(data: bytes, *, height: int, width: int, resize: str) -> np.ndarray:
         case 'bilinear':
             resample = Image.Resampling.BILINEAR
         case _:
-            raise ValueError(f"data.resize is '{resize}'; expected 'bicubic' or 'bilinear'")
+            raise ValueError(f'data.resize = {resize!r} is no filter that is known')
     return np.asarray(Image.fromarray(image).resize((width, height), resample))
 
 

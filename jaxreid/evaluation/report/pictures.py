@@ -18,7 +18,7 @@ FILM = 5  # frames of a query's film strip
 RANK1_QUERIES = 60  # queries of the sheet of first places
 
 
-def open_footage(found: feature_file.Features, root: str, *, flow: str = 'off') -> report_network.Footage:
+def open_footage(found: feature_file.Features, root: str, *, flow: config.Flow = 'off') -> report_network.Footage:
     """The frames of the tracklets of a feature file, through the data set that its settings name.
 
     Raises:

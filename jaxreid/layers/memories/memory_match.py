@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxreid import config
 from jaxreid.layers import numerics
 
 
@@ -28,8 +29,8 @@ def match_probabilities(queries: jax.Array, keys: jax.Array, *, key_norm: str) -
             keys = numerics.unit_length(keys, axis=1)
         case 'channel':
             keys = numerics.unit_length(keys, axis=0)
-        case unknown:
-            raise ValueError(f"stmn.key_norm = {unknown!r}; choose 'item' or 'channel'.")
+        case other:
+            raise config.unknown('stmn.key_norm', other)
     similarity = jnp.einsum('...d,nd->...n', numerics.unit_length(queries, axis=-1), keys, precision='highest')
     return jax.nn.softmax(similarity, axis=-1)
 

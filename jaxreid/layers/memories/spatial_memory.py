@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxreid import config
 from jaxreid.layers import batch_norm
 from jaxreid.layers.memories import memory_match
 
@@ -53,8 +54,8 @@ class SpatialMemory(nn.Module):
                 queries = query
             case 'flat':
                 queries = jnp.moveaxis(query, -1, 2).reshape(query.shape)
-            case unknown:
-                raise ValueError(f"stmn.query_layout = {unknown!r}; choose 'position' or 'flat'.")
+            case other:
+                raise config.unknown('stmn.query_layout', other)
         match_map = memory_match.match_probabilities(queries, keys, key_norm=self.key_norm)
         # At first all queries match all items alike, and BN magnifies the small differences between the sums: they need
         # every digit of the product.

@@ -119,14 +119,14 @@ def test_random_test_clips_are_those_of_the_rule_and_depend_on_seed_and_tracklet
     assert clip(3, 4) == clip(3, 4)
 
 
-@pytest.mark.parametrize('kind', config.TEST_CLIPS)
+@pytest.mark.parametrize('kind', config.choices('test.clips'))
 @pytest.mark.parametrize('num_frames', LENGTHS)
 def test_number_of_test_clips_is_known_beforehand(kind, num_frames):
     clips = clip_sampling.test_clips(num_frames, kind=kind, frames=4, **TEST)
     assert len(clips) == clip_sampling.num_test_clips(num_frames, kind=kind, frames=4)
 
 
-@pytest.mark.parametrize('kind', config.TRAIN_CLIPS)
+@pytest.mark.parametrize('kind', config.choices('sampler.clip'))
 @pytest.mark.parametrize('num_frames', [1, 2, 3, 31, 32, 900])
 def test_every_kind_gives_positions_of_the_tracklet_that_depend_on_the_generator_alone(kind, num_frames):
     clips = [

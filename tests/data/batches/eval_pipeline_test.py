@@ -46,7 +46,7 @@ ORACLES = {
 
 
 def test_every_kind_of_clip_is_tested_here():
-    assert {*ORACLES, 'whole'} == set(config.TEST_CLIPS)
+    assert {*ORACLES, 'whole'} == set(config.choices('test.clips'))
 
 
 @pytest.mark.parametrize('batch_clips', [1, 3, 5, 64])
@@ -217,7 +217,7 @@ def test_hosts_share_batches_of_whole_tracklets(dataset):
         take(process_index=0, process_count=4)
 
 
-@pytest.mark.parametrize('clips', config.TEST_CLIPS)
+@pytest.mark.parametrize('clips', config.choices('test.clips'))
 @pytest.mark.parametrize('one_frame', [False, True])
 def test_frames_seen_counts_each_frame_that_stands_in_a_clip_once(dataset, clips, one_frame):
     oracle = ORACLES.get(clips, lambda row, f: [sampling.whole(f, 4)])

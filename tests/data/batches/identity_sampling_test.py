@@ -47,7 +47,7 @@ def test_epochs_of_mars_have_the_published_number_of_steps(mars, kind, num_ids, 
     assert sampler.tracklets(steps).shape == (num_ids * k,)
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 @pytest.mark.parametrize('k', [1, 2, 4])
 def test_batches_hold_p_blocks_of_k_tracklets_of_one_identity(kind, k):
     sampler = _sampler(kind, k=k)
@@ -59,7 +59,7 @@ def test_batches_hold_p_blocks_of_k_tracklets_of_one_identity(kind, k):
             assert len(set(ids)) == 3
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_batch_of_a_step_does_not_depend_on_what_was_asked_before(kind):
     forward = _sampler(kind)
     steps = list(range(4 * forward.steps_per_epoch + 1))
@@ -81,7 +81,7 @@ def test_threads_that_share_a_sampler_get_the_same_batches():
     assert drawn == [alone.tracklets(step).tolist() for step in steps]
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_seeds_and_epochs_differ(kind):
     sampler = _sampler(kind)
     assert _epoch(sampler, 0) != _epoch(sampler, 1)
@@ -189,33 +189,33 @@ def test_identity_epoch_draws_with_replacement_and_its_unique_form_without():
         assert any(len(set(block)) < 4 for block in large) == repeats
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_identity_with_one_tracklet_is_drawn_with_replacement(kind):
     sampler = _sampler(kind, pids=[5, 6, 6, 6, 6], cameras=[1, 1, 2, 1, 2], num_ids=2, k=4)
     rows = [row for epoch in range(3) for batch in _epoch(sampler, epoch) for row in batch]
     assert rows.count(0) == 4 * 3
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_every_tracklet_is_seen_sooner_or_later(kind):
     sampler = _sampler(kind)
     assert {row for epoch in range(80) for batch in _epoch(sampler, epoch) for row in batch} == set(range(len(PIDS)))
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_fewer_identities_than_a_batch_needs_are_refused(kind):
     with pytest.raises(ValueError, match=r'has 2 identities \(3 tracklets\), but a batch needs 3'):
         _sampler(kind, pids=[1, 1, 2], cameras=[1, 2, 1])
 
 
-@pytest.mark.parametrize('kind', config.SAMPLER_KINDS)
+@pytest.mark.parametrize('kind', config.choices('sampler.kind'))
 def test_an_empty_training_split_is_refused(kind):
     with pytest.raises(ValueError, match='training split is empty'):
         _sampler(kind, pids=[], cameras=[])
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match=r"sampler.kind is 'epoch'"):
+    with pytest.raises(ValueError, match=r"sampler.kind = 'epoch'"):
         _sampler('epoch')
 
 

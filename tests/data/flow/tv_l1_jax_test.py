@@ -192,5 +192,5 @@ def test_a_folder_gives_flow_where_opencv_has_none_and_each_engine_keeps_its_own
 
 
 def test_an_unknown_engine_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="flow_engine is 'tensor'; expected 'opencv' or 'jax'"):
+    with pytest.raises(ValueError, match=r"config\.data.flow_engine = 'tensor' is not known. Valid: opencv, jax"):
         _store(moving_texture.write_mars(tmp_path, [[(0, 0)]]), engine='tensor')

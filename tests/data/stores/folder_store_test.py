@@ -105,7 +105,7 @@ def test_a_pickled_copy_reads_the_same_and_counts_its_own(dataset):
 
 
 def test_unknown_policy_is_refused(dataset):
-    with pytest.raises(ValueError, match="on_corrupt is 'ignore'"):
+    with pytest.raises(ValueError, match=r"on_corrupt_train = 'ignore' is not known\. Valid: skip_frame, error"):
         _store(dataset, on_corrupt='ignore')
 
 

@@ -152,5 +152,5 @@ def test_images_that_claim_an_absurd_size_are_not_allocated():
 
 
 def test_unknown_filter_is_refused():
-    with pytest.raises(ValueError, match=r"data.resize is 'nearest'"):
+    with pytest.raises(ValueError, match=r"data.resize = 'nearest'"):
         _decode(mars_fixture.jpeg(0), height=9, resize='nearest')
