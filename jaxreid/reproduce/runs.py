@@ -30,6 +30,7 @@ from jaxreid.process import exit_status, interrupt, metrics_log, whole
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce import published
 from jaxreid.reproduce import table as report_table
+from jaxreid.training import in_flight
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
@@ -252,7 +253,7 @@ def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
         metrics_log.say(f'\n{head}\n{run.command()}')
         try:
             results[run.folder] = execute(run)
-        except train.NonFiniteLoss as e:  # of this row only: the others can still be had
+        except in_flight.NonFiniteLoss as e:  # of this row only: the others can still be had
             exit_status.fail(f'{head}: {e}', 1)
             results[run.folder] = str(e)
             failed = True

@@ -106,6 +106,22 @@ class Checkpoints:
             ) from e
 
 
+class Best:
+    """The checkpoint of the highest mAP that was monitored, and its score."""
+
+    def __init__(self, directory: pathlib.Path):
+        """Opens (and creates) the folder; what an earlier part of the run left there counts."""
+        self.checkpoints = Checkpoints(directory, keep=1)
+        at = self.checkpoints.latest()
+        self.score: Monitored | None = None if at is None else read_meta(directory, at)['score']
+
+    def offer(self, score: Monitored, state: Any, meta: Meta) -> None:
+        """Saves the state where its score is the best so far."""
+        if self.score is None or score['mAP'] > self.score['mAP']:
+            self.score = score
+            self.checkpoints.save(score['step'], state, {**meta, 'score': score, 'selected': 'on the test set'})
+
+
 def _first_line(e: BaseException) -> str:
     text = str(e).strip().splitlines()
     return text[0][:300] if text else type(e).__name__

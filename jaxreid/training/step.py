@@ -36,6 +36,11 @@ class TrainState:
     opt_state: optax.OptState
     key: jax.Array
 
+    @property
+    def variables(self) -> dict:
+        """What the model is applied to."""
+        return {'params': self.params, 'batch_stats': self.batch_stats}
+
 
 def compute_dtype(name: str) -> jnp.dtype:
     """The dtype that a config's `train.compute_dtype` stands for on the present devices."""

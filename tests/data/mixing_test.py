@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from data_pipelines import build
-from jaxreid import config, sharding, train
+from jaxreid import config, sharding
 from jaxreid.data import mixing, source
 from jaxreid.data.batches import identity_sampling, train_pipeline
 from jaxreid.data.tracklets import tracklet
-from jaxreid.training import checkpoint
+from jaxreid.training import checkpoint, resume
 from tests.fixtures import device_clips
 from tests.fixtures import listed_folder as listing_fixture
 
@@ -255,12 +255,13 @@ def test_a_run_of_an_older_version_resumes_and_its_split_was_a_number(tmp_path):
 
 
 def test_the_same_number_of_other_people_is_not_continued(tmp_path):
-    labels, names = {1: 0, 2: 1}, {1: 'ann', 2: 'zoe'}
     saved = {'labels': {'1': 0, '2': 1}, 'pid_names': {'1': 'ann', '2': 'zoe'}}
-    train.check_labels(saved, labels, names, tmp_path)
+    resume.check_labels(
+        saved, {'labels': {'1': 0, '2': 1}, 'pid_names': {'1': 'ann', '2': 'zoe', '3': 'eve'}}, tmp_path
+    )
     with pytest.raises(checkpoint.CheckpointError, match='trained on 2 identities'):
-        train.check_labels(saved, labels, {1: 'ann', 2: 'bob'}, tmp_path)
-    train.check_labels({'labels': {'4': 0}}, {4: 0}, {}, tmp_path)  # of an older version
+        resume.check_labels(saved, saved | {'pid_names': {'1': 'ann', '2': 'bob'}}, tmp_path)
+    resume.check_labels({'labels': {'4': 0}}, {'labels': {'4': 0}, 'pid_names': {}}, tmp_path)  # of an older version
 
 
 def test_validation_queries_come_from_the_first_data_set(data, tmp_path):

@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from jaxreid import config, train
+from jaxreid import config
 from jaxreid.process import exit_status, interrupt
-from jaxreid.training import checkpoint
+from jaxreid.training import checkpoint, in_flight
 
 
 def raising(error):
@@ -22,7 +22,7 @@ def raising(error):
         (ValueError('sampler.num_ids is 0'), 1, 'sampler.num_ids is 0'),
         (config.ConfigError('no such field'), 1, 'no such field'),
         (checkpoint.CheckpointError('no checkpoint under x'), 1, 'no checkpoint under x'),
-        (train.NonFiniteLoss('the loss is nan'), 1, 'the loss is nan'),
+        (in_flight.NonFiniteLoss('the loss is nan'), 1, 'the loss is nan'),
         (FileNotFoundError(2, 'No such file or directory', 'a.npz'), 1, "No such file or directory: 'a.npz'"),
         (ImportError("needs pip install 'jaxreid[torch]'"), 1, "needs pip install 'jaxreid[torch]'"),
         (KeyboardInterrupt(), 130, 'interrupted; run the same command again'),
