@@ -8,8 +8,8 @@ import re
 import pytest
 
 from jaxreid import config
-from jaxreid.reproduce import published
 from jaxreid.reproduce import runs as reproduce
+from jaxreid.reproduce.published import tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'docs' / 'checklist.md').read_text()
@@ -46,14 +46,14 @@ def test_what_a_row_names_exists(number):
 @pytest.mark.parametrize('command', re.findall(r'^python -m jaxreid\.reproduce (.*)$', TEXT, re.MULTILINE))
 def test_a_command_plans_its_runs(command, tmp_path):
     options, overrides = reproduce.parse([*command.split(), f'--workdir={tmp_path}'])
-    table = published.find(options.table)
+    table = tables.find(options.table)
     assert options.dataset in reproduce.datasets(table.system)
     assert {run.row for run in reproduce.plan(table, options, overrides)} == set(range(len(table.rows)))
 
 
 def test_every_table_of_the_papers_has_its_command():
     named = set(re.findall(r'^python -m jaxreid\.reproduce (\S+)', TEXT, re.MULTILINE))
-    assert named == {name for name, table in published.TABLES.items() if table.system != 'ap3d'}
+    assert named == {name for name, table in tables.TABLES.items() if table.system != 'ap3d'}
 
 
 @pytest.mark.parametrize(

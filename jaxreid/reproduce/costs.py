@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from jaxreid import config, summary
 from jaxreid.data.datasets import catalogue
-from jaxreid.reproduce import published
+from jaxreid.reproduce.published import paper
 from jaxreid.training import step
 
 SECONDS = 0.5  # of calibration
 
 
-def show(table: published.Table, runs: Sequence[Any]) -> None:
+def show(table: paper.Table, runs: Sequence[Any]) -> None:
     """Prints command, steps, GMACs per frame and predicted training time of every run, and the sum."""
     print(f'{table.title}\n')
     seen: dict[str, Any] = {}

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from jaxreid import command_line, config
 from jaxreid.models import build, cost
 from jaxreid.process import whole
-from jaxreid.reproduce import published
 from jaxreid.reproduce import runs as reproduce
+from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import step
 from jaxreid.visualize import svg
 
@@ -37,7 +37,7 @@ def count(experiment: config.Experiment) -> int:
 
 
 def points(
-    table: published.Table,
+    table: paper.Table,
     dataset: str,
     *,
     parameters: Mapping[str, int],
@@ -95,7 +95,7 @@ def chart(found: Sequence[Mapping[str, Any]], others: Mapping[str, tuple[float, 
 
 def write(options: argparse.Namespace) -> pathlib.Path:
     """Counts, collects, draws; returns where the figure is."""
-    table = published.find(options.table)
+    table = tables.find(options.table)
     results = None
     if options.results:
         results = json.loads(pathlib.Path(options.results).read_text())
@@ -130,7 +130,7 @@ def run(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('results', nargs='?', help='TABLE-DATASET.json of jaxreid.reproduce')
-    parser.add_argument('--table', default='strf-table2', choices=sorted(published.TABLES))
+    parser.add_argument('--table', default='strf-table2', choices=sorted(tables.TABLES))
     parser.add_argument('--dataset', default='mars', choices=config.DATASETS)
     parser.add_argument('--out', default='parameters.svg')
     options = parser.parse_args(argv)

@@ -28,8 +28,8 @@ from jaxreid.data.datasets import catalogue
 from jaxreid.evaluation import evaluate, results
 from jaxreid.process import exit_status, interrupt, metrics_log, whole
 from jaxreid.reproduce import costs as dry_run
-from jaxreid.reproduce import published
 from jaxreid.reproduce import table as report_table
+from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import in_flight
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
@@ -119,7 +119,7 @@ def datasets(system: str) -> list[str]:
     return [name for name in known if (CONFIGS / f'{system}_{name}.py').is_file()]
 
 
-def plan(table: published.Table, options: argparse.Namespace, overrides: list[str]) -> list[Run]:
+def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) -> list[Run]:
     """The runs of all rows of a table, in order.
 
     Raises:
@@ -164,7 +164,7 @@ def plan(table: published.Table, options: argparse.Namespace, overrides: list[st
     return runs
 
 
-def chosen(table: published.Table, runs: list[Run], names: str | None) -> list[Run]:
+def chosen(table: paper.Table, runs: list[Run], names: str | None) -> list[Run]:
     """Those runs whose variants `--rows` names; all where it is not given.
 
     Raises:
@@ -226,7 +226,7 @@ def execute(run: Run) -> dict[str, Any]:
 
 def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
     """Runs what is not finished, writing the report after every run; 1 where a run failed."""
-    table = published.find(options.table)
+    table = tables.find(options.table)
     runs = plan(table, options, overrides)
     wanted = chosen(table, runs, options.rows)
     for run in wanted:
@@ -267,8 +267,8 @@ def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
 def list_tables(name: str | None) -> str:
     """Every table (or one) with its rows, variants and data sets."""
     lines = []
-    for key in [name] if name else published.TABLES:
-        table = published.find(key)
+    for key in [name] if name else tables.TABLES:
+        table = tables.find(key)
         lines += [f'{key}: {table.title}', f'  --dataset {", ".join(datasets(table.system))}']
         lines += [f'  {row.variant:<44}{row.label}' for row in table.rows] + ['']
     return '\n'.join(lines)
@@ -282,7 +282,7 @@ def run(argv: list[str]) -> int:
         return 0
     if not options.table:
         raise flags.Error('which table? --list names them all')
-    table = published.find(options.table)
+    table = tables.find(options.table)
     if options.dataset not in datasets(table.system):
         known = ', '.join(datasets(table.system))
         raise flags.Error(f'--dataset {options.dataset}: {options.table} can be run on {known}')

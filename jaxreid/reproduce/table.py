@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jaxreid.process import whole
-from jaxreid.reproduce import published
+from jaxreid.reproduce.published import paper, tables
 
 NAMES = {'mAP': 'mAP', 'rank1': 'R-1', 'rank5': 'R-5', 'rank10': 'R-10', 'rank20': 'R-20'}
 
@@ -40,7 +40,7 @@ def write(
 
 def collect(name: str, dataset: str, runs: Sequence[Any], results: Mapping[pathlib.Path, dict | str]) -> dict[str, Any]:
     """The table as plain values; see `write`."""
-    table = published.find(name)
+    table = tables.find(name)
     of_paper = paper_dataset(table, dataset)
     rows = []
     for index, row in enumerate(table.rows):
@@ -69,7 +69,7 @@ def collect(name: str, dataset: str, runs: Sequence[Any], results: Mapping[pathl
     }
 
 
-def paper_dataset(table: published.Table, dataset: str) -> str | None:
+def paper_dataset(table: paper.Table, dataset: str) -> str | None:
     """Whose figures stand beside ours: the same data set's, and beside the rendered benchmark the paper's first."""
     known = table.datasets()
     if dataset == 'synthetic':
@@ -118,8 +118,8 @@ def _ours(lefts: Sequence[dict | str | None]) -> dict[str, Any]:
 
 def markdown(found: dict[str, Any]) -> str:
     """The text of a collected table."""
-    papers = [metric for metric in published.METRICS if any(metric in row['paper'] for row in found['rows'])]
-    shown = [metric for metric in published.METRICS if metric in ('mAP', 'rank1') or metric in papers]
+    papers = [metric for metric in paper.METRICS if any(metric in row['paper'] for row in found['rows'])]
+    shown = [metric for metric in paper.METRICS if metric in ('mAP', 'rank1') or metric in papers]
     theirs = 'paper' if found['paper_dataset'] == found['dataset'] else f'paper, {found["paper_dataset"]}'
     head = ['row', 'variant', 'runs', 'steps']
     for metric in shown:

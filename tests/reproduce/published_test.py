@@ -5,42 +5,43 @@ import importlib
 import pytest
 
 from jaxreid import config
-from jaxreid.reproduce import published, runs
+from jaxreid.reproduce import runs
+from jaxreid.reproduce.published import paper, tables
 
 
-@pytest.mark.parametrize('name', published.TABLES)
+@pytest.mark.parametrize('name', tables.TABLES)
 def test_every_row_is_a_variant_on_every_data_set_of_its_system(name):
-    table = published.TABLES[name]
+    table = tables.TABLES[name]
     assert name.startswith(f'{table.system}-')
     for dataset in runs.datasets(table.system):
         variants = importlib.import_module(f'configs.{table.system}_{dataset}').VARIANTS
         assert {row.variant for row in table.rows} <= set(variants), dataset
 
 
-@pytest.mark.parametrize('name', published.TABLES)
+@pytest.mark.parametrize('name', tables.TABLES)
 def test_figures_are_percentages_of_known_metrics_on_data_sets_of_the_system(name):
-    table = published.TABLES[name]
+    table = tables.TABLES[name]
     assert set(table.datasets()) <= set(runs.datasets(table.system))
     for row in table.rows:
         for scores in row.paper.values():
-            assert set(scores) <= set(published.METRICS)
+            assert set(scores) <= set(paper.METRICS)
             for value in scores.values():
                 low, high = value if isinstance(value, tuple) else (value, value)
                 assert 50 < low <= high <= 100
-            ranks = [scores[m] for m in published.METRICS[1:] if m in scores]
+            ranks = [scores[m] for m in paper.METRICS[1:] if m in scores]
             assert all(isinstance(r, tuple) for r in ranks) or ranks == sorted(ranks)
 
 
 def test_rows_of_a_table_differ():
-    for table in published.TABLES.values():
+    for table in tables.TABLES.values():
         assert len({row.label for row in table.rows}) == len({row.variant for row in table.rows}) == len(table.rows)
 
 
 def test_variants_that_no_table_shows_are_few_and_known():
-    shown = {(t.system, row.variant) for t in published.TABLES.values() for row in t.rows}
+    shown = {(t.system, row.variant) for t in tables.TABLES.values() for row in t.rows}
     unseen = {
         (system, variant)
-        for system in {table.system for table in published.TABLES.values()}
+        for system in {table.system for table in tables.TABLES.values()}
         for variant in importlib.import_module(f'configs.{system}_mars').VARIANTS
         if (system, variant) not in shown
     }
@@ -63,10 +64,10 @@ def test_variants_that_no_table_shows_are_few_and_known():
     ],
 )
 def test_a_figure_stands_where_the_paper_prints_it(table, variant, dataset, metric, value):
-    row = next(row for row in published.find(table).rows if row.variant == variant)
+    row = next(row for row in tables.find(table).rows if row.variant == variant)
     assert row.paper[dataset][metric] == value
 
 
 def test_an_unknown_table_names_the_nearest():
     with pytest.raises(config.ConfigError, match='Did you mean'):
-        published.find('sta-tabel1')
+        tables.find('sta-tabel1')

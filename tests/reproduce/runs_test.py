@@ -6,8 +6,8 @@ import pytest
 
 from jaxreid import command_line, config
 from jaxreid.evaluation import results
-from jaxreid.reproduce import published
 from jaxreid.reproduce import runs as reproduce
+from jaxreid.reproduce.published import tables
 
 ROW = {'mAP': 50.0, 'cmc': {'1': 60.0}, 'step': 2, 'selected': 'last step', 'protocol': {'name': 'mars-paper'}}
 
@@ -15,7 +15,7 @@ ROW = {'mAP': 50.0, 'cmc': {'1': 60.0}, 'step': 2, 'selected': 'last step', 'pro
 def plan(tmp_path, table, *arguments):
     """Runs of a table for a command line."""
     options, overrides = reproduce.parse([table, f'--workdir={tmp_path}', *arguments])
-    return reproduce.plan(published.find(table), options, overrides)
+    return reproduce.plan(tables.find(table), options, overrides)
 
 
 def finish(run, *, trained=True):
@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused_in_one_message(tmp_path, monkeypatch, capsys,
 def test_the_list_names_every_table_and_row(capsys):
     assert reproduce.run(['--list']) == 0
     printed = capsys.readouterr().out
-    for name, table in published.TABLES.items():
+    for name, table in tables.TABLES.items():
         assert f'{name}: {table.title}' in printed
         assert all(f'  {row.variant}' in printed for row in table.rows)
 

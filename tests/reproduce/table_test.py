@@ -4,8 +4,8 @@ import json
 import pathlib
 import types
 
-from jaxreid.reproduce import published
 from jaxreid.reproduce import table as report_table
+from jaxreid.reproduce.published import tables
 
 TABLE = 'sta-table3'
 
@@ -30,7 +30,7 @@ def left(mean_ap, rank1):
 
 def table(results, seeds=(0, 1), dataset='mars'):
     """Markdown lines of the rows and the collected table."""
-    rows = published.find(TABLE).rows
+    rows = tables.find(TABLE).rows
     runs = [run(i, seed, row.variant) for i, row in enumerate(rows) for seed in seeds]
     found = report_table.collect(TABLE, dataset, runs, {pathlib.Path(k): v for k, v in results.items()})
     return report_table.markdown(found), found
@@ -80,5 +80,5 @@ def test_ranges_of_the_paper_are_printed_as_ranges():
 def test_both_files_are_written(tmp_path):
     text, path = report_table.write(tmp_path / 'new' / 'sta-table3-mars', TABLE, 'mars', [run(0, 0, 'table3_k2')], {})
     assert path.read_text() == text
-    assert json.loads(path.with_suffix('.json').read_text())['title'] == published.find(TABLE).title
+    assert json.loads(path.with_suffix('.json').read_text())['title'] == tables.find(TABLE).title
     assert sorted(p.name for p in path.parent.iterdir()) == ['sta-table3-mars.json', 'sta-table3-mars.md']

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxreid.reproduce import parameters, published
+from jaxreid.reproduce import parameters
+from jaxreid.reproduce.published import tables
 from jaxreid.visualize import sheet, svg
 
 
@@ -78,7 +79,7 @@ def test_pictures_survive_jpeg_and_png():
 
 
 def test_the_paper_s_and_our_map_stand_beside_the_parameters():
-    table = published.find('strf-table2')
+    table = tables.find('strf-table2')
     counts = {row.variant: 1_000_000 * (i + 1) for i, row in enumerate(table.rows)}
     results = {'rows': [{'variant': 'table2_p3dc', 'ours': {'mAP': {'mean': 61.25}}}]}
     found = parameters.points(table, 'mars', parameters=counts, results=results)
