@@ -137,16 +137,9 @@ class _Places:
 
 def _sizes(images: image_check.Images) -> list[tuple[tuple[int, int], int]]:
     """Heights and widths of the readable images with their number, the most frequent first."""
-    found, counts = np.unique(_packed(images.size)[images.readable()], return_counts=True)
-    return sorted([((size >> 32, size % 2**32), n) for size, n in zip(found.tolist(), counts.tolist())], key=_by_count)
-
-
-def _by_count(item: tuple[tuple[int, int], int]) -> tuple[int, tuple[int, int]]:
-    return -item[1], item[0]
-
-
-def _packed(size: np.ndarray) -> np.ndarray:
-    return (size[:, 0].astype(np.uint64) << np.uint64(32)) | size[:, 1]
+    found, counts = np.unique(images.size[images.readable()], axis=0, return_counts=True)
+    sizes = [((height, width), count) for (height, width), count in zip(found.tolist(), counts.tolist())]
+    return sorted(sizes, key=lambda item: (-item[1], item[0]))
 
 
 def _of_other_size(

@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 
 FILE = 'attributes.csv'
 
@@ -35,7 +35,7 @@ def read(path: str) -> dict[str, Mapping[str, str]]:
     return found
 
 
-def attach(dataset: tracklet_lib.Dataset, folder: str) -> tracklet_lib.Dataset:
+def attach(dataset: tracklet.Dataset, folder: str) -> tracklet.Dataset:
     """The data set with the attributes of the table in `folder`; unchanged where there is none.
 
     Raises:

@@ -40,12 +40,22 @@ def of(dataset: tracklet.Dataset) -> Contents:
     query, gallery = marked(dataset.test, dataset.query), marked(dataset.test, dataset.gallery)
     everyone = (*dataset.train, *dataset.test)
     counts: dict[str, Count] = {'cameras': len({one.camera for one in everyone})}
-    for part, tracklets in (('train', dataset.train), ('query', query), ('gallery', gallery)):
-        counts[f'{part} ids'] = len(ids(tracklets))
-        counts[f'{part} tracklets'] = len(tracklets)
-        counts[f'{part} frames'] = frames(tracklets)
+    counts |= tally('train', dataset.train) | tally('query', query) | tally('gallery', gallery)
     parts = {'train': dataset.train, 'test': dataset.test}
     return Contents(dataset.root, parts, counts, folders(everyone, below=1), deep=False)
+
+
+def tally(part: str, tracklets: Sequence[tracklet.Tracklet], called: str = '', *, cameras: int = 0) -> dict[str, Count]:
+    """Numbers of ids, tracklets and frames of a part, and of tracklets of each of the cameras 1 to `cameras`."""
+    called = called or f'{part} tracklets'
+    seen = collections.Counter(one.camera for one in tracklets)
+    per_camera = {f'{called} per camera': tuple([seen[number] for number in range(1, cameras + 1)])} if cameras else {}
+    return {
+        f'{part} ids': len(ids(tracklets)),
+        called: len(tracklets),
+        **per_camera,
+        f'{part} frames': frames(tracklets),
+    }
 
 
 def ids(tracklets: Iterable[tracklet.Tracklet]) -> set[int]:
@@ -56,12 +66,6 @@ def ids(tracklets: Iterable[tracklet.Tracklet]) -> set[int]:
 def frames(tracklets: Iterable[tracklet.Tracklet]) -> int:
     """How many there are."""
     return sum(len(one.frames) for one in tracklets)
-
-
-def per_camera(tracklets: Iterable[tracklet.Tracklet], highest: int) -> tuple[int, ...]:
-    """Numbers of tracklets of the cameras 1 to `highest`."""
-    counted = collections.Counter(one.camera for one in tracklets)
-    return tuple([counted[camera] for camera in range(1, highest + 1)])
 
 
 def folders(tracklets: Iterable[tracklet.Tracklet], *, below: int) -> tuple[str, ...]:

@@ -8,14 +8,13 @@ The authors of DukeMTMC withdrew the data for reasons of privacy: nothing here d
 without underscores, 0001C2F0001X30823.jpg; both are read. Some tracklets start at F0002.
 """
 
+import collections
 import os
 import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from jaxreid.data.datasets import contents, facts, listing
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 
 LAYOUT = (
     'A DukeMTMC-VideoReID folder holds train/<id>/<tracklet>/*.jpg, query/<id>/<tracklet>/*.jpg and '
@@ -28,7 +27,7 @@ _NAME = re.compile(r'(\d{4})_?C([1-8])_?F(\d{4})_?[XD]\d+\.jpg', re.ASCII)
 _EXAMPLE = '0001_C6_F0099_X30823.jpg'
 
 
-def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
+def read(root: str | os.PathLike) -> tracklet.Dataset:
     """Reads and checks the data set in folder `root`; opens no image, lists each tracklet's folder once.
 
     Returns:
@@ -49,7 +48,7 @@ def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
     return index(names, root=root)
 
 
-def index(names: Mapping[str, Sequence[str]], *, root: str = '') -> tracklet_lib.Dataset:
+def index(names: Mapping[str, Sequence[str]], *, root: str = '') -> tracklet.Dataset:
     """Builds the data set from names alone; touches no file.
 
     Args:
@@ -59,21 +58,20 @@ def index(names: Mapping[str, Sequence[str]], *, root: str = '') -> tracklet_lib
     Raises:
       ValueError: as `read`.
     """
-    tracklets: dict[str, list[tracklet_lib.Tracklet]] = {split: [] for split in _SPLITS}
+    tracklets: dict[str, list[tracklet.Tracklet]] = {split: [] for split in _SPLITS}
     for where in sorted(names):
         tracklets[where.split('/')[-3]].append(_tracklet(where, names[where], root))
     train, query, gallery = (tuple(tracklets[split]) for split in _SPLITS)
-    both = {tracklet.pid for tracklet in train} & {tracklet.pid for tracklet in (*query, *gallery)}
+    both = contents.ids(train) & contents.ids((*query, *gallery))
     if both:
         raise ValueError(
             f'{len(both)} ids of {root} are in train and in query or gallery, such as {min(both):04d}; as published, '
             'no id is in both. Unpack the archive again.'
         )
-    is_query = np.arange(len(query) + len(gallery)) < len(query)
-    return tracklet_lib.Dataset(root=root, train=train, test=(*query, *gallery), query=is_query, gallery=~is_query)
+    return tracklet.queries_first(root, train, query, gallery)
 
 
-def _tracklet(where: str, names: Sequence[str], root: str) -> tracklet_lib.Tracklet:
+def _tracklet(where: str, names: Sequence[str], root: str) -> tracklet.Tracklet:
     split, pid, number = where.split('/')[-3:]
     folder = os.path.join(root, where)
     matches = listing.frames(names, _NAME, where=folder, example=_EXAMPLE)
@@ -83,7 +81,7 @@ def _tracklet(where: str, names: Sequence[str], root: str) -> tracklet_lib.Track
             f'{folder} holds frames of id and camera {seen[:4]}; expected id {pid} in one camera. Unpack the archive '
             'again.'
         )
-    return tracklet_lib.Tracklet(
+    return tracklet.Tracklet(
         name=f'{split}/{pid}/{number}',
         pid=int(pid),
         camera=int(seen[0][1]),
@@ -95,26 +93,12 @@ def _count(data: facts.Settings) -> contents.Contents:
     dataset = read(data.root)
     train = dataset.train
     query, gallery = contents.marked(dataset.test, dataset.query), contents.marked(dataset.test, dataset.gallery)
-    cameras: dict[int, set[int]] = {}
-    for one in gallery:
-        cameras.setdefault(one.pid, set()).add(one.camera)
+    cameras = collections.Counter(pid for pid, _ in {(one.pid, one.camera) for one in gallery})
     held = {one.name.removeprefix('gallery/') for one in gallery}
-    counts: dict[str, contents.Count] = {
-        'train ids': len(contents.ids(train)),
-        'train tracklets': len(train),
-        'train tracklets per camera': contents.per_camera(train, 8),
-        'train frames': contents.frames(train),
-        'query ids': len(contents.ids(query)),
-        'queries': len(query),
-        'queries per camera': contents.per_camera(query, 8),
-        'query frames': contents.frames(query),
-        'gallery ids': len(cameras),
-        'gallery ids of one camera': sum(len(seen) == 1 for seen in cameras.values()),
-        'gallery tracklets': len(gallery),
-        'gallery tracklets per camera': contents.per_camera(gallery, 8),
-        'gallery frames': contents.frames(gallery),
-        'queries in the gallery as well': sum(one.name.removeprefix('query/') in held for one in query),
-    }
+    counts = contents.tally('train', train, cameras=8) | contents.tally('query', query, 'queries', cameras=8)
+    counts |= {'gallery ids': 0, 'gallery ids of one camera': sum(seen == 1 for seen in cameras.values())}
+    counts |= contents.tally('gallery', gallery, cameras=8)
+    counts['queries in the gallery as well'] = sum(one.name.removeprefix('query/') in held for one in query)
     parts = {'train': train, 'query': query, 'gallery': gallery}
     folders = contents.folders((*train, *query, *gallery), below=3)
     return contents.Contents(dataset.root, parts, counts, folders, numbered=contents.AFTER_F, copies=True)

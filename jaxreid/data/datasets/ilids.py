@@ -65,8 +65,7 @@ def read(root: str | os.PathLike, *, split: int = 0, test_half: str = 'first') -
     train = [tracklets[camera][row] for row in range(len(people)) if row not in test for camera in (1, 2)]
     query = [tracklets[1][row] for row in sorted(test)]
     gallery = [tracklets[2][row] for row in sorted(test)]
-    is_query = np.arange(2 * len(query)) < len(query)
-    return tracklet.Dataset(root=root, train=tuple(train), test=(*query, *gallery), query=is_query, gallery=~is_query)
+    return tracklet.queries_first(root, train, query, gallery)
 
 
 def _test_people(ls_set: np.ndarray, people: int, *, split: int, test_half: str, path: str) -> set[int]:

@@ -149,18 +149,7 @@ def _query(path: str, info: str, test_list: str, count: int) -> np.ndarray:
     rows = matlab.integers(variables['query'], f'query of {path}')
     if rows.size != max(rows.shape, default=0) or not rows.size:
         raise ValueError(f'query of {path} has shape {rows.shape}; expected one row or column of line numbers.')
-    rows = rows.reshape(-1) - 1
-    outside = rows[(rows < 0) | (rows >= count)]
-    if outside.size:
-        raise ValueError(
-            f'query of {path} names line {outside[0] + 1}, but {test_list} has lines 1 to {count}. Take both files '
-            'from one download.'
-        )
-    if np.unique(rows).size != rows.size:
-        raise ValueError(f'query of {path} names a line twice; each query is one sequence.')
-    query = np.zeros(count, bool)
-    query[rows] = True
-    return query
+    return matlab.marks(rows, count, what=f'query of {path}', row='line', table=test_list)
 
 
 def _count(data: facts.Settings) -> contents.Contents:

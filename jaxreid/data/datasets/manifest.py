@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid.data.datasets import facts, listing
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 
 ROLES = ('train', 'query', 'gallery', 'query+gallery')
 COLUMNS = ('tracklet', 'pid', 'camera', 'role')
@@ -62,7 +62,7 @@ class _Row(NamedTuple):
     time: str
 
 
-def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet_lib.Dataset:
+def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet.Dataset:
     """Reads and checks a manifest and the names of its files; opens no image.
 
     Queries without a match in the gallery are warned about.
@@ -100,13 +100,13 @@ def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet_lib.Data
     if not problems and not rows:
         raise ValueError(f'{path} has no rows. {LAYOUT}')
     _stop(path, problems, FileNotFoundError if missing else ValueError)
-    pids, pid_names = _numbered([row.pid for row in rows], kept=(tracklet_lib.JUNK_ID, tracklet_lib.DISTRACTOR_ID))
+    pids, pid_names = _numbered([row.pid for row in rows], kept=(tracklet.JUNK_ID, tracklet.DISTRACTOR_ID))
     cameras, camera_names = _numbered([row.camera for row in rows], kept=())
     rows = [row._replace(pid=pids[row.pid], camera=cameras[row.camera]) for row in rows]
     problems = [*_twice(rows), *_wrong_numbers(rows), *_wrong_roles(rows), *_shared_files(rows)]
     _stop(path, problems, ValueError)
     test = [row for row in rows if row.role != 'train']
-    dataset = tracklet_lib.Dataset(
+    dataset = tracklet.Dataset(
         root=root,
         train=tuple([_tracklet(row) for row in rows if row.role == 'train']),
         test=tuple([_tracklet(row) for row in test]),
@@ -115,7 +115,7 @@ def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet_lib.Data
         pid_names=pid_names,
         camera_names=camera_names,
     )
-    lonely = dataset.query & ~tracklet_lib.answerable(dataset)
+    lonely = dataset.query & ~tracklet.answerable(dataset)
     if lonely.any():
         lines = [f'{test[row].tracklet} (line {test[row].line})' for row in np.flatnonzero(lonely)]
         more = f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''
@@ -310,7 +310,7 @@ def _twice(rows: Sequence[_Row]) -> Iterator[str]:
 
 def _wrong_numbers(rows: Sequence[_Row]) -> Iterator[str]:
     for row in rows:
-        if not tracklet_lib.JUNK_ID <= row.pid <= _LARGEST:
+        if not tracklet.JUNK_ID <= row.pid <= _LARGEST:
             yield f'line {row.line}: pid {row.pid}; expected 1 to {_LARGEST}, 0 for distractors, -1 for junk, or names'
         if not 0 <= row.camera <= _LARGEST:
             yield f'line {row.line}: camera {row.camera}; expected 0 to {_LARGEST}, or names'
@@ -320,9 +320,9 @@ def _wrong_roles(rows: Sequence[_Row]) -> Iterator[str]:
     """Persons on both sides of the split, and trained or queried what is no person."""
     trained = {row.pid: row.line for row in reversed(rows) if row.role == 'train'}
     for row in rows:
-        if row.pid in (tracklet_lib.JUNK_ID, tracklet_lib.DISTRACTOR_ID):
+        if row.pid in (tracklet.JUNK_ID, tracklet.DISTRACTOR_ID):
             if row.role != 'gallery':
-                what = 'junk' if row.pid == tracklet_lib.JUNK_ID else 'distractors'
+                what = 'junk' if row.pid == tracklet.JUNK_ID else 'distractors'
                 yield f'line {row.line}: pid {row.pid} means {what}, for the gallery only; number persons from 1'
         elif row.role != 'train' and row.pid in trained:
             yield f'line {row.line}: tests a person whom line {trained[row.pid]} trains on; each is in one part only'
@@ -357,8 +357,8 @@ def _numbered(values: Iterable[str], *, kept: Sequence[int]) -> tuple[dict[str, 
     return given | stay, {number: name for name, number in given.items()}
 
 
-def _tracklet(row: _Row) -> tracklet_lib.Tracklet:
-    return tracklet_lib.Tracklet(name=row.tracklet, pid=row.pid, camera=row.camera, frames=row.frames, time=row.time)
+def _tracklet(row: _Row) -> tracklet.Tracklet:
+    return tracklet.Tracklet(name=row.tracklet, pid=row.pid, camera=row.camera, frames=row.frames, time=row.time)
 
 
 def _stop(path: str, problems: Sequence[str], kind: type[Exception]) -> None:

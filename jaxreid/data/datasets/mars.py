@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxreid.data.datasets import attributes, contents, facts, matlab
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.datasets import attributes, contents, facts, listing, matlab
+from jaxreid.data.tracklets import tracklet
 
 _NAME = re.compile(r'(\d{4}|00-1)C([1-6])T\d{4}F\d{3}\.jpg', re.ASCII)
 _PREFIX_CHARS = len('0001C1T0001')
@@ -30,7 +30,7 @@ LAYOUT = (
 _NAMES_SHOWN = 3  # of many offending names, how many a message lists
 
 
-def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
+def read(root: str | os.PathLike) -> tracklet.Dataset:
     """Reads and checks the MARS dataset in folder `root`; opens no image, lists each id's folder once.
 
     Raises:
@@ -43,11 +43,9 @@ def read(root: str | os.PathLike) -> tracklet_lib.Dataset:
     return dataset
 
 
-def read_lists(root: str | os.PathLike) -> tracklet_lib.Dataset:
+def read_lists(root: str | os.PathLike) -> tracklet.Dataset:
     """As `read`, but believes the name lists: the frames may be missing."""
-    root = os.path.abspath(os.path.expanduser(os.fspath(root)))
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f'No MARS dataset at {root}: there is no such folder. {LAYOUT}')
+    root = listing.open_root(root, what='MARS', layout=LAYOUT)
     folders = {name: _folder(root, name) for name in ('info', 'bbox_train', 'bbox_test')}
     info = os.path.join(root, folders['info'])
     missing = [name for name in _INFO_FILES if not os.path.isfile(os.path.join(info, name))]
@@ -80,7 +78,7 @@ def index(
     root: str = '',
     train_folder: str = 'bbox_train',
     test_folder: str = 'bbox_test',
-) -> tracklet_lib.Dataset:
+) -> tracklet.Dataset:
     """Builds the dataset from name lists and tables alone; touches no file.
 
     Args:
@@ -99,19 +97,11 @@ def index(
     """
     train = _tracklets(train_names, track_train_info, 'track_train_info', train_folder)
     test = _tracklets(test_names, track_test_info, 'track_test_info', test_folder)
-    # uint16 in the official file: 65535 and below fit, but 0 - 1 would wrap around silently.
-    rows = matlab.integers(query_idx, 'query_IDX').reshape(-1) - 1
-    outside = rows[(rows < 0) | (rows >= len(test))]
-    if outside.size:
-        raise ValueError(f'query_IDX names row {outside[0] + 1}, but the test table has rows 1 to {len(test)}.')
-    if np.unique(rows).size != rows.size:
-        raise ValueError('query_IDX names a row twice; each query is one row of the test table.')
-    query = np.zeros(len(test), bool)
-    query[rows] = True
-    return tracklet_lib.Dataset(root=root, train=train, test=test, query=query, gallery=np.ones(len(test), bool))
+    query = matlab.marks(query_idx, len(test), what='query_IDX', row='row', table='the test table')
+    return tracklet.Dataset(root=root, train=train, test=test, query=query, gallery=np.ones(len(test), bool))
 
 
-def _tracklets(names: Sequence[str], table: np.ndarray, what: str, folder: str) -> tuple[tracklet_lib.Tracklet, ...]:
+def _tracklets(names: Sequence[str], table: np.ndarray, what: str, folder: str) -> tuple[tracklet.Tracklet, ...]:
     names = sorted(names)  # '00-1' sorts before '0000', as in the tables
     malformed = [name for name in names if _NAME.fullmatch(name) is None]
     if malformed:
@@ -142,17 +132,17 @@ def _tracklets(names: Sequence[str], table: np.ndarray, what: str, folder: str) 
             )
         where = f'{folder}/{prefix[:4]}/'
         frames = tuple([where + name for name in names[first - 1 : last]])
-        tracklets.append(tracklet_lib.Tracklet(name=prefix, pid=pid, camera=camera, frames=frames))
+        tracklets.append(tracklet.Tracklet(name=prefix, pid=pid, camera=camera, frames=frames))
         end = last
     if end != len(names):
         raise ValueError(f'{what} ends at frame {end}, but the list has {len(names)} names.')
-    if len({tracklet.name for tracklet in tracklets}) != len(tracklets):
+    if len({one.name for one in tracklets}) != len(tracklets):
         raise ValueError(f'{what} cuts one tracklet into several rows; expected one row per tracklet of the list.')
     return tuple(tracklets)
 
 
 def _pid_and_camera(prefix: str) -> tuple[int, int]:
-    return tracklet_lib.JUNK_ID if prefix.startswith('00-1') else int(prefix[:4]), int(prefix[5])
+    return tracklet.JUNK_ID if prefix.startswith('00-1') else int(prefix[:4]), int(prefix[5])
 
 
 def _folder(root: str, name: str) -> str:
@@ -166,15 +156,15 @@ def _name_list(path: str) -> list[str]:
     return [name for name in names if name]
 
 
-def _check_frames_exist(root: str, tracklets: Sequence[tracklet_lib.Tracklet]) -> None:
+def _check_frames_exist(root: str, tracklets: Sequence[tracklet.Tracklet]) -> None:
     """Every listed frame is a name in its folder. One listing per id: a million single look-ups take minutes."""
     missing: list[str] = []
     id_folder, present = '', set[str]()
-    for tracklet in tracklets:  # sorted, so each folder's turn comes once
-        here, _, _ = tracklet.frames[0].rpartition('/')
+    for one in tracklets:  # sorted, so each folder's turn comes once
+        here, _, _ = one.frames[0].rpartition('/')
         if here != id_folder:
-            id_folder, present = here, _listing(os.path.join(root, here))
-        missing += [frame for frame in tracklet.frames if frame.rpartition('/')[2] not in present]
+            id_folder, present = here, set(listing.files(os.path.join(root, here)))
+        missing += [frame for frame in one.frames if frame.rpartition('/')[2] not in present]
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of {sum(len(t.frames) for t in tracklets)} frames that the name list of '
@@ -184,16 +174,8 @@ def _check_frames_exist(root: str, tracklets: Sequence[tracklet_lib.Tracklet]) -
         )
 
 
-def _listing(folder: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-
-
 def count(
-    dataset: tracklet_lib.Dataset,
+    dataset: tracklet.Dataset,
     published: Mapping[str, contents.Count] | None = None,
     size: tuple[int, int] | None = None,
 ) -> contents.Contents:
@@ -219,33 +201,24 @@ def count(
 
 
 def counts(
-    train: Sequence[tracklet_lib.Tracklet],
-    test: Sequence[tracklet_lib.Tracklet],
-    query: Sequence[tracklet_lib.Tracklet],
+    train: Sequence[tracklet.Tracklet],
+    test: Sequence[tracklet.Tracklet],
+    query: Sequence[tracklet.Tracklet],
 ) -> dict[str, contents.Count]:
     """The numbers that are published of MARS, of these tracklets."""
-    junk = [t for t in test if t.pid == tracklet_lib.JUNK_ID]
-    distractors = [t for t in test if t.pid == tracklet_lib.DISTRACTOR_ID]
-    people = contents.ids(test) - {tracklet_lib.JUNK_ID, tracklet_lib.DISTRACTOR_ID}
-    return {
-        'train ids': len(contents.ids(train)),
-        'train tracklets': len(train),
-        'train tracklets per camera': contents.per_camera(train, 6),
-        'train frames': contents.frames(train),
+    junk = [t for t in test if t.pid == tracklet.JUNK_ID]
+    distractors = [t for t in test if t.pid == tracklet.DISTRACTOR_ID]
+    people = contents.ids(test) - {tracklet.JUNK_ID, tracklet.DISTRACTOR_ID}
+    counts = contents.tally('train', train, cameras=6) | contents.tally('test', test, cameras=6)
+    counts |= {
         'test ids': len(people),
-        'test tracklets': len(test),
-        'test tracklets per camera': contents.per_camera(test, 6),
-        'test frames': contents.frames(test),
         'junk tracklets': len(junk),
         'junk frames': contents.frames(junk),
         'distractor tracklets': len(distractors),
         'distractor frames': contents.frames(distractors),
-        'query ids': len(contents.ids(query)),
-        'queries': len(query),
-        'queries per camera': contents.per_camera(query, 6),
-        'query frames': contents.frames(query),
-        'ids in train and test': len(contents.ids(train) & people),
     }
+    counts |= contents.tally('query', query, 'queries', cameras=6)
+    return counts | {'ids in train and test': len(contents.ids(train) & people)}
 
 
 FACTS = facts.Facts(

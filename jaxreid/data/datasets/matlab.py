@@ -53,6 +53,34 @@ def read_all(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.nda
         raise ValueError(f'{path} cannot be read as a MATLAB file ({error}); download it again.') from error
 
 
+def marks(values: np.ndarray, count: int, *, what: str, row: str, table: str) -> np.ndarray:
+    """Mask of the rows that a table of numbers names, counted from 1.
+
+    Args:
+      values: numbers of any type and shape.
+      count: rows that there are.
+      what, row, table: the numbers, what one of them names, and of what; for messages.
+
+    Returns:
+      [count] bool.
+
+    Raises:
+      ValueError: a number is no whole one, names no row, or one that is named already.
+    """
+    # uint16 in the file of MARS: 65535 and below fit, but 0 - 1 would wrap around silently.
+    rows = integers(values, what).reshape(-1) - 1
+    outside = rows[(rows < 0) | (rows >= count)]
+    if outside.size:
+        raise ValueError(
+            f'{what} names {row} {outside[0] + 1}, but {table} has {row}s 1 to {count}. Take both from one download.'
+        )
+    if np.unique(rows).size != rows.size:
+        raise ValueError(f'{what} names a {row} twice; each query is one {row} of {table}.')
+    marked = np.zeros(count, bool)
+    marked[rows] = True
+    return marked
+
+
 def integers(array: np.ndarray, what: str) -> np.ndarray:
     """int64 copy; MATLAB stores whole numbers as doubles where nobody asked for integers.
 

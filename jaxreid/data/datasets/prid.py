@@ -10,8 +10,6 @@ gallery camera b (2).
 import os
 import re
 
-import numpy as np
-
 from jaxreid.data.datasets import contents, facts, listing
 from jaxreid.data.tracklets import hash_order, tracklet
 
@@ -76,14 +74,8 @@ def read(root: str | os.PathLike, *, split: int = 0, persons: int = 178) -> trac
             )
     query = [_tracklet(root, prefix, number, 'a') for number in test]
     gallery = [_tracklet(root, prefix, number, 'b') for number in test]
-    is_query = np.arange(len(query) + len(gallery)) < len(query)
-    return tracklet.Dataset(
-        root=root,
-        train=tuple([_tracklet(root, prefix, number, camera) for number in train for camera in 'ab']),
-        test=(*query, *gallery),
-        query=is_query,
-        gallery=~is_query,
-    )
+    trained = [_tracklet(root, prefix, number, camera) for number in train for camera in 'ab']
+    return tracklet.queries_first(root, trained, query, gallery)
 
 
 def everyone(root: str | os.PathLike) -> tuple[tracklet.Tracklet, ...]:

@@ -1,7 +1,7 @@
 """A tracklet (the crops of one person passing one camera) and the split of a dataset made of them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,6 +35,14 @@ class Dataset:
     pid_names: Mapping[int, str] = dataclasses.field(default_factory=dict)  # what ids were called, where we gave them
     camera_names: Mapping[int, str] = dataclasses.field(default_factory=dict)
     mixed_in: tuple['Dataset', ...] = ()  # whose training tracklets end `train`, with other ids: see `data.mixing`
+
+
+def queries_first(
+    root: str, train: Iterable[Tracklet], query: Sequence[Tracklet], gallery: Sequence[Tracklet]
+) -> Dataset:
+    """The data set whose test tracklets are queries and, behind them, a gallery of others."""
+    is_query = np.arange(len(query) + len(gallery)) < len(query)
+    return Dataset(root=root, train=tuple(train), test=(*query, *gallery), query=is_query, gallery=~is_query)
 
 
 def label_map(train: Iterable[Tracklet]) -> dict[int, int]:

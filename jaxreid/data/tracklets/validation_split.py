@@ -8,14 +8,13 @@ import dataclasses
 
 import numpy as np
 
-from jaxreid.data.tracklets import hash_order
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import hash_order, tracklet
 
 NUM_QUERIES = 200
 _HELD_OUT = 5  # every fifth id, counted at the end: 125 of 625
 
 
-def split(dataset: tracklet_lib.Dataset, *, trial: int) -> tracklet_lib.Dataset:
+def split(dataset: tracklet.Dataset, *, trial: int) -> tracklet.Dataset:
     """Replaces the test split by the last fifth of the training ids.
 
     Queries are drawn among the held out tracklets whose identity was seen by another camera as well [choice: the paper
@@ -28,19 +27,19 @@ def split(dataset: tracklet_lib.Dataset, *, trial: int) -> tracklet_lib.Dataset:
     Raises:
       ValueError: fewer than five training ids, or nobody held out was seen by two cameras.
     """
-    ids = sorted({tracklet.pid for tracklet in dataset.train})
+    ids = sorted({one.pid for one in dataset.train})
     held_out = set(ids[len(ids) - len(ids) // _HELD_OUT :])
     if not held_out:
         raise ValueError(
             f'{dataset.root} has {len(ids)} training ids; a validation part takes every fifth, so at least {_HELD_OUT} '
             "are needed. Set data.part='official'."
         )
-    train = tuple([tracklet for tracklet in dataset.train if tracklet.pid not in held_out])
-    test = tuple([tracklet for tracklet in dataset.train if tracklet.pid in held_out])
+    train = tuple([one for one in dataset.train if one.pid not in held_out])
+    test = tuple([one for one in dataset.train if one.pid in held_out])
     cameras: dict[int, set[int]] = {}
-    for tracklet in test:
-        cameras.setdefault(tracklet.pid, set()).add(tracklet.camera)
-    candidates = {tracklet.name: row for row, tracklet in enumerate(test) if len(cameras[tracklet.pid]) > 1}
+    for one in test:
+        cameras.setdefault(one.pid, set()).add(one.camera)
+    candidates = {one.name: row for row, one in enumerate(test) if len(cameras[one.pid]) > 1}
     if not candidates:
         raise ValueError(
             f'None of the {len(held_out)} ids held out of {dataset.root} was seen by two cameras, so no query has a '
