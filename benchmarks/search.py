@@ -28,8 +28,7 @@ def queries(count):
 
 def write(folder, rows, conn):
     """The gallery, as `python -m jaxreid.search add` leaves it."""
-    from jaxreid.search import feature_rows as rows_lib
-    from jaxreid.search import gallery, tracklets
+    from jaxreid.search import feature_rows, gallery, tracklets
 
     for shard, start in enumerate(range(0, rows, SHARD)):
         count = min(SHARD, rows - start)
@@ -37,7 +36,7 @@ def write(folder, rows, conn):
         gallery.append(
             folder,
             tracklets.Tracklets(
-                where='random', features=rows_lib.Rows.of(made), name=[f't{start + i}' for i in range(count)],
+                where='random', features=feature_rows.Rows.of(made), name=[f't{start + i}' for i in range(count)],
                 person=[''] * count, camera=['1'] * count, time=[''] * count, frames=[0] * count, made={},
                 film=lambda row: [],
             ),

@@ -15,8 +15,7 @@ import time
 import jax
 import numpy as np
 
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import results, tracklets
+from jaxreid.search import feature_rows, results, tracklets
 from jaxreid.vector_engine import collection as vector_engine
 
 TOP = 10
@@ -33,7 +32,7 @@ def people(tracklets_: int, dim: int, queries: int) -> tuple[tracklets.Tracklets
         features = centres[who] + 0.5 * rng.standard_normal((count, dim), np.float32)
         return tracklets.Tracklets(
             where=name,
-            features=rows.Rows.of(features),
+            features=feature_rows.Rows.of(features),
             name=[f'{name}{i}' for i in range(count)],
             person=[str(one) for one in who],
             camera=[str(one) for one in rng.integers(0, CAMERAS, count)],

@@ -90,25 +90,25 @@ def join(parts: Iterable[Similarities]) -> Similarities:
     )
 
 
-def thresholds(found: Similarities) -> np.ndarray:
+def thresholds(similarities: Similarities) -> np.ndarray:
     """[BINS + 1], the grid. A pair is accepted whose similarity reaches the threshold."""
-    return np.linspace(found.low, found.high, BINS + 1)
+    return np.linspace(similarities.low, similarities.high, BINS + 1)
 
 
-def rates(found: Similarities) -> tuple[np.ndarray, np.ndarray]:
+def rates(similarities: Similarities) -> tuple[np.ndarray, np.ndarray]:
     """Shares of the impostor and of the genuine pairs accepted at each of `thresholds`, [BINS + 1] each."""
 
     def accepted(counts):
         return np.append(np.cumsum(counts[::-1])[::-1], 0) / max(counts.sum(), 1)
 
-    return accepted(found.impostor), accepted(found.genuine)
+    return accepted(similarities.impostor), accepted(similarities.genuine)
 
 
-def calibrate(found: Similarities, *, wanted: Sequence[float] = RATES) -> dict[str, Any]:
+def calibrate(similarities: Similarities, *, wanted: Sequence[float] = RATES) -> dict[str, Any]:
     """Thresholds for verification (one pair) and for open-set search (the nearest of a gallery, or nobody).
 
     Args:
-      found: similarities of all queries.
+      similarities: similarities of all queries.
       wanted: false-accept rates, and false-alarm rates of a search.
 
     Returns:
@@ -119,9 +119,9 @@ def calibrate(found: Similarities, *, wanted: Sequence[float] = RATES) -> dict[s
       match. `measurable` says whether there are enough pairs or queries for one error at the rate. Rates are shares;
       None where there are no pairs.
     """
-    grid = thresholds(found)
-    false, true = rates(found)
-    pairs = {'genuine_pairs': int(found.genuine.sum()), 'impostor_pairs': int(found.impostor.sum())}
+    grid = thresholds(similarities)
+    false, true = rates(similarities)
+    pairs = {'genuine_pairs': int(similarities.genuine.sum()), 'impostor_pairs': int(similarities.impostor.sum())}
     verification: dict[str, Any] = dict(pairs)
     if all(pairs.values()):
         rate, at = _equal_error(grid, false, 1 - true)
@@ -146,7 +146,7 @@ def calibrate(found: Similarities, *, wanted: Sequence[float] = RATES) -> dict[s
         }
     else:
         verification |= {'equal_error_rate': None, 'equal_error_threshold': None, 'thresholds': [], 'curve': None}
-    return {'verification': verification, 'search': _search(found, wanted)}
+    return {'verification': verification, 'search': _search(similarities, wanted)}
 
 
 def _equal_error(grid, false_accept, false_reject):
@@ -162,10 +162,10 @@ def _equal_error(grid, false_accept, false_reject):
     )
 
 
-def _search(found, wanted):
-    strangers = np.sort(found.best_impostor[np.isfinite(found.best_impostor)])[::-1]
-    known = np.isfinite(found.best_genuine)
-    right = found.best_genuine[known] > found.best_impostor[known]
+def _search(similarities, wanted):
+    strangers = np.sort(similarities.best_impostor[np.isfinite(similarities.best_impostor)])[::-1]
+    known = np.isfinite(similarities.best_genuine)
+    right = similarities.best_genuine[known] > similarities.best_impostor[known]
     rows = []
     for limit in wanted if len(strangers) and known.any() else ():
         allowed = int(limit * len(strangers) + 1e-9)
@@ -175,23 +175,27 @@ def _search(found, wanted):
                 'wanted_false_alarm_rate': limit,
                 'threshold': float(at),
                 'false_alarm_rate': float((strangers >= at).mean()),
-                'detected_rate': float((right & (found.best_genuine[known] >= at)).mean()),
+                'detected_rate': float((right & (similarities.best_genuine[known] >= at)).mean()),
                 'measurable': bool(limit * len(strangers) >= 1),
             }
         )
     return {'queries_with_a_match': int(known.sum()), 'queries_of_strangers': len(strangers), 'thresholds': rows}
 
 
-def histogram(found: Similarities, *, bins: int) -> dict[str, np.ndarray]:
+def histogram(similarities: Similarities, *, bins: int) -> dict[str, np.ndarray]:
     """Shares of the genuine and of the impostor pairs in about `bins` equal parts of the range that holds any.
 
     Returns:
       `edges` [n + 1], `genuine` and `impostor` [n], each summing to 1 (0 where there are no such pairs).
     """
-    filled = np.flatnonzero(found.genuine + found.impostor)
-    grid = thresholds(found)
+    filled = np.flatnonzero(similarities.genuine + similarities.impostor)
+    grid = thresholds(similarities)
     if not len(filled):
-        return {'edges': np.array([found.low, found.high]), 'genuine': np.zeros(1), 'impostor': np.zeros(1)}
+        return {
+            'edges': np.array([similarities.low, similarities.high]),
+            'genuine': np.zeros(1),
+            'impostor': np.zeros(1),
+        }
     width = -(-(filled[-1] + 1 - filled[0]) // bins)
     starts = np.arange(filled[0], filled[-1] + 1, width)
     edges = grid[np.minimum(np.append(starts, starts[-1] + width), BINS)]
@@ -199,4 +203,4 @@ def histogram(found: Similarities, *, bins: int) -> dict[str, np.ndarray]:
     def shares(counts):
         return np.add.reduceat(counts[: starts[-1] + width], starts) / max(counts.sum(), 1)
 
-    return {'edges': edges, 'genuine': shares(found.genuine), 'impostor': shares(found.impostor)}
+    return {'edges': edges, 'genuine': shares(similarities.genuine), 'impostor': shares(similarities.impostor)}

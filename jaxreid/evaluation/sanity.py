@@ -13,22 +13,22 @@ _MANY_CAMERAS = 100  # no data set has so many; frame numbers do
 _FEW_ROWS = 10  # too few to say anything of their cameras
 
 
-def warnings(found: feature_file.Features, *, distances: Collection[str]) -> list[str]:
+def warnings(features: feature_file.Features, *, distances: Collection[str]) -> list[str]:
     """One sentence or two per sign that was found; none for features that are as the `distances` want them."""
-    checks = _values(found, distances), _cameras(found), _roles(found), _copies(found)
+    checks = _values(features, distances), _cameras(features), _roles(features), _copies(features)
     return [warning for some in checks for warning in some]
 
 
-def _values(found, distances):
-    finite = np.isfinite(found.embedding).all(axis=1)
+def _values(features, distances):
+    finite = np.isfinite(features.embedding).all(axis=1)
     if not finite.all():
         yield f'{(~finite).sum()} rows hold NaN or infinity; no distance to them means anything.'
         return
-    zeros = ~found.embedding.any(axis=1)
+    zeros = ~features.embedding.any(axis=1)
     if zeros.any():
-        yield f'{zeros.sum()} features are all zeros (first: {found.name[zeros.argmax()]}).'
+        yield f'{zeros.sum()} features are all zeros (first: {features.name[zeros.argmax()]}).'
     # Of numbers whose squares neither overflow nor vanish.
-    norms = np.sqrt(np.einsum('nd,nd->n', found.embedding, found.embedding, dtype=np.longdouble))[~zeros]
+    norms = np.sqrt(np.einsum('nd,nd->n', features.embedding, features.embedding, dtype=np.longdouble))[~zeros]
     if 'euclidean' in distances and len(norms) and norms.max() > 10 * norms.min():
         yield (
             f'lengths of features vary from {norms.min():.3g} to {norms.max():.3g}: Euclidean distances then mostly '
@@ -37,51 +37,51 @@ def _values(found, distances):
         )
 
 
-def _cameras(found):
-    camera = found.camera
+def _cameras(features):
+    camera = features.camera
     seen = np.unique(camera)
     if len(seen) == 1:
         yield (
             f'every camera id is {seen[0]}: all matches count as own camera and are left out. Write the real cameras, '
             'or score with --same-camera keep, and compare the result with no published one.'
         )
-    elif len(np.unique(camera[found.gallery])) == 1 and len(np.unique(camera[found.query])) > 1:
+    elif len(np.unique(camera[features.gallery])) == 1 and len(np.unique(camera[features.query])) > 1:
         yield (
-            f'every gallery row is of camera {camera[found.gallery][0]}, queries are of several. Cameras listed once '
-            'per frame and cut to the number of tracklets look like this; same-camera matches then count as hits.'
+            f'every gallery row is of camera {camera[features.gallery][0]}, queries are of several. Cameras listed '
+            'once per frame and cut to the number of tracklets look like this; same-camera matches then count as hits.'
         )
     if len(seen) > max(_FEW_ROWS, min(_MANY_CAMERAS, len(camera) // 2)):
         yield (
             f'there are {len(seen)} different camera ids for {len(camera)} rows; are these frame or tracklet numbers?'
         )
-    elif any(_in_long_runs(found, rows) for rows in (found.query, found.gallery & ~found.query)):
+    elif any(_in_long_runs(features, rows) for rows in (features.query, features.gallery & ~features.query)):
         yield (
             'the camera stays the same over several people in turn, again and again. Cameras listed once per frame and '
             'cut to the number of tracklets look like this; same-camera matches then count as hits.'
         )
-    said = np.array([int(m[1]) if (m := _CAMERA_IN_NAME.search(str(name))) else -1 for name in found.name])
+    said = np.array([int(m[1]) if (m := _CAMERA_IN_NAME.search(str(name))) else -1 for name in features.name])
     wrong = (said != camera) & (said >= 0)
     if wrong.mean() > 0.01:
         first = wrong.argmax()
         yield (
-            f'{wrong.sum()} of {len(said)} names say another camera than `camera` does ({found.name[first]}: '
+            f'{wrong.sum()} of {len(said)} names say another camera than `camera` does ({features.name[first]}: '
             f'{camera[first]}). One camera per frame instead of one per tracklet shifts them like this.'
         )
-    asked = np.unique(found.pid[found.query])
-    pairs = np.unique(np.stack([found.pid, camera], axis=1), axis=0)
+    asked = np.unique(features.pid[features.query])
+    pairs = np.unique(np.stack([features.pid, camera], axis=1), axis=0)
     once = asked[np.isin(asked, pairs[:, 0]) & (np.searchsorted(pairs[:, 0], asked, 'right')
                  - np.searchsorted(pairs[:, 0], asked, 'left') == 1)]  # fmt: skip
     if len(seen) > 1 and 2 * len(once) > len(asked):
         yield f'{len(once)} of the {len(asked)} ids asked for are seen by one camera only; do cameras fit the rows?'
 
 
-def _in_long_runs(found, rows):
+def _in_long_runs(features, rows):
     """Whether most runs of one camera hold three people or more, and cameras come back: people do not queue like that.
 
     In lists by identity a run ends with the person or before, in lists by camera each camera has one run, and in lists
     without order runs are short.
     """
-    pid, camera = found.pid[rows], found.camera[rows]
+    pid, camera = features.pid[rows], features.camera[rows]
     if len(camera) < _FEW_ROWS:
         return False
     starts = np.flatnonzero(np.concatenate([[True], camera[1:] != camera[:-1]]))
@@ -91,8 +91,8 @@ def _in_long_runs(found, rows):
     return np.mean(np.array(people) >= 3) > 0.5
 
 
-def _roles(found):
-    pid, query, gallery = found.pid, found.query, found.gallery
+def _roles(features):
+    pid, query, gallery = features.pid, features.query, features.gallery
     if (pid < protocols.JUNK_ID).any():
         yield f'ids below -1 ({pid.min()}) are people like any other; junk is -1 and distractors are 0.'
     if (pid[query] <= 0).any():
@@ -101,35 +101,35 @@ def _roles(found):
     if absent.any():
         yield f'{absent.sum()} of {query.sum()} queries are of an id that the gallery does not hold.'
     # Sets like iLIDS-VID query one camera against another: there a query's own row is rightly absent.
-    overlap = np.intersect1d(found.camera[query], found.camera[gallery])
-    if not (query & gallery).any() and len(overlap) and not _query_copies(found):
+    overlap = np.intersect1d(features.camera[query], features.camera[gallery])
+    if not (query & gallery).any() and len(overlap) and not _query_copies(features):
         yield (
             'no query is in the gallery, neither marked nor as a copy: protocols named "with queries" (all but '
             'torchreid) are scored without them. On MARS that takes the match from 140 queries.'
         )
 
 
-def _query_copies(found):
+def _query_copies(features):
     """Whether some gallery row has the id, camera and feature of a query."""
-    items = {_key(found, i) for i in np.flatnonzero(found.gallery)}
-    return any(_key(found, i) in items for i in np.flatnonzero(found.query))
+    items = {_key(features, i) for i in np.flatnonzero(features.gallery)}
+    return any(_key(features, i) in items for i in np.flatnonzero(features.query))
 
 
-def _key(found, row):
-    return int(found.pid[row]), int(found.camera[row]), hash(found.embedding[row].tobytes())
+def _key(features, row):
+    return int(features.pid[row]), int(features.camera[row]), hash(features.embedding[row].tobytes())
 
 
-def _copies(found):
+def _copies(features):
     for role in ('query', 'gallery'):
-        rows = np.flatnonzero(getattr(found, role))
+        rows = np.flatnonzero(getattr(features, role))
         hashes, first, counts = np.unique(
-            [hash(found.embedding[i].tobytes()) for i in rows], return_index=True, return_counts=True
+            [hash(features.embedding[i].tobytes()) for i in rows], return_index=True, return_counts=True
         )
         copies = len(rows) - len(hashes)
         if len(rows) > 1 and len(hashes) == 1:
             yield f'all {len(rows)} features marked {role} are equal: the network has collapsed.'
         elif copies:
-            name = found.name[rows[first[counts.argmax()]]]
+            name = features.name[rows[first[counts.argmax()]]]
             yield (
                 f'{copies} of {len(rows)} rows marked {role} repeat the feature of another one (most often {name}, '
                 f'{counts.max()} times).'

@@ -48,7 +48,7 @@ def load(folder: str | pathlib.Path) -> Callable[..., np.ndarray]:
             raise ValueError(f'got {len(arrays)} inputs, expected {", ".join(one["name"] for one in inputs)}')
         for one, array in zip(inputs, arrays):
             fits = len(array.shape) == len(one['shape']) and all(
-                isinstance(wanted, str) or found == wanted for found, wanted in zip(array.shape, one['shape'])
+                isinstance(wanted, str) or size == wanted for size, wanted in zip(array.shape, one['shape'])
             )
             if not fits or str(array.dtype) != one['dtype'] or len(array) != len(arrays[0]) or not len(array):
                 raise ValueError(
@@ -70,11 +70,11 @@ def difference(folder: str | pathlib.Path) -> float:
 
 def main(folder: pathlib.Path) -> int:
     """Prints the difference and returns the exit status."""
-    found, here = difference(folder), jax.default_backend()
-    print(f'largest difference from the exporter, relative: {found:.1e} (jax {jax.__version__} on {here})')
+    largest, here = difference(folder), jax.default_backend()
+    print(f'largest difference from the exporter, relative: {largest:.1e} (jax {jax.__version__} on {here})')
     dtype = json.loads((folder / META).read_text())['inside']['compute_dtype']
     # Accelerators multiply float32 in bfloat16 or TF32 unless told otherwise.
-    return 0 if found < (1e-5 if here == 'cpu' and dtype == 'float32' else 2e-2) else 1
+    return 0 if largest < (1e-5 if here == 'cpu' and dtype == 'float32' else 2e-2) else 1
 
 
 if __name__ == '__main__':

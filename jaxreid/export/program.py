@@ -135,7 +135,7 @@ def export(
         (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
         if write_onnx:
             write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
-            found: np.ndarray | None = run_onnx(partial / ONNX_MODEL, list(sample.values()))
+            outputs: np.ndarray | None = run_onnx(partial / ONNX_MODEL, list(sample.values()))
         else:
 
             def held(*inputs):
@@ -148,10 +148,10 @@ def export(
             (partial / 'load.py').write_bytes(pathlib.Path(exported.__file__).read_bytes())
             _copy_flatbuffers(partial / 'flatbuffers')
             # The device that exports may be none of those exported for.
-            found = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
+            outputs = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
         np.savez(partial / exported.SAMPLE, allow_pickle=False, **sample, embedding=expected)
-        if found is not None:
-            difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+        if outputs is not None:
+            difference = float(np.abs(outputs - expected).max() / np.abs(expected).max())
             if not difference <= _TOLERANCE[dtype]:
                 raise ValueError(f'what was exported differs from the network by {difference:.1e} of its largest value')
             meta['difference'] = difference

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 
 from jaxreid import command_line
 from jaxreid.process import exit_status, whole
-from jaxreid.search import certainty, gallery, nearest, page, results, tracklets
-from jaxreid.search import sources as opening
+from jaxreid.search import calibration_file, gallery, nearest, page, results, sources, tracklets
 
 _SHOWN = 20  # queries in the terminal
 _TOP = 10  # answers per query
@@ -31,16 +30,16 @@ def search(options: argparse.Namespace) -> None:
         _check_output(path, ours, options)
     if options.html and options.json and pathlib.Path(options.html).resolve() == pathlib.Path(options.json).resolve():
         raise ValueError(f'--html and --json are both {options.html}; choose two files')
-    calibration = certainty.read(options.calibration) if options.calibration else None
-    threshold = certainty.threshold(options.threshold, calibration) if options.threshold else None
-    network = opening.network_loader(options.checkpoint)
-    held = opening.open_any(options.gallery, 'gallery', network, frames_root=options.frames_root)
-    asked = opening.open_any(options.query, 'query', network, frames_root=options.frames_root)
+    calibration = calibration_file.read(options.calibration) if options.calibration else None
+    threshold = calibration_file.threshold(options.threshold, calibration) if options.threshold else None
+    network = sources.network_loader(options.checkpoint)
+    held = sources.open_any(options.gallery, 'gallery', network, frames_root=options.frames_root)
+    asked = sources.open_any(options.query, 'query', network, frames_root=options.frames_root)
     tracklets.check_comparable(held, asked)
     known = held.made | asked.made
     distance = options.distance or known.get('distance', 'cosine')
     if calibration is not None:
-        certainty.check_belongs(calibration, known | {'distance': distance})
+        calibration_file.check_belongs(calibration, known | {'distance': distance})
         if not calibration.network:
             print(
                 f'{options.calibration} does not say which network it is of; make sure that it is this one',
@@ -59,7 +58,7 @@ def search(options: argparse.Namespace) -> None:
         after=options.after,
         before=options.before,
     )
-    found = results.search(
+    answers = results.search(
         held,
         asked,
         top=min(_TOP, len(held)) if options.top is None else options.top,
@@ -69,12 +68,12 @@ def search(options: argparse.Namespace) -> None:
         threshold=threshold,
     )
     if options.json:
-        _write(options.json, json.dumps(results.to_json(held, asked, found), indent=1))
+        _write(options.json, json.dumps(results.to_json(held, asked, answers), indent=1))
     if options.html:
         when = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
-        _write(options.html, page.render(held, asked, found, budget_mb=options.budget_mb, when=when))
+        _write(options.html, page.render(held, asked, answers, budget_mb=options.budget_mb, when=when))
     # Last, since what reads the terminal may stop listening.
-    print(results.table(held, asked, found, shown=_SHOWN))
+    print(results.table(held, asked, answers, shown=_SHOWN))
     for path in filter(None, (options.json, options.html)):
         print(f'written    {path}')
 
@@ -105,9 +104,9 @@ def _write(path, text):
 
 def add(options: argparse.Namespace) -> None:
     """Appends to a gallery."""
-    network = opening.network_loader(options.checkpoint)
+    network = sources.network_loader(options.checkpoint)
     folder = pathlib.Path(options.gallery).expanduser()
-    new = [opening.open_any(path, 'gallery', network, frames_root=options.frames_root) for path in options.new]
+    new = [sources.open_any(path, 'gallery', network, frames_root=options.frames_root) for path in options.new]
     gallery.check(folder, new)  # all of them before anything is extracted or written
     for path in options.new:
         done = gallery.append(folder, new.pop(0))

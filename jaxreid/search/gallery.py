@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 
 from jaxreid.process import whole
-from jaxreid.search import feature_rows as rows_lib
+from jaxreid.search import feature_rows
 from jaxreid.search import tracklets as tracklets_lib
 
 HEADER = 'gallery.json'
@@ -72,7 +72,7 @@ def open_folder(folder: pathlib.Path) -> tracklets_lib.Tracklets:
     paths = [shard / _EMBEDDING for shard in shards]
     return tracklets_lib.Tracklets(
         where=f'the gallery {folder}',
-        features=rows_lib.Rows.files(paths, lengths, dim=header['dim']),
+        features=feature_rows.Rows.files(paths, lengths, dim=header['dim']),
         made=header['made'],
         film=film,
         **columns,

@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 
 from jaxreid.evaluation import ranking
-from jaxreid.search import feature_rows as rows_lib
+from jaxreid.search import feature_rows
 
 NOBODY = -1
 DISTANCES = ranking.DISTANCES
@@ -27,7 +27,7 @@ _MORE = 16  # rows asked of the device beyond those wanted, at least
 
 def top(
     queries: np.ndarray,
-    gallery: rows_lib.Rows,
+    gallery: feature_rows.Rows,
     *,
     count: int,
     distance: str,
@@ -60,12 +60,12 @@ def top(
     block_rows = block_rows or min(_power_of_two(len(gallery)), _power_of_two(_BLOCK_BYTES // (8 * gallery.dim)))
     wanted = count + max(count, _MORE)
     blocks = _Blocks(queries, gallery, distance, allowed, max(block_rows, _power_of_two(wanted)))
-    found, scores, widest = blocks.best(wanted)
+    candidates, scores, widest = blocks.best(wanted)
     index = np.full((len(queries), count), NOBODY)
     similarity = np.full((len(queries), count), -np.inf)
     unsure, limits = [], []
     for i, query in enumerate(queries):
-        known = found[i][np.isfinite(scores[i])]
+        known = candidates[i][np.isfinite(scores[i])]
         exact = exact_similarity(query, gallery.take(known), distance)
         index[i], similarity[i] = _merged(index[i], similarity[i], known, exact)
         if len(known) == wanted:  # there are more

@@ -50,18 +50,18 @@ class _Album:
 
 
 def render(
-    gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: results.Found, *, budget_mb: float, when: str
+    gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: results.Answers, *, budget_mb: float, when: str
 ) -> str:
     """The page.
 
     Args:
-      gallery, queries, found: of `results.search`.
+      gallery, queries, answers: of `results.search`.
       budget_mb: MiB of pictures; queries that come later have none.
       when: time.
     """
     album = _Album(int(budget_mb * 2**20))
     entries, without = [], 0
-    for row, hits in enumerate(tqdm.tqdm(found.hits, desc='pictures', unit='query', leave=False)):
+    for row, hits in enumerate(tqdm.tqdm(answers.hits, desc='pictures', unit='query', leave=False)):
         without += album.left <= 0
         entries.append(
             {
@@ -74,7 +74,7 @@ def render(
                         'facts': _facts(gallery, hit.row),
                         'film': album.film(gallery, hit.row, 3),
                         'similarity': f'{hit.similarity:.3f}',
-                        'chance': results.chance(found, hit),
+                        'chance': results.chance(answers, hit),
                         'mark': _mark(tracklets.who(queries, row), tracklets.who(gallery, hit.row)),
                     }
                     for hit in hits
@@ -106,9 +106,9 @@ def render(
     return environment.get_template('search.html').render(
         gallery=gallery.where,
         queries=queries.where,
-        found=found,
+        answers=answers,
         entries=entries,
-        meaning=results.meaning(found),
+        meaning=results.meaning(answers),
         notes=notes,
         when=when,
         style=style('page.css') + style('search.css'),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid.search import certainty, nearest, tracklets
+from jaxreid.search import calibration_file, nearest, tracklets
 
 _OTHER_CLOCK = 'The time of'
 _SAME = 1e-9  # similarities that differ by no more are of equal features
@@ -34,13 +34,13 @@ class Hit(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Answers:
     """All answers of a search."""
 
     hits: list[list[Hit]]  # one list per query, most similar first
     distance: str
     threshold: float | None
-    calibration: certainty.Calibration | None
+    calibration: calibration_file.Calibration | None
     searched: int  # tracklets that the filters leave for some query
     known: list[int]  # queries whose person is among them, by the names of persons
     first: list[int]  # those of them that have that person first
@@ -54,9 +54,9 @@ def search(
     top: int,
     distance: str,
     filters: Filters,
-    calibration: certainty.Calibration | None = None,
+    calibration: calibration_file.Calibration | None = None,
     threshold: float | None = None,
-) -> Found:
+) -> Answers:
     """Finds the `top` most similar of the gallery for every query. The query itself is no answer.
 
     Args:
@@ -106,7 +106,7 @@ def search(
         for item, value in zip(items, values, strict=True):
             if item == nearest.NOBODY or _itself(queries, row, gallery, item, value, distance):
                 continue
-            rate = None if calibration is None else certainty.false_accept_rate(calibration, value)
+            rate = None if calibration is None else calibration_file.false_accept_rate(calibration, value)
             if threshold is None or value >= threshold:
                 one.append(Hit(item, value, rate))
         hits.append(one[:top])
@@ -114,7 +114,7 @@ def search(
     first = [
         row for row in known if hits[row] and tracklets.who(gallery, hits[row][0].row) == tracklets.who(queries, row)
     ]
-    return Found(hits, distance, threshold, calibration, searched, known, first, notes)
+    return Answers(hits, distance, threshold, calibration, searched, known, first, notes)
 
 
 def _itself(queries, row, gallery, item, similarity, distance):
@@ -172,35 +172,36 @@ def _known(gallery, queries, allowed) -> list[int]:
     return [row for row in range(len(queries)) if tracklets.who(queries, row) and has_match(row)]
 
 
-def meaning(found: Found, *, calibrate: str = ' (--calibration FILE does)') -> list[str]:
+def meaning(answers: Answers, *, calibrate: str = ' (--calibration FILE does)') -> list[str]:
     """What the numbers say, a sentence each; `calibrate`: how to have them calibrated."""
-    name = 'cosine' if found.distance == 'cosine' else 'minus the Euclidean distance'
+    name = 'cosine' if answers.distance == 'cosine' else 'minus the Euclidean distance'
     said = [f'Similarity is the {name} of the features.']
-    if found.calibration is None:
+    if answers.calibration is None:
         said.append(f'It is uncalibrated: it orders answers, and does not say how sure they are{calibrate}.')
     else:
         said.append(
-            f'"By chance" is the share of pairs of different people that were as similar in {found.calibration.where} '
-            f'({found.calibration.impostor_pairs:,} pairs), and how many of the {found.searched:,} tracklets searched '
-            'that makes. It holds for this network and for footage like the one measured.'
+            f'"By chance" is the share of pairs of different people that were as similar in '
+            f'{answers.calibration.where} ({answers.calibration.impostor_pairs:,} pairs), and how many of the '
+            f'{answers.searched:,} tracklets searched that makes. It holds for this network and for footage like the '
+            'one measured.'
         )
-    if found.threshold is not None:
-        said.append(f'Answers below {found.threshold:.3f} are left out.')
-    if found.known:
+    if answers.threshold is not None:
+        said.append(f'Answers below {answers.threshold:.3f} are left out.')
+    if answers.known:
         said.append(
-            f'Of {len(found.known)} queries whose person the searched tracklets name, {len(found.first)} have that '
+            f'Of {len(answers.known)} queries whose person the searched tracklets name, {len(answers.first)} have that '
             'person first.'
         )
-    return [*said, *found.notes]
+    return [*said, *answers.notes]
 
 
-def chance(found: Found, hit: Hit) -> str:
+def chance(answers: Answers, hit: Hit) -> str:
     """How often other people are as similar, in words; '' without a calibration."""
-    if found.calibration is None or hit.false_accept_rate is None:
+    if answers.calibration is None or hit.false_accept_rate is None:
         return ''
     rate = hit.false_accept_rate
-    expected = (rate or 1 / found.calibration.impostor_pairs) * found.searched
-    return f'by chance {certainty.words(found.calibration, rate)}, {"" if rate else "< "}{expected:.2g} here'
+    expected = (rate or 1 / answers.calibration.impostor_pairs) * answers.searched
+    return f'by chance {calibration_file.words(answers.calibration, rate)}, {"" if rate else "< "}{expected:.2g} here'
 
 
 def describe(of: tracklets.Tracklets, row: int) -> list[str]:
@@ -214,7 +215,7 @@ def describe(of: tracklets.Tracklets, row: int) -> list[str]:
 def table(
     gallery: tracklets.Tracklets,
     queries: tracklets.Tracklets,
-    found: Found,
+    answers: Answers,
     *,
     shown: int,
     all_in: str = '--json and --html have',
@@ -222,7 +223,7 @@ def table(
 ) -> str:
     """The answers to the first `shown` queries for a terminal; `all_in` has the others, `hints` go to `meaning`."""
     lines = []
-    for row, hits in enumerate(found.hits[:shown]):
+    for row, hits in enumerate(answers.hits[:shown]):
         known = ' · '.join(text for text in describe(queries, row) if text)
         lines.append(_plain(f'{queries.name[row]}  {known}'))
         cells = [
@@ -231,7 +232,7 @@ def table(
                 f'{hit.similarity:.3f}',
                 gallery.name[hit.row],
                 *describe(gallery, hit.row),
-                chance(found, hit),
+                chance(answers, hit),
             ]
             for place, hit in enumerate(hits, start=1)
         ]
@@ -241,9 +242,9 @@ def table(
         if not hits:
             lines.append('  nobody')
         lines.append('')
-    if len(found.hits) > shown:
-        lines.append(f'... and {len(found.hits) - shown} more queries ({all_in} all)\n')
-    return '\n'.join([*lines, *meaning(found, **hints)])
+    if len(answers.hits) > shown:
+        lines.append(f'... and {len(answers.hits) - shown} more queries ({all_in} all)\n')
+    return '\n'.join([*lines, *meaning(answers, **hints)])
 
 
 def _plain(text):
@@ -254,13 +255,13 @@ def _plain(text):
 def is_json(path: pathlib.Path) -> bool:
     """Whether a file is what `to_json` gave."""
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
+        written = json.loads(path.read_text(encoding='utf-8'))
     except ValueError:
         return False
-    return isinstance(found, dict) and {'gallery', 'queries', 'searched', 'results'} <= found.keys()
+    return isinstance(written, dict) and {'gallery', 'queries', 'searched', 'results'} <= written.keys()
 
 
-def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: Found) -> dict[str, Any]:
+def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: Answers) -> dict[str, Any]:
     """Everything as JSON."""
 
     def one(of, row):
@@ -269,13 +270,13 @@ def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: F
     return {
         'gallery': gallery.where,
         'queries': queries.where,
-        'distance': found.distance,
-        'threshold': found.threshold,
-        'calibration': None if found.calibration is None else found.calibration.where,
-        'searched': found.searched,
-        'notes': list(found.notes),
-        'queries_with_their_person_in_the_gallery': len(found.known),
-        'of_those_with_that_person_first': len(found.first),
+        'distance': answers.distance,
+        'threshold': answers.threshold,
+        'calibration': None if answers.calibration is None else answers.calibration.where,
+        'searched': answers.searched,
+        'notes': list(answers.notes),
+        'queries_with_their_person_in_the_gallery': len(answers.known),
+        'of_those_with_that_person_first': len(answers.first),
         'results': [
             one(queries, row)
             | {
@@ -285,6 +286,6 @@ def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, found: F
                     for hit in hits
                 ]
             }
-            for row, hits in enumerate(found.hits)
+            for row, hits in enumerate(answers.hits)
         ],
     }

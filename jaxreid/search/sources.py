@@ -16,11 +16,11 @@ from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, features
+from jaxreid.evaluation import feature_file
+from jaxreid.evaluation import features as features_lib
 from jaxreid.evaluation import network as network_lib
 from jaxreid.from_video import cut
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import gallery, tracklets
+from jaxreid.search import feature_rows, gallery, tracklets
 
 KINDS = (
     'a feature file (.npz), a gallery folder (python -m jaxreid.search add), a manifest (.csv, .jsonl), or a folder of '
@@ -52,10 +52,10 @@ def open_any(
     if (place / cut.MANIFEST).is_file():  # of jaxreid.from_video
         place = place / cut.MANIFEST
     if place.suffix == '.npz' and place.is_file():
-        found = feature_file.load(place, roles=False)
-        _warn_of_zeros(found, place)
+        features = feature_file.load(place, roles=False)
+        _warn_of_zeros(features, place)
         return tracklets.chosen(
-            found, str(place), role, functools.partial(_film, functools.cache(lambda: _frames_of(found)))
+            features, str(place), role, functools.partial(_film, functools.cache(lambda: _frames_of(features)))
         )
     if place.is_file() and place.suffix.lower() not in ('.csv', '.jsonl', '.ndjson'):
         raise ValueError(f'{path} is none of what a search reads: {KINDS}')
@@ -65,23 +65,23 @@ def open_any(
     loaded = applied(network(), dataset, root=str(place), frames_root=frames_root)
     frames = [[os.path.join(dataset.root, frame) for frame in one.frames] for one in dataset.test]
 
-    def chosen(found):
-        return tracklets.chosen(found, str(place), role, lambda row: tracklets.film(frames[row]))
+    def chosen(features):
+        return tracklets.chosen(features, str(place), role, lambda row: tracklets.film(frames[row]))
 
     def read():
-        found = loaded.features(dataset, label=f'extract {place.name}')
-        _warn_of_zeros(found, place)
-        return chosen(found).features.read(0, len(dataset.test))
+        features = loaded.features(dataset, label=f'extract {place.name}')
+        _warn_of_zeros(features, place)
+        return chosen(features).features.read(0, len(dataset.test))
 
     nothing = np.zeros((len(dataset.test), 0), np.float32)
-    listed = chosen(features.describe(dataset, nothing, nothing, loaded.making()))
-    return dataclasses.replace(listed, features=rows.Rows.later(read, len(listed)))
+    listed = chosen(features_lib.describe(dataset, nothing, nothing, loaded.making()))
+    return dataclasses.replace(listed, features=feature_rows.Rows.later(read, len(listed)))
 
 
-def _warn_of_zeros(found, place):
-    zeros = int((~found.embedding.any(axis=1)).sum())
+def _warn_of_zeros(features, place):
+    zeros = int((~features.embedding.any(axis=1)).sum())
     if zeros:
-        print(f'{place}: {zeros} of its {len(found.pid)} tracklets have features of zeros only', file=sys.stderr)
+        print(f'{place}: {zeros} of its {len(features.pid)} tracklets have features of zeros only', file=sys.stderr)
 
 
 def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
@@ -90,7 +90,7 @@ def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
     Raises:
       ValueError: there are no images.
     """
-    found = []
+    listed = []
     for where, folders, names in os.walk(folder, onerror=_stop):
         folders[:] = sorted((f for f in folders if not f.startswith(listing.IGNORED)), key=manifest.natural)
         images = [name for name in names if manifest.is_image(name) and not name.startswith(listing.IGNORED)]
@@ -99,14 +99,14 @@ def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
             prefix = '' if below == '.' else f'{below}/'
             frames = tuple([prefix + name for name in sorted(images, key=manifest.natural)])
             name = folder.resolve().name if below == '.' else below
-            found.append(tracklet.Tracklet(name, tracklet.DISTRACTOR_ID, 0, frames))
-    if not found:
+            listed.append(tracklet.Tracklet(name, tracklet.DISTRACTOR_ID, 0, frames))
+    if not listed:
         raise ValueError(
             f'{folder} holds no images ({", ".join(manifest.IMAGES)}), no {gallery.HEADER}, and so nothing to search; '
             f'it held {listing.found(str(folder))}. Expected {KINDS}'
         )
-    everyone = np.ones(len(found), bool)
-    return tracklet.Dataset(str(folder), (), tuple(found), everyone, everyone, camera_names={0: ''})
+    everyone = np.ones(len(listed), bool)
+    return tracklet.Dataset(str(folder), (), tuple(listed), everyone, everyone, camera_names={0: ''})
 
 
 def _stop(error):
@@ -176,10 +176,10 @@ def _film(frames: Callable[[], list[list[str]]], row: int) -> list[str]:
     return tracklets.film(known[row]) if known and known[row] else []
 
 
-def _frames_of(found: feature_file.Features) -> list[list[str]]:
+def _frames_of(features: feature_file.Features) -> list[list[str]]:
     """Image files of the tracklets of a feature file, from the data set that it names; [] where that is not at hand."""
     try:
-        data = config.from_dict(found.meta['config']).data
+        data = config.from_dict(features.meta['config']).data
         if data.records:
             return []
         place = pathlib.Path(data.root)
@@ -189,4 +189,4 @@ def _frames_of(found: feature_file.Features) -> list[list[str]]:
         tqdm.tqdm.write(f'no pictures of its tracklets: the data set that the features are from is not at hand ({e})')
         return []
     frames = {one.name: [os.path.join(whole.root, frame) for frame in one.frames] for one in whole.test}
-    return [frames.get(name, []) for name in found.name.tolist()]
+    return [frames.get(name, []) for name in features.name.tolist()]

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxreid.data.batches import clip_sampling
 from jaxreid.evaluation import feature_file
-from jaxreid.search import feature_rows as rows_lib
+from jaxreid.search import feature_rows
 
 FILM = 5  # frames of a tracklet's film strip
 # What features depend on: setting -> what it is called in messages. They must agree to be compared.
@@ -34,7 +34,7 @@ class Tracklets:
     """N tracklets; strings are '' where nothing is known."""
 
     where: str  # for messages
-    features: rows_lib.Rows
+    features: feature_rows.Rows
     name: Sequence[str]
     person: Sequence[str]  # a name or number
     camera: Sequence[str]
@@ -48,25 +48,25 @@ class Tracklets:
         return len(self.name)
 
 
-def chosen(found: feature_file.Features, where: str, role: str, film: Callable[[int], list[str]]) -> Tracklets:
+def chosen(of_file: feature_file.Features, where: str, role: str, film: Callable[[int], list[str]]) -> Tracklets:
     """The tracklets of a feature file that have a role, 'gallery' or 'query'; all of them where none has it.
 
     Junk is left out. `film` answers rows of the file.
     """
-    marked = found.gallery if role == 'gallery' else found.query
-    kept = np.flatnonzero((marked | (not marked.any())) & (found.pid != -1))
-    people, cameras = found.meta.get('pid_names', {}), found.meta.get('camera_names', {})
-    pids = found.pid[kept].tolist()
+    marked = of_file.gallery if role == 'gallery' else of_file.query
+    kept = np.flatnonzero((marked | (not marked.any())) & (of_file.pid != -1))
+    people, cameras = of_file.meta.get('pid_names', {}), of_file.meta.get('camera_names', {})
+    pids = of_file.pid[kept].tolist()
     return Tracklets(
         where=where,
-        features=rows_lib.Rows.of(found.embedding if len(kept) == len(found.pid) else found.embedding[kept]),
-        name=found.name[kept].tolist(),
+        features=feature_rows.Rows.of(of_file.embedding if len(kept) == len(of_file.pid) else of_file.embedding[kept]),
+        name=of_file.name[kept].tolist(),
         person=[people.get(str(pid), str(pid)) if pid else '' for pid in pids],
-        camera=[cameras.get(str(camera), str(camera)) for camera in found.camera[kept].tolist()],
-        people=[_people(found.meta, where)] * len(kept),
-        time=[''] * len(kept) if found.time is None else found.time[kept].tolist(),
-        frames=found.frames[kept].tolist(),
-        made=made(found.meta),
+        camera=[cameras.get(str(camera), str(camera)) for camera in of_file.camera[kept].tolist()],
+        people=[_people(of_file.meta, where)] * len(kept),
+        time=[''] * len(kept) if of_file.time is None else of_file.time[kept].tolist(),
+        frames=of_file.frames[kept].tolist(),
+        made=made(of_file.meta),
         film=lambda row: film(int(kept[row])),
     )
 
@@ -147,10 +147,10 @@ def moment(text: str) -> tuple[str, float]:
         kind, value = 'seconds', float(text)
     except ValueError:
         try:
-            found = datetime.datetime.fromisoformat(text)
+            date = datetime.datetime.fromisoformat(text)
         except ValueError:
             raise ValueError(f'{text!r} is no time; expected 2026-11-21T14:05:00, or seconds such as 73.5') from None
-        kind, value = 'date', found.replace(tzinfo=found.tzinfo or datetime.UTC).timestamp()
+        kind, value = 'date', date.replace(tzinfo=date.tzinfo or datetime.UTC).timestamp()
     if not math.isfinite(value):
         raise ValueError(f'{text!r} is no time')
     return kind, value

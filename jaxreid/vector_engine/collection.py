@@ -24,9 +24,7 @@ import tqdm
 
 from jaxreid import command_line
 from jaxreid.process import exit_status, whole
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import nearest, results, tracklets
-from jaxreid.search import sources as opening
+from jaxreid.search import feature_rows, nearest, results, sources, tracklets
 
 METRICS = {'cosine': 'COSINE', 'euclidean': 'L2'}
 INDEXES = {'hnsw': {'M': 32, 'efConstruction': 200}, 'flat': {}}
@@ -59,14 +57,14 @@ def connect(uri: str) -> Iterator[Any]:
             pathlib.Path(uri).absolute().parent.mkdir(parents=True, exist_ok=True)
         client = pymilvus.MilvusClient(uri, token=os.environ.get('MILVUS_TOKEN', ''), timeout=10)
     except pymilvus.MilvusException as e:
-        found = e.message
+        message = e.message
         if local:
             raise OSError(
-                f'cannot open {uri} ({found}); expected a name that ends in .db, where nothing is or what Milvus Lite '
-                'wrote, and that no other process has open'
+                f'cannot open {uri} ({message}); expected a name that ends in .db, where nothing is or what Milvus '
+                'Lite wrote, and that no other process has open'
             ) from e
         raise OSError(
-            f'no vector engine answers at {uri} ({found}); start the server (docs/vector_engine.md), or name a file '
+            f'no vector engine answers at {uri} ({message}); start the server (docs/vector_engine.md), or name a file '
             'that ends in .db to run the engine here'
         ) from e
     try:
@@ -233,8 +231,8 @@ def check(client: Any, collection: str, given: tracklets.Tracklets, distance: st
 def _held(client: Any, collection: str, ids: list[str]) -> dict[str, dict]:
     """What the collection holds of some ids, with features."""
     wanted = ['id', 'embedding', *_FIELDS]
-    found = client.query(collection, filter=f'id in {_quoted(ids)}', output_fields=wanted, limit=len(ids))
-    return {row['id']: row for row in found}
+    held = client.query(collection, filter=f'id in {_quoted(ids)}', output_fields=wanted, limit=len(ids))
+    return {row['id']: row for row in held}
 
 
 def _equal(row: dict, held: dict) -> bool:
@@ -254,7 +252,7 @@ def search(
     top: int,
     filters: results.Filters,
     ef: int = EF,
-) -> tuple[tracklets.Tracklets, results.Found]:
+) -> tuple[tracklets.Tracklets, results.Answers]:
     """The `top` most similar of a collection for every query, as the engine's index finds them.
 
     Args:
@@ -267,7 +265,7 @@ def search(
       ef: candidates that HNSW keeps, at least `top`; more find more, slower. Other indexes do not read it.
 
     Returns:
-      The tracklets that answer some query, without features, and the answers, which point to them. `found.searched`
+      The tracklets that answer some query, without features, and the answers, which point to them. their `searched`
       counts the whole collection.
 
     Raises:
@@ -285,12 +283,12 @@ def search(
     count = int(client.query(collection, filter='', output_fields=['count(*)'])[0]['count(*)'])
     top = min(top, count)
     hits: list[list[results.Hit]] = [[] for _ in queries.name]
-    answers: dict[str, dict] = {}
+    entities: dict[str, dict] = {}
     place: dict[str, int] = {}
     for condition, chosen in _conditions(queries, filters):
         for start in range(0, len(chosen), _QUERIES):
             part = chosen[start : start + _QUERIES]
-            found = client.search(
+            responses = client.search(
                 collection,
                 data=list(queries.features.take(np.array(part)).astype(np.float32)),
                 anns_field='embedding',
@@ -299,29 +297,29 @@ def search(
                 search_params={'params': {'ef': max(ef, top + 1)}},
                 output_fields=list(_FIELDS),
             )
-            for query, one in zip(part, found, strict=True):
+            for query, one in zip(part, responses, strict=True):
                 for hit in one:
                     name, entity = str(hit['id']), hit['entity']
                     # Milvus calls the cosine a distance too, and leaves the root of Euclidean ones away.
                     similarity = hit['distance'] if distance == 'cosine' else -float(np.sqrt(max(hit['distance'], 0)))
                     if _itself(queries, query, name, entity['camera'], similarity, distance) or len(hits[query]) == top:
                         continue
-                    answers[name] = entity
+                    entities[name] = entity
                     row = place.setdefault(name, len(place))
                     hits[query].append(results.Hit(row, float(similarity), None))
     answered = tracklets.Tracklets(
         where=f'the collection {collection!r}',
-        features=rows.Rows.of(np.zeros((0, queries.features.dim), np.float32)),
+        features=feature_rows.Rows.of(np.zeros((0, queries.features.dim), np.float32)),
         name=list(place),
         made={},
         film=lambda row: [],
-        **{key: [answers[name][key] for name in place] for key in ('person', 'camera', 'time', 'frames')},
+        **{key: [entities[name][key] for name in place] for key in ('person', 'camera', 'time', 'frames')},
     )
-    return answered, results.Found(hits, distance, None, None, count, [], [])
+    return answered, results.Answers(hits, distance, None, None, count, [], [])
 
 
 def _cameras(client: Any, collection: str, most: int = 10) -> str:
-    """The first cameras of a collection in words, each found by leaving out those before it."""
+    """The first cameras of a collection in words, each got by leaving out those before it."""
     seen = ['']
     while len(seen) < most + 2:
         left = client.query(collection, filter=f'camera not in {_quoted(seen)}', limit=1, output_fields=['camera'])
@@ -372,27 +370,27 @@ def recall(
     ef: int = EF,
     prefix: str = '',
 ) -> float:
-    """Share of the `top` most similar, found exactly by `jaxreid.search`, that the engine finds too.
+    """Share of the `top` most similar, sought exactly by `jaxreid.search`, that the engine finds too.
 
     An answer as similar as the last exact one counts, since which of equals come first is nobody's mistake.
     """
     distance = check(client, collection, gallery)[0]
-    answered, found = search(client, collection, queries, top=top, filters=results.Filters(), ef=ef)
+    answered, answers = search(client, collection, queries, top=top, filters=results.Filters(), ef=ef)
     exact = results.search(gallery, queries, top=top, distance=distance, filters=results.Filters())
-    return share_found(gallery, exact, answered, found, prefix=prefix)
+    return share_found(gallery, exact, answered, answers, prefix=prefix)
 
 
 def share_found(
     gallery: tracklets.Tracklets,
-    exact: results.Found,
+    exact: results.Answers,
     answered: tracklets.Tracklets,
-    found: results.Found,
+    answers: results.Answers,
     *,
     prefix: str = '',
 ) -> float:
-    """Share of exact answers, of `gallery`, that are among those `found`, of `answered`; see `recall`."""
+    """Share of exact answers, of `gallery`, that are among `answers`, of `answered`; see `recall`."""
     right = total = 0
-    for wanted, got in zip(exact.hits, found.hits, strict=True):
+    for wanted, got in zip(exact.hits, answers.hits, strict=True):
         names = {prefix + gallery.name[hit.row] for hit in wanted}
         last = wanted[-1].similarity if wanted else 0.0
         right += sum(answered.name[hit.row] in names or hit.similarity >= last - 1e-6 for hit in got)
@@ -465,10 +463,10 @@ def act(options: argparse.Namespace) -> None:
         _check_there(options.uri)
     if options.mode == 'search' and options.json:
         _check_free(pathlib.Path(options.json), (options.query, options.uri, options.checkpoint))
-    network = opening.network_loader(options.checkpoint)
+    network = sources.network_loader(options.checkpoint)
 
     def read(role: str) -> tracklets.Tracklets:
-        return opening.open_any(getattr(options, role), role, network)
+        return sources.open_any(getattr(options, role), role, network)
 
     match options.mode:
         case 'export':
@@ -504,15 +502,17 @@ def act(options: argparse.Namespace) -> None:
                 before=options.before,
             )
             with connect(options.uri) as client:
-                answered, found = search(
+                answered, answers = search(
                     client, options.collection, queries, top=options.top, filters=filters, ef=options.ef
                 )
-            if options.top > found.searched:
-                print(f'--top {options.top}: the collection holds {found.searched:,}, all are ranked', file=sys.stderr)
-            print(results.table(answered, queries, found, shown=_SHOWN, all_in='--json has', calibrate=''))
+            if options.top > answers.searched:
+                print(
+                    f'--top {options.top}: the collection holds {answers.searched:,}, all are ranked', file=sys.stderr
+                )
+            print(results.table(answered, queries, answers, shown=_SHOWN, all_in='--json has', calibrate=''))
             if options.json:
                 with whole.file(pathlib.Path(options.json)) as file:
-                    file.write(json.dumps(results.to_json(answered, queries, found), indent=1).encode())
+                    file.write(json.dumps(results.to_json(answered, queries, answers), indent=1).encode())
                 print(f'written    {options.json}')
 
 

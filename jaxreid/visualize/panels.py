@@ -9,7 +9,7 @@ from jaxreid.visualize import attention_maps, memory_maps, sheet
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class PictureRow:
     """Pictures side by side under a heading."""
 
     heading: str
@@ -25,7 +25,7 @@ class Panel:
     name: str  # of the file
     title: str
     text: str
-    rows: Sequence[Row]
+    rows: Sequence[PictureRow]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Clip:
     name: str
     frames: np.ndarray  # [T, H, W, 3] uint8
     positions: np.ndarray  # [T] of the frames in the tracklet
-    found: Mapping[str, np.ndarray]  # extras of the network, [T, ...] or [N] each, without the axis of the batch
+    extras: Mapping[str, np.ndarray]  # extras of the network, [T, ...] or [N] each, without the axis of the batch
 
 
 def pictures(images: np.ndarray, captions: Sequence[str]) -> list[sheet.Picture]:
@@ -57,21 +57,21 @@ def attention(clips: Sequence[Clip], *, text: str) -> Panel | None:
     """Attention over the positions of each frame, its strips and the weights of the frames, as far as there are any."""
     rows = []
     for clip in clips:
-        if 'attention' not in clip.found:
+        if 'attention' not in clip.extras:
             continue
-        rows.append(Row(clip.name, plain(clip)))
-        maps = attention_maps.over_frames(clip.frames, clip.found['attention'])
-        weights = clip.found.get('frame_weights')
+        rows.append(PictureRow(clip.name, plain(clip)))
+        maps = attention_maps.over_frames(clip.frames, clip.extras['attention'])
+        weights = clip.extras.get('frame_weights')
         captions = [''] * len(maps) if weights is None else [percent(w) for w in weights]
         heading = 'attention' if weights is None else 'attention, and the weight of the frame'
         bars = () if weights is None else weights.tolist()
-        rows.append(Row(heading, pictures(maps, captions), bars, follows=True))
-        if 'stripe_scores' in clip.found:
-            scores = clip.found['stripe_scores']  # [T, K]
+        rows.append(PictureRow(heading, pictures(maps, captions), bars, follows=True))
+        if 'stripe_scores' in clip.extras:
+            scores = clip.extras['stripe_scores']  # [T, K]
             stripes = attention_maps.overlay(clip.frames, attention_maps.heat(_stripes(scores, clip.frames.shape[1:3])))
             captions = [' '.join(f'{100 * s:.0f}' for s in frame) for frame in scores]
             heading = 'share of each stripe in the clip, percent from the top'
-            rows.append(Row(heading, pictures(stripes, captions), follows=True))
+            rows.append(PictureRow(heading, pictures(stripes, captions), follows=True))
     return Panel('attention', 'Attention per frame', text, rows) if rows else None
 
 
@@ -88,17 +88,17 @@ def match_maps(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
     Args:
       clips: (network, clip) in the order of the rows.
     """
-    rows: list[Row] = []
+    rows: list[PictureRow] = []
     for network, clip in clips:
-        if 'spatial_match' not in clip.found:
+        if 'spatial_match' not in clip.extras:
             continue
         t = len(clip.frames) // 2
-        match = np.moveaxis(clip.found['spatial_match'][t], -1, 0)  # [M, h, w]
+        match = np.moveaxis(clip.extras['spatial_match'][t], -1, 0)  # [M, h, w]
         maps = attention_maps.over_frames(np.repeat(clip.frames[t : t + 1], len(match), 0), match, together=1)
         captions = [f'key {m + 1} {percent(probabilities.max())}' for m, probabilities in enumerate(match)]
         spread = f'{percent(match.min())} to {percent(match.max())}'
         rows.append(
-            Row(
+            PictureRow(
                 f'{clip.name}, frame {clip.positions[t] + 1} · {network} · colours from {spread}',
                 [sheet.Picture(clip.frames[t], 'frame'), *pictures(maps, captions)],
                 follows=bool(rows) and rows[-1].heading.startswith(f'{clip.name}, '),
@@ -116,13 +116,13 @@ def refinement(clips: Sequence[Clip]) -> Panel | None:
     """STMN Figure 7: by how much the spatial memory changes the length of the feature at each position."""
     rows = []
     for clip in clips:
-        if 'refinement' not in clip.found:
+        if 'refinement' not in clip.extras:
             continue
-        maps, largest = attention_maps.signed_over_frames(clip.frames, clip.found['refinement'])
-        captions = [f'{change.mean():+.3f} on average' for change in clip.found['refinement']]
-        rows.append(Row(clip.name, plain(clip)))
+        maps, largest = attention_maps.signed_over_frames(clip.frames, clip.extras['refinement'])
+        captions = [f'{change.mean():+.3f} on average' for change in clip.extras['refinement']]
+        rows.append(PictureRow(clip.name, plain(clip)))
         heading = f'change of the length, blue -{largest:.3f} to red +{largest:.3f}'
-        rows.append(Row(heading, pictures(maps, captions), follows=True))
+        rows.append(PictureRow(heading, pictures(maps, captions), follows=True))
     text = (
         'Length of the feature after the spatial memory minus before it, ‖f^s‖ - ‖f^o‖. Blue: suppressed. Red: raised.'
     )
@@ -142,11 +142,11 @@ def key_frames(found: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) ->
         row = []
         for clip, value in zip(clips, found.match[m], strict=True):
             image = clip.frames[0]
-            if 'spatial_match' in clip.found:
-                maps = clip.found['spatial_match'][..., m]
+            if 'spatial_match' in clip.extras:
+                maps = clip.extras['spatial_match'][..., m]
                 image = attention_maps.over_frames(clip.frames, maps, strength=0.35)[0]
             row.append(sheet.Picture(image, f'{clip.name} no.\u00a0{clip.positions[0] + 1} {percent(value)}'))
-        rows.append(Row(f'key {m + 1}', row))
+        rows.append(PictureRow(f'key {m + 1}', row))
     text = (
         'The frames of the test split with the highest match probability of each key, one per tracklet; bright where '
         'the key matches.'
@@ -168,7 +168,7 @@ def key_sequences(found: memory_maps.KeySequences, values: np.ndarray, shown: Se
             captions = [f'{percent(w)}; value {v:.2f}' for w, v in zip(weights, values[n])] if i == 0 else None
             row = pictures(clip.frames, captions or [''] * len(clip.frames))
             heading = f'key {n + 1} · {clip.name}, match {percent(value)}'
-            rows.append(Row(heading, row, weights.tolist() if i == 0 else (), follows=i > 0))
+            rows.append(PictureRow(heading, row, weights.tolist() if i == 0 else (), follows=i > 0))
     text = (
         'The sequences of the test split with the highest match probability of each key. Under the first of each key '
         'stand its value and the weights of the frames if a clip read this item alone.'
@@ -182,16 +182,18 @@ def temporal(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
     Args:
       clips: (what the row shows, clip) in the order of the rows.
     """
-    rows: list[Row] = []
+    rows: list[PictureRow] = []
     for label, clip in clips:
-        weights = clip.found.get('frame_weights')
+        weights = clip.extras.get('frame_weights')
         if weights is None:
             continue
         captions = [f'{p + 1}: {percent(w)}' for p, w in zip(clip.positions, weights)]
-        read = clip.found.get('temporal_match')
+        read = clip.extras.get('temporal_match')
         items = '' if read is None else ' · read from the items: ' + ', '.join(percent(v) for v in read)
         follows = bool(rows) and rows[-1].heading.startswith(f'{clip.name} · ')
-        rows.append(Row(f'{clip.name} · {label}{items}', pictures(clip.frames, captions), weights.tolist(), follows))
+        rows.append(
+            PictureRow(f'{clip.name} · {label}{items}', pictures(clip.frames, captions), weights.tolist(), follows)
+        )
     text = (
         'Weights of the frames of a sequence as filmed and of the same frames in another order, each with its number '
         'in the tracklet. Weights that follow the frame and not its place have seen what is in it.'
@@ -199,7 +201,7 @@ def temporal(clips: Sequence[tuple[str, Clip]]) -> Panel | None:
     return Panel('temporal_attention', 'Temporal attention', text, rows) if rows else None
 
 
-def retrieval_change(rows: Sequence[Row], *, before: Mapping[str, float], after: Mapping[str, float]) -> Panel:
+def retrieval_change(rows: Sequence[PictureRow], *, before: Mapping[str, float], after: Mapping[str, float]) -> Panel:
     """STMN Figure 8: first places with the feature before and after the spatial memory.
 
     Args:

@@ -9,8 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import gallery, tracklets
+from jaxreid.search import feature_rows, gallery, tracklets
 
 MADE = {'network': 'ab12', 'clips': 'rrs', 'distance': 'cosine'}
 
@@ -19,7 +18,7 @@ def some(count=3, *, first=0, dim=4, made=MADE, **changes):
     names = [f't{first + i}' for i in range(count)]
     made = tracklets.Tracklets(
         where='new.npz',
-        features=rows.Rows.of(np.random.default_rng(first).standard_normal((count, dim)).astype(np.float32)),
+        features=feature_rows.Rows.of(np.random.default_rng(first).standard_normal((count, dim)).astype(np.float32)),
         name=names,
         person=[''] * count,
         camera=['döör'] * count,
@@ -107,10 +106,16 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path):
             "'t2' of new.npz is in the gallery .* already, with other contents .features.; nothing of it is added",
         ),
         ({'first': 2, 'frames': [8] * 3}, r'with other contents .frames 7 there, 8 here.'),
-        ({'features': rows.Rows.of(np.array([[1, 2, 3, 4], [0.0, 0, 0, 0], [1, 2, 3, 4]]))}, 'x1 holds zeros only'),
+        (
+            {'features': feature_rows.Rows.of(np.array([[1, 2, 3, 4], [0.0, 0, 0, 0], [1, 2, 3, 4]]))},
+            'x1 holds zeros only',
+        ),
         ({'name': ['x', 'y', 'x']}, "two tracklets with the name 'x'"),
         ({'count': 0}, 'has no tracklets to add'),
-        ({'features': rows.Rows.of(np.array([[1, 2, 3, 4], [1, np.nan, 3, 4], [1, 2, 3, 4.0]]))}, 'x1 holds NaN'),
+        (
+            {'features': feature_rows.Rows.of(np.array([[1, 2, 3, 4], [1, np.nan, 3, 4], [1, 2, 3, 4.0]]))},
+            'x1 holds NaN',
+        ),
     ],
 )
 def test_what_does_not_belong_is_refused_and_changes_nothing(tmp_path, changes, message):
@@ -125,7 +130,7 @@ def test_what_does_not_belong_is_refused_and_changes_nothing(tmp_path, changes, 
 
 def joined(*parts):
     columns = {k: [x for one in parts for x in getattr(one, k)] for k in ('name', 'person', 'camera', 'time', 'frames')}
-    features = rows.Rows.of(np.concatenate([one.features.read(0, len(one)) for one in parts]))
+    features = feature_rows.Rows.of(np.concatenate([one.features.read(0, len(one)) for one in parts]))
     film = {name: one.film(row) for one in parts for row, name in enumerate(one.name)}
     return dataclasses.replace(parts[0], features=features, film=lambda row: film[columns['name'][row]], **columns)
 
@@ -153,7 +158,7 @@ def test_images_that_have_not_changed_are_not_extracted_again(tmp_path):
             extracted.append(first)
             return some(3, first=first).features.read(0, 3)
 
-        return some(3, features=rows.Rows.later(extract, 3), film=lambda row: [str(images[row])])
+        return some(3, features=feature_rows.Rows.later(extract, 3), film=lambda row: [str(images[row])])
 
     assert gallery.append(tmp_path / 'shop', listed()) == (3, 0, 3)
     written = next(tmp_path.glob('shop/shard-*/tracklets.jsonl'))
@@ -183,9 +188,9 @@ def test_all_that_is_to_be_added_is_checked_before_anything_is_extracted(tmp_pat
 
     if 'frames' in message:
         gallery.append(tmp_path, some(1, first=10))
-        second = dataclasses.replace(second, frames=[8] * 3, features=rows.Rows.later(never, 3))
+        second = dataclasses.replace(second, frames=[8] * 3, features=feature_rows.Rows.later(never, 3))
     elif 'dimensions' not in message:
-        second = dataclasses.replace(second, features=rows.Rows.later(never, 3))
+        second = dataclasses.replace(second, features=feature_rows.Rows.later(never, 3))
     before = sorted(tmp_path.rglob('*'))
     with pytest.raises(ValueError, match=message):
         gallery.check(tmp_path, [some(3), second])

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import nearest
+from jaxreid.search import feature_rows, nearest
 from tests.oracles import nearest as oracle
 
 
 def found(queries, gallery, **how):
-    index, similarity = nearest.top(queries, rows.Rows.of(gallery), **how)
+    index, similarity = nearest.top(queries, feature_rows.Rows.of(gallery), **how)
     return [[(int(j), float(s)) for j, s in zip(*row) if j != nearest.NOBODY] for row in zip(index, similarity)]
 
 
@@ -81,7 +80,7 @@ def test_rows_in_files_are_read_across_their_ends(tmp_path):
     for number, (start, stop) in enumerate([(0, 7), (7, 7), (7, 8), (8, 20)]):
         paths.append(tmp_path / f'{number}.npy')
         np.save(paths[-1], whole[start:stop])
-    stored = rows.Rows.files(paths, [7, 0, 1, 12], dim=3)
+    stored = feature_rows.Rows.files(paths, [7, 0, 1, 12], dim=3)
     assert len(stored) == 20
     for start, stop in [(0, 20), (5, 9), (7, 8), (19, 40), (20, 30)]:
         np.testing.assert_array_equal(stored.read(start, stop), whole[start:stop])

@@ -7,8 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import page, results, tracklets
+from jaxreid.search import feature_rows, page, results, tracklets
 
 
 def made(names, angles, **columns):
@@ -18,7 +17,7 @@ def made(names, angles, **columns):
     columns = {key: columns.get(key, [''] * count) for key in ('person', 'camera', 'time')}
     return tracklets.Tracklets(
         where='here',
-        features=rows.Rows.of(np.stack([np.cos(turned), np.sin(turned)], 1).astype(np.float32)),
+        features=feature_rows.Rows.of(np.stack([np.cos(turned), np.sin(turned)], 1).astype(np.float32)),
         name=names,
         frames=[4] * count,
         made={},

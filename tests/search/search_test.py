@@ -20,8 +20,7 @@ from jaxreid.evaluation.report import command as report
 from jaxreid.from_video import __main__ as from_video
 from jaxreid.models import build
 from jaxreid.search import __main__ as command
-from jaxreid.search import sources as opening
-from jaxreid.search import tracklets
+from jaxreid.search import sources, tracklets
 from jaxreid.training import checkpoint, step
 from tests.fixtures import browser, rendered_video
 
@@ -281,11 +280,11 @@ def test_an_add_that_was_stopped_is_repeated_and_one_that_cannot_be_done_is_not_
 
 
 def test_what_is_known_of_images_before_their_features_is_what_extraction_notes(made):
-    network = opening.network_loader(str(made / 'net'))
-    listed = opening.open_any(str(made / 'visitors'), 'query', network)
+    network = sources.network_loader(str(made / 'net'))
+    listed = sources.open_any(str(made / 'visitors'), 'query', network)
     assert not listed.features.at_hand
-    dataset = opening.folder_of_tracklets(made / 'visitors')
-    found = opening.applied(network(), dataset, root=str(made / 'visitors'), frames_root='').features(dataset)
+    dataset = sources.folder_of_tracklets(made / 'visitors')
+    found = sources.applied(network(), dataset, root=str(made / 'visitors'), frames_root='').features(dataset)
     assert listed.made == tracklets.made(found.meta)
     np.testing.assert_array_equal(listed.features.read(0, 2), found.embedding)
 
@@ -302,7 +301,7 @@ def test_every_folder_with_images_is_a_tracklet(tmp_path):
     for path in ('b/x2.png', 'b/x10.png', 'a/deep/1.png', '.trash/1.png', 'b/notes.txt'):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    found = opening.folder_of_tracklets(tmp_path)
+    found = sources.folder_of_tracklets(tmp_path)
     assert [(one.name, one.frames) for one in found.test] == [
         ('a/deep', ('a/deep/1.png',)),
         ('b', ('b/x2.png', 'b/x10.png')),

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreid.evaluation import feature_file
-from jaxreid.search import feature_rows as rows
-from jaxreid.search import results, tracklets
+from jaxreid.search import feature_rows, results, tracklets
 from jaxreid.vector_engine import collection as vector_engine
 
 N, Q, D = 300, 12, 24
@@ -24,7 +23,7 @@ def people(count, *, seed, made=MADE, dim=D):
     camera = rng.integers(0, 4, count)
     return tracklets.Tracklets(
         where=f'people {seed}',
-        features=rows.Rows.of(features.astype(np.float32)),
+        features=feature_rows.Rows.of(features.astype(np.float32)),
         name=[f'{seed} "{i}"\\ü' for i in range(count)],
         person=[str(one) for one in who],
         camera=[f'cam {one}' if one else '' for one in camera],
@@ -129,7 +128,7 @@ def test_an_export_that_is_repeated_changes_nothing_and_one_that_was_stopped_con
     half = people(N, seed=1)
     half = dataclasses.replace(
         half,
-        features=rows.Rows.of(half.features.read(0, 100)),
+        features=feature_rows.Rows.of(half.features.read(0, 100)),
         **{k: getattr(half, k)[:100] for k in ('name', 'person', 'camera', 'time', 'frames')},
     )
     assert vector_engine.export(engine, 'stopped', half)['added'] == 100
@@ -206,7 +205,7 @@ def test_recall_of_an_approximate_index_is_measured_against_exact_search(engine)
         return dataclasses.replace(
             people(count, seed=1),
             name=[f'{name}{i}' for i in range(count)],
-            features=rows.Rows.of(rng.normal(size=(count, 64)).astype(np.float32)),
+            features=feature_rows.Rows.of(rng.normal(size=(count, 64)).astype(np.float32)),
         )
 
     gallery, queries = some(4000, 'g'), some(20, 'q')

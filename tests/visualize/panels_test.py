@@ -39,13 +39,13 @@ def percents(text):
 def test_attention_is_that_of_each_frame_and_bars_are_its_weights(clip):
     plain, shown, stripes = panels.attention([clip], text='').rows
     for t, (frame, picture) in enumerate(zip(clip.frames, shown.pictures, strict=True)):
-        values = clip.found['attention'][t]
+        values = clip.extras['attention'][t]
         coloured_frames.check(picture, frame, scaled(values, values.min(), values.max()))
         np.testing.assert_array_equal(plain.pictures[t].image, frame)
         assert plain.pictures[t].caption == f'frame {clip.positions[t] + 1}'
-        assert percents(picture.caption) == [pytest.approx(100 * clip.found['frame_weights'][t], abs=0.05)]
-    assert shown.bars == clip.found['frame_weights'].tolist()
-    scores = clip.found['stripe_scores']
+        assert percents(picture.caption) == [pytest.approx(100 * clip.extras['frame_weights'][t], abs=0.05)]
+    assert shown.bars == clip.extras['frame_weights'].tolist()
+    scores = clip.extras['stripe_scores']
     for t, picture in enumerate(stripes.pictures):
         seen = coloured_frames.values_seen(picture.image, clip.frames[t])
         for stripe, rows in ((0, slice(0, 8)), (1, slice(8, 16))):
@@ -56,7 +56,7 @@ def test_attention_is_that_of_each_frame_and_bars_are_its_weights(clip):
 
 def test_match_maps_have_one_scale_per_row_and_say_which(clip):
     (row,) = panels.match_maps([('net', clip)]).rows
-    match = clip.found['spatial_match'][1]  # of the frame in the middle
+    match = clip.extras['spatial_match'][1]  # of the frame in the middle
     np.testing.assert_array_equal(row.pictures[0].image, clip.frames[1])
     for m, picture in enumerate(row.pictures[1:]):
         coloured_frames.check(picture, clip.frames[1], scaled(match[:, :, m], match.min(), match.max()))
@@ -67,7 +67,7 @@ def test_match_maps_have_one_scale_per_row_and_say_which(clip):
 
 def test_refinement_is_red_where_features_get_longer_and_blue_where_shorter(clip):
     _, row = panels.refinement([clip]).rows
-    change = clip.found['refinement']
+    change = clip.extras['refinement']
     largest = np.abs(change).max()
     assert f'-{largest:.3f} to red +{largest:.3f}' in row.heading
     for t, picture in enumerate(row.pictures):
@@ -83,13 +83,13 @@ def test_refinement_is_red_where_features_get_longer_and_blue_where_shorter(clip
 
 def test_frames_of_a_key_show_the_map_of_that_key(clip):
     one = panels.Clip(
-        clip.name, clip.frames[1:2], clip.positions[1:2], {'spatial_match': clip.found['spatial_match'][1:2]}
+        clip.name, clip.frames[1:2], clip.positions[1:2], {'spatial_match': clip.extras['spatial_match'][1:2]}
     )
-    strongest = clip.found['spatial_match'].max((1, 2))[None]
+    strongest = clip.extras['spatial_match'].max((1, 2))[None]
     found = memory_maps.frames_of_keys(strongest, count=1)
     panel = panels.key_frames(found, [[one]] * M)
     for m, row in enumerate(panel.rows):
-        values = clip.found['spatial_match'][1, :, :, m]
+        values = clip.extras['spatial_match'][1, :, :, m]
         coloured_frames.check(
             row.pictures[0], clip.frames[1], scaled(values, values.min(), values.max()), strength=0.35
         )
@@ -111,8 +111,8 @@ def test_sequences_of_a_key_stand_above_what_its_value_weighs(clip):
 
 def test_temporal_attention_is_written_below_its_frames(clip):
     (row,) = panels.temporal([('as filmed', clip)]).rows
-    assert row.bars == clip.found['frame_weights'].tolist()
-    assert percents(row.heading) == pytest.approx(100 * clip.found['temporal_match'], abs=0.05)
+    assert row.bars == clip.extras['frame_weights'].tolist()
+    assert percents(row.heading) == pytest.approx(100 * clip.extras['temporal_match'], abs=0.05)
     for picture, position, weight in zip(row.pictures, clip.positions, row.bars, strict=True):
         assert picture.caption.startswith(f'{position + 1}: ')
         assert percents(picture.caption) == [pytest.approx(100 * weight, abs=0.05)]

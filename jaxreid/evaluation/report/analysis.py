@@ -30,32 +30,39 @@ class Analysis:
     confusions: list[dict[str, Any]]
 
 
-def analyse(found: feature_file.Features, protocol: protocols.Protocol, *, distance: str, top: int = 10) -> Analysis:
+def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, distance: str, top: int = 10) -> Analysis:
     """Ranks the gallery for every query, a block at a time.
 
     Raises:
       ValueError: as `protocols.score`.
     """
-    roles = found.pid, found.camera, found.query, found.gallery, protocol
-    ranked = protocols.rank_queries(found.embedding, *roles, distance=distance)
-    score = protocols.summarize(ranked, found.pid, found.query, found.gallery, protocol, distance=distance)
-    queries = np.flatnonzero(found.query)
+    roles = features.pid, features.camera, features.query, features.gallery, protocol
+    ranked = protocols.rank_queries(features.embedding, *roles, distance=distance)
+    score = protocols.summarize(ranked, features.pid, features.query, features.gallery, protocol, distance=distance)
+    queries = np.flatnonzero(features.query)
     with_junk = dataclasses.replace(protocol, junk='negatives')
-    gallery = np.flatnonzero(protocols.ranked_gallery(found.pid, found.query, found.gallery, with_junk))
-    junk = (found.pid[gallery] == protocols.JUNK_ID) & (protocol.junk == 'drop')
-    numbers, tracklets = np.unique(found.camera[np.concatenate([queries, gallery])], return_counts=True)
+    gallery = np.flatnonzero(protocols.ranked_gallery(features.pid, features.query, features.gallery, with_junk))
+    junk = (features.pid[gallery] == protocols.JUNK_ID) & (protocol.junk == 'drop')
+    numbers, tracklets = np.unique(features.camera[np.concatenate([queries, gallery])], return_counts=True)
     cameras = np.sort(numbers[np.argsort(-tracklets, kind='stable')[:CAMERAS]])
-    low, high = calibration.bounds(found.embedding[np.concatenate([queries, gallery])], distance)
+    low, high = calibration.bounds(features.embedding[np.concatenate([queries, gallery])], distance)
     lists, pairs, similarities = [], [], []
+    embeddings = features.embedding[queries], features.embedding[gallery]
     block = max(1, min(ranking.BLOCK, PAIRS_AT_ONCE // len(gallery)))
     for rows, distances in tqdm.tqdm(
-        ranking.distance_blocks(found.embedding[queries], found.embedding[gallery], distance=distance, block=block),
+        ranking.distance_blocks(*embeddings, distance=distance, block=block),
         total=-(-len(queries) // block),
         desc='rankings',
         unit='block',
         leave=False,
     ):
-        of = distances, found.pid[queries[rows]], found.camera[queries[rows]], found.pid[gallery], found.camera[gallery]
+        of = (
+            distances,
+            features.pid[queries[rows]],
+            features.camera[queries[rows]],
+            features.pid[gallery],
+            features.camera[gallery],
+        )
         rule: dict[str, Any] = {'drop_same_camera': protocol.same_camera == 'drop', 'ignored': junk}
         lists.append(ranked_lists.nearest(*of, top=top, distractor=protocols.DISTRACTOR_ID, **rule))
         pairs.append(ranked_lists.camera_pairs(*of, cameras=cameras, ap=protocol.ap, **rule))
@@ -76,6 +83,6 @@ def analyse(found: feature_file.Features, protocol: protocols.Protocol, *, dista
         similarities=collected,
         calibration=calibration.calibrate(collected),
         confusions=ranked_lists.confusions(
-            found.pid[queries], found.pid[gallery[first_item]], np.take_along_axis(joined.mark, first, 1)[:, 0]
+            features.pid[queries], features.pid[gallery[first_item]], np.take_along_axis(joined.mark, first, 1)[:, 0]
         ),
     )

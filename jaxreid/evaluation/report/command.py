@@ -36,23 +36,23 @@ SHEET_QUERIES = 12  # rows of a sheet of ranked lists
 
 def write(options: argparse.Namespace) -> pathlib.Path:
     """Makes the report that the command line asks for; returns where it is."""
-    features, workdir = _inputs(pathlib.Path(options.path))
-    found = feature_file.load(features)
-    said = functools.partial(feature_file.setting, found.meta)
+    file, workdir = _inputs(pathlib.Path(options.path))
+    features = feature_file.load(file)
+    said = functools.partial(feature_file.setting, features.meta)
     compute_dtype = said('train', 'compute_dtype', ('float32', 'bfloat16', 'float64'), 'auto')
     protocol = protocols.named(options.protocol or said('test', 'protocols', config.PROTOCOLS, 'mars-paper'))
     distance = options.distance or said('test', 'distance', ranking.DISTANCES, 'cosine')
-    out = pathlib.Path(options.out or features.parent / 'report.html')
+    out = pathlib.Path(options.out or file.parent / 'report.html')
     files = out.with_name(out.stem + '_files')
-    analysis = report_analysis.analyse(found, protocol, distance=distance, top=options.top)
-    notes = [f'Look at the features first: {warning}' for warning in sanity.warnings(found, distances=[distance])]
+    analysis = report_analysis.analyse(features, protocol, distance=distance, top=options.top)
+    notes = [f'Look at the features first: {warning}' for warning in sanity.warnings(features, distances=[distance])]
 
     networks = _networks(options, workdir, compute_dtype, notes) if options.pictures else []
     footage, album = None, None
     if options.pictures:
         try:
             footage = report_pictures.open_footage(
-                found, options.root, flow=networks[0][1].experiment.data.flow if networks else 'off'
+                features, options.root, flow=networks[0][1].experiment.data.flow if networks else 'off'
             )
         except (ValueError, OSError) as e:
             if options.root or networks:
@@ -62,7 +62,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     drawn: list[panels.Panel] = []
     if footage is not None and networks:
         chosen = [int(analysis.queries[q]) for q in _chosen(analysis, options.tracklets)]
-        drawn = report_network.figures(networks, footage, found, protocol, distance=distance, chosen=chosen)
+        drawn = report_network.figures(networks, footage, features, protocol, distance=distance, chosen=chosen)
     pages = report_page.panels_of(drawn, height=options.picture_height)
     with_pictures = 0
     if footage is not None:
@@ -75,47 +75,47 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         with_pictures = report_pictures.fill(album, analysis)
 
     text = report_page.render(
-        title=str(found.meta.get('dataset', features.name)),
-        name=workdir.name if workdir else features.name,
+        title=str(features.meta.get('dataset', file.name)),
+        name=workdir.name if workdir else file.name,
         analysis=analysis,
-        found=found,
+        features=features,
         distance=distance,
         made=made,
         panels=pages,
         album=album,
-        data=report_page.page_data(found, analysis, album),
+        data=report_page.page_data(features, analysis, album),
         with_pictures=with_pictures,
         confused=CONFUSED,
         notes=notes,
         when=datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC'),
     )
     about = {
-        'features': features.name,
+        'features': file.name,
         'protocol': analysis.score['protocol'],
         'similarity': 'cosine' if distance == 'cosine' else 'minus the Euclidean distance',
         'accept': 'where the similarity is at least the threshold',
         'distance': distance,
-        'network': found.meta.get('network'),
+        'network': features.meta.get('network'),
     }
     for name, chart in made.items():
         _write(files / f'{name}.svg', svg.document(chart).encode())
     if footage is not None:
-        _write_sheets(files, found, analysis, footage, drawn)
+        _write_sheets(files, features, analysis, footage, drawn)
     _write(out.with_name(out.stem + '.calibration.json'), json.dumps(about | analysis.calibration, indent=1).encode())
     _write(out, text.encode())
     return out
 
 
-def _write_sheets(files, found, analysis, footage, drawn):
+def _write_sheets(files, features, analysis, footage, drawn):
     answered = np.flatnonzero(analysis.ranked.answered)
     by_ap = answered[np.argsort(analysis.ranked.ap[answered], kind='stable')]
     for name, title, queries in (
         ('worst', 'Queries with the lowest average precision', by_ap[:SHEET_QUERIES]),
         ('best', 'Queries with the highest average precision', by_ap[::-1][:SHEET_QUERIES]),
     ):
-        rows = report_pictures.list_rows(found, analysis, footage, queries)
+        rows = report_pictures.list_rows(features, analysis, footage, queries)
         _write(files / f'ranked_lists_{name}.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
-    rows = report_pictures.first_place_rows(found, analysis, footage)
+    rows = report_pictures.first_place_rows(features, analysis, footage)
     title = 'First places, from the lowest to the highest average precision'
     _write(files / 'first_places.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
     for panel in drawn:

@@ -28,7 +28,7 @@ class Footage:
 def figures(
     networks: Sequence[tuple[str, network_lib.Network]],
     footage: Footage,
-    found: feature_file.Features,
+    features: feature_file.Features,
     protocol: protocols.Protocol,
     *,
     distance: str,
@@ -39,7 +39,7 @@ def figures(
     Args:
       networks: (label, network); those after the first appear beside it where the papers compare.
       footage: frames.
-      found: features, whose identities and roles retrieval uses.
+      features: those whose identities and roles retrieval uses.
       protocol, distance: of retrieval.
       chosen: rows of the tracklets shown.
     """
@@ -47,8 +47,8 @@ def figures(
     clips = {name: _clips(n, footage, chosen, label=f'maps, {name}') for name, n in networks}
     made: list[panels.Panel | None] = [panels.attention(clips[label], text=_attention_text(network))]
     if network.experiment.system == 'stmn':
-        made += _memories(networks, clips, footage, found, protocol, distance, chosen)
-    elif any('frame_weights' in clip.found for clip in clips[label]):
+        made += _memories(networks, clips, footage, features, protocol, distance, chosen)
+    elif any('frame_weights' in clip.extras for clip in clips[label]):
         made.append(_two_orders(networks, clips, footage, chosen))
     return [panel for panel in made if panel is not None]
 
@@ -75,11 +75,11 @@ def _clips(network, footage, rows, *, label, order=None, frames=None):
     if order is not None:
         positions = [p[order] for p in positions]
     stored = [int(footage.store_row[r]) for r in rows]
-    found = network_maps.run(network, footage.store, stored, positions, network_maps.MAPS, label=label)
+    outputs = network_maps.run(network, footage.store, stored, positions, network_maps.MAPS, label=label)
     clips = []
     for i, row in enumerate(rows):
         keep = slice(None) if frames is None else slice(frames[i], frames[i] + 1)
-        extras = {k: v[i] for k, v in found.items()}
+        extras = {k: v[i] for k, v in outputs.items()}
         extras |= {k: v[keep] for k, v in extras.items() if k != 'temporal_match'}
         if network.experiment.stmn.query_layout == 'flat':
             extras.pop('spatial_match', None)  # its places are rows of channels, not positions
@@ -88,18 +88,18 @@ def _clips(network, footage, rows, *, label, order=None, frames=None):
     return clips
 
 
-def _memories(networks, clips, footage, found, protocol, distance, chosen):
+def _memories(networks, clips, footage, features, protocol, distance, chosen):
     label, network = networks[0]
     side_by_side = [(name, clips[name][i]) for i in range(len(chosen)) for name, _ in networks]
     made = [panels.match_maps(side_by_side), panels.refinement(clips[label])]
 
-    rows = np.arange(len(found.pid))
+    rows = np.arange(len(features.pid))
     positions = [network_maps.clip(int(f), network.experiment) for f in footage.length]
     stored = [int(r) for r in footage.store_row]
     seen = network_maps.run(network, footage.store, stored, positions, network_maps.survey, label='all tracklets')
     if 'strongest' in seen:
         made.append(_key_frames(network, footage, seen['strongest'], rows))
-        made.append(_with_and_without(footage, seen, found, protocol, distance))
+        made.append(_with_and_without(footage, seen, features, protocol, distance))
     if 'temporal_match' in seen:
         of_keys = memory_maps.sequences_of_keys(seen['temporal_match'], count=KEY_SEQUENCES)
         shown = [_frames(footage, network, of_key) for of_key in of_keys.tracklet]
@@ -120,7 +120,7 @@ def _key_frames(network, footage, strongest, rows):
 
 
 def _frames(footage, network, rows):
-    """Clips without anything found."""
+    """Clips alone."""
     clips = []
     for row in rows:
         positions = network_maps.clip(int(footage.length[row]), network.experiment)
@@ -142,38 +142,40 @@ def _two_orders(networks, clips, footage, chosen):
     return panels.temporal(rows)
 
 
-def _with_and_without(footage, seen, found, protocol, distance):
+def _with_and_without(footage, seen, features, protocol, distance):
     """Figure 8: both features ranked, and the first places of the queries whose AP changes most."""
-    roles = found.pid, found.camera, found.query, found.gallery, protocol
+    roles = features.pid, features.camera, features.query, features.gallery, protocol
     ranked, scores = [], []
     for name in ('unrefined', 'refined'):
         ranked.append(protocols.rank_queries(seen[name], *roles, distance=distance))
-        row = protocols.summarize(ranked[-1], found.pid, found.query, found.gallery, protocol, distance=distance)
+        row = protocols.summarize(
+            ranked[-1], features.pid, features.query, features.gallery, protocol, distance=distance
+        )
         scores.append({'mAP': row['mAP'], 'rank1': row['cmc']['1']})
-    queries = np.flatnonzero(found.query)
+    queries = np.flatnonzero(features.query)
     rows = []
     for entry in memory_maps.changed_most(ranked[0].ap, ranked[1].ap, count=CHANGED):
         row = queries[entry['query']]
         for feature, label, ap in (('unrefined', 'f^o', entry['before']), ('refined', 'f^s', entry['after'])):
             shown = [sheet.Picture(middle(footage, row), 'query', 'query')]
-            for item, mark in _first_places(seen[feature], row, found, protocol, distance):
+            for item, mark in _first_places(seen[feature], row, features, protocol, distance):
                 name = ranked_lists.MARKS[mark]
-                shown.append(sheet.Picture(middle(footage, item), f'{name} {found.pid[item]}', name))
-            heading = f'{found.name[row]} · {label} · AP {100 * ap:.1f}'
-            rows.append(panels.Row(heading, shown, follows=feature == 'refined'))
+                shown.append(sheet.Picture(middle(footage, item), f'{name} {features.pid[item]}', name))
+            heading = f'{features.name[row]} · {label} · AP {100 * ap:.1f}'
+            rows.append(panels.PictureRow(heading, shown, follows=feature == 'refined'))
     return panels.retrieval_change(rows, before=scores[0], after=scores[1])
 
 
-def _first_places(embedding, row, found, protocol, distance):
-    columns = np.flatnonzero(protocols.ranked_gallery(found.pid, found.query, found.gallery, protocol))
+def _first_places(embedding, row, features, protocol, distance):
+    columns = np.flatnonzero(protocols.ranked_gallery(features.pid, features.query, features.gallery, protocol))
     one = slice(row, row + 1)
     ((_, distances),) = ranking.distance_blocks(embedding[one], embedding[columns], distance=distance)
     lists = ranked_lists.nearest(
         distances,
-        found.pid[one],
-        found.camera[one],
-        found.pid[columns],
-        found.camera[columns],
+        features.pid[one],
+        features.camera[one],
+        features.pid[columns],
+        features.camera[columns],
         top=LIST,
         taken_out=0,
         drop_same_camera=protocol.same_camera == 'drop',

@@ -61,7 +61,7 @@ def run(
         flow = np.stack([store.read_flow(rows[i], frames[i]) for i in padded]) if with_flow else None
         return len(chosen), clips, flow
 
-    found: dict[str, list[np.ndarray]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
     starts = range(0, len(rows), BATCH)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the next batch is read while the network works
         ahead = pool.submit(read, 0) if len(rows) else None
@@ -70,8 +70,8 @@ def run(
             real, clips, flow = ahead.result()
             ahead = pool.submit(read, start + BATCH) if start + BATCH < len(rows) else None
             for name, values in jax.device_get(apply(network.variables, clips, flow)).items():
-                found.setdefault(name, []).append(np.asarray(values[:real], np.float32))
-    joined = {name: np.concatenate(parts) for name, parts in found.items()}
+                parts.setdefault(name, []).append(np.asarray(values[:real], np.float32))
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
     for name, values in joined.items():
         if not np.isfinite(values).all():
             raise ValueError(
@@ -92,23 +92,23 @@ def _program(model, reduce):
     return jax.jit(apply)
 
 
-def extras(found: output.ModelOutput, *, names: Sequence[str]) -> dict[str, jax.Array]:
+def extras(outputs: output.ModelOutput, *, names: Sequence[str]) -> dict[str, jax.Array]:
     """Those of the named extras that the network gives."""
-    return {name: found.extras[name] for name in names if name in found.extras}
+    return {name: outputs.extras[name] for name in names if name in outputs.extras}
 
 
-def survey(found: output.ModelOutput) -> dict[str, jax.Array]:
+def survey(outputs: output.ModelOutput) -> dict[str, jax.Array]:
     """What figures over a whole data set need of every clip of a network with memories.
 
     `unrefined`, `refined` [B, D]: mean of the frames before and after the spatial memory. `strongest` [B, L, M]: the
     highest probability of any place of a frame. `temporal_match` [B, N]. What the network lacks is missing.
     """
-    kept = extras(found, names=('temporal_match',))
-    if 'spatial_match' in found.extras:
-        spatial = found.streams.get('spatial', found)
-        kept['unrefined'] = found.extras['feature_unrefined']
+    kept = extras(outputs, names=('temporal_match',))
+    if 'spatial_match' in outputs.extras:
+        spatial = outputs.streams.get('spatial', outputs)
+        kept['unrefined'] = outputs.extras['feature_unrefined']
         kept['refined'] = spatial.embedding_before_neck
-        kept['strongest'] = found.extras['spatial_match'].max((2, 3))
+        kept['strongest'] = outputs.extras['spatial_match'].max((2, 3))
     return kept
 
 

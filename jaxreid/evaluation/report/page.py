@@ -35,7 +35,7 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Strip:
     """Pictures under a heading."""
 
     heading: str
@@ -49,14 +49,14 @@ class Panel:
     name: str
     title: str
     text: str
-    blocks: Sequence[Sequence[Row]]  # rows that belong together
+    blocks: Sequence[Sequence[Strip]]  # rows that belong together
 
 
 def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
     """The figures with their pictures as JPEG, no higher than `height` pixels."""
     made = []
     for panel in drawn:
-        blocks: list[list[Row]] = []
+        blocks: list[list[Strip]] = []
         for row in panel.rows:
             longest = max(row.bars, default=0) or 1
             bars: list[float | None] = [b / longest for b in row.bars]
@@ -65,7 +65,7 @@ def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
                 blocks.append([])
             headings = (blocks[-1][0].heading, row.heading) if blocks[-1] else (row.heading,)
             pictures = [_picture(p, b, headings, height) for p, b in zip(row.pictures, bars, strict=True)]
-            blocks[-1].append(Row(row.heading, pictures))
+            blocks[-1].append(Strip(row.heading, pictures))
         made.append(Panel(panel.name, panel.title, panel.text, blocks))
     return made
 
@@ -87,7 +87,7 @@ def render(
     title: str,
     name: str,
     analysis: report_analysis.Analysis,
-    found: feature_file.Features,
+    features: feature_file.Features,
     distance: str,
     made: Mapping[str, str],
     panels: Sequence[Panel],
@@ -104,7 +104,7 @@ def render(
       title: of the evaluation.
       name: of the run.
       analysis: `report_analysis.Analysis`.
-      found: features.
+      features: of the evaluation.
       distance: 'cosine' or 'euclidean'.
       made: charts by name, trusted SVG.
       panels: figures of the network.
@@ -137,11 +137,11 @@ def render(
         style=asset('page.css'),
         script=asset('page.js'),
         tiles=_tiles(analysis),
-        facts=facts(analysis.score['protocol'], found, distance),
+        facts=facts(analysis.score['protocol'], features, distance),
         charts={k: markupsafe.Markup(v) for k, v in made.items()},
         cameras=camera_table(analysis),
         camera_names=[int(c) for c in analysis.cameras],
-        confusions=_confusions(analysis, found, album, confused),
+        confusions=_confusions(analysis, features, album, confused),
         all_confusions=len(analysis.confusions),
         verification=analysis.calibration['verification'],
         search=analysis.calibration['search'],
@@ -154,22 +154,22 @@ def render(
 
 
 def page_data(
-    found: feature_file.Features, analysis: report_analysis.Analysis, album: report_pictures.Album | None
+    features: feature_file.Features, analysis: report_analysis.Analysis, album: report_pictures.Album | None
 ) -> dict[str, Any]:
     """What the page's script draws the ranked lists from: columns of plain values, names for those rows that occur."""
     lists = analysis.lists
     shown = lists.item != ranked_lists.NOTHING
     items = np.where(shown, analysis.gallery[lists.item], -1)
     used = np.unique(np.concatenate([analysis.queries, items[shown]]))
-    place = np.full(len(found.pid), -1)
+    place = np.full(len(features.pid), -1)
     place[used] = np.arange(len(used))
     counts = shown.sum(1)
     middles, films = (album.middles, album.films) if album else ({}, {})
     return {
-        'name': found.name[used].tolist(),
-        'pid': found.pid[used].tolist(),
-        'camera': found.camera[used].tolist(),
-        'frames': found.frames[used].tolist(),
+        'name': features.name[used].tolist(),
+        'pid': features.pid[used].tolist(),
+        'camera': features.camera[used].tolist(),
+        'frames': features.frames[used].tolist(),
         'query': place[analysis.queries].tolist(),
         'ap': [round(float(a), 4) if ok else -1 for a, ok in zip(analysis.ranked.ap, analysis.ranked.answered)],
         'hit': analysis.ranked.first_hit.tolist(),
@@ -201,9 +201,9 @@ def _tiles(analysis):
     return tiles if rate is None else [*tiles, ('EER', f'{100 * rate:.1f}', '', 'equal error rate of pairs, %')]
 
 
-def facts(protocol: Mapping[str, Any], found: feature_file.Features, distance: str) -> list[tuple[str, str]]:
+def facts(protocol: Mapping[str, Any], features: feature_file.Features, distance: str) -> list[tuple[str, str]]:
     """What the numbers depend on, in words; 'unknown' for what the feature file does not say."""
-    meta = found.meta
+    meta = features.meta
     clips, seen = meta.get('clips', 'unknown'), meta.get('frames_seen')
     per_clip = f' of {meta["frames_per_clip"]} frames' if 'frames_per_clip' in meta else ''
     unanswered = protocol['unanswered_queries']
@@ -241,7 +241,7 @@ def camera_table(analysis: report_analysis.Analysis) -> list[dict[str, Any]]:
     return table
 
 
-def _confusions(analysis, found, album, count):
+def _confusions(analysis, features, album, count):
     shown = []
     for entry in analysis.confusions[:count]:
         sides = []
@@ -251,7 +251,7 @@ def _confusions(analysis, found, album, count):
             row = None if example is None else int(analysis.queries[example])
             sides.append({
                 'id': identity, 'other': other, 'times': times, 'queries': of,
-                'name': '' if row is None else str(found.name[row]),
+                'name': '' if row is None else str(features.name[row]),
                 'picture': album.middles.get(row) if album and row is not None else None,
             })  # fmt: skip
         shown.append({'sides': sides, 'times': sum(entry['times'])})

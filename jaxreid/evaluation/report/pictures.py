@@ -18,13 +18,13 @@ FILM = 5  # frames of a query's film strip
 RANK1_QUERIES = 60  # queries of the sheet of first places
 
 
-def open_footage(found: feature_file.Features, root: str, *, flow: config.Flow = 'off') -> report_network.Footage:
+def open_footage(features: feature_file.Features, root: str, *, flow: config.Flow = 'off') -> report_network.Footage:
     """The frames of the tracklets of a feature file, through the data set that its settings name.
 
     Raises:
       ValueError: the file does not say which data set, or names tracklets that it does not hold.
     """
-    settings = found.meta.get('config')
+    settings = features.meta.get('config')
     if not isinstance(settings, dict) or 'data' not in settings:
         raise ValueError('the feature file does not say how it was made, so its frames cannot be found')
     experiment = config.from_dict(settings)
@@ -34,15 +34,17 @@ def open_footage(found: feature_file.Features, root: str, *, flow: config.Flow =
     command_line.check_root(experiment)
     dataset = source.read(experiment.data)
     rows = {tracklet.name: row for row, tracklet in enumerate(dataset.test)}
-    missing = [str(name) for name in found.name if str(name) not in rows]
+    missing = [str(name) for name in features.name if str(name) not in rows]
     if missing:
         raise ValueError(
-            f'{len(missing)} of the {len(found.name)} tracklets are not in the test split under {dataset.root}, the '
+            f'{len(missing)} of the {len(features.name)} tracklets are not in the test split under {dataset.root}, the '
             f'first is {missing[0]!r}; give the folder that they were extracted from with --root'
         )
-    store_row = np.array([rows[str(name)] for name in found.name])
+    store_row = np.array([rows[str(name)] for name in features.name])
     length = np.array([len(dataset.test[row].frames) for row in store_row])
-    return report_network.Footage(source.store(experiment.data, dataset, split='test'), store_row, length, found.name)
+    return report_network.Footage(
+        source.store(experiment.data, dataset, split='test'), store_row, length, features.name
+    )
 
 
 class Album:
@@ -91,7 +93,9 @@ def fill(album: Album, analysis: report_analysis.Analysis) -> int:
     return len(order)
 
 
-def first_place_rows(found: feature_file.Features, analysis: report_analysis.Analysis, footage: report_network.Footage):
+def first_place_rows(
+    features: feature_file.Features, analysis: report_analysis.Analysis, footage: report_network.Footage
+):
     """STRF supplement F: queries, evenly spread over the AP, each beside its first place; worst first."""
     answered = np.flatnonzero(analysis.ranked.answered)
     by_ap = answered[np.argsort(analysis.ranked.ap[answered], kind='stable')]
@@ -104,15 +108,15 @@ def first_place_rows(found: feature_file.Features, analysis: report_analysis.Ana
         item = int(analysis.gallery[analysis.lists.item[query, place]])
         cells.append(
             [
-                sheet.Picture(report_network.middle(footage, row), f'query {found.pid[row]}', 'query'),
-                sheet.Picture(report_network.middle(footage, item), f'{mark} {found.pid[item]}', mark),
+                sheet.Picture(report_network.middle(footage, row), f'query {features.pid[row]}', 'query'),
+                sheet.Picture(report_network.middle(footage, item), f'{mark} {features.pid[item]}', mark),
             ]
         )
     return [('', [p for cell in cells[i : i + 6] for p in cell]) for i in range(0, len(cells), 6)]
 
 
 def list_rows(
-    found: feature_file.Features,
+    features: feature_file.Features,
     analysis: report_analysis.Analysis,
     footage: report_network.Footage,
     queries: np.ndarray,
@@ -128,8 +132,10 @@ def list_rows(
             if item == ranked_lists.NOTHING:
                 break
             other, kind = int(analysis.gallery[item]), ranked_lists.MARKS[mark]
-            caption = f'{f"#{rank} " if rank else ""}{kind}, id {found.pid[other]} c{found.camera[other]}'
+            caption = f'{f"#{rank} " if rank else ""}{kind}, id {features.pid[other]} c{features.camera[other]}'
             shown.append(sheet.Picture(report_network.middle(footage, other), caption, kind))
         ap = 100 * analysis.ranked.ap[query]
-        rows.append((f'{found.name[row]} · id {found.pid[row]} · camera {found.camera[row]} · AP {ap:.1f}', shown))
+        rows.append(
+            (f'{features.name[row]} · id {features.pid[row]} · camera {features.camera[row]} · AP {ap:.1f}', shown)
+        )
     return rows

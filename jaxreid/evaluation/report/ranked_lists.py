@@ -187,11 +187,11 @@ def confusions(query_ids: np.ndarray, first_ids: np.ndarray, marks: np.ndarray) 
       Pairs confused as often are in the order of their ids.
     """
     totals = dict(zip(*(x.tolist() for x in np.unique(query_ids, return_counts=True))))
-    found: dict[tuple[int, int], dict[str, Any]] = {}
+    pairs: dict[tuple[int, int], dict[str, Any]] = {}
     for i in np.flatnonzero(marks == WRONG).tolist():
         a, b = int(query_ids[i]), int(first_ids[i])
         pair = min(a, b), max(a, b)
-        entry = found.setdefault(
+        entry = pairs.setdefault(
             pair,
             {'ids': pair, 'times': [0, 0], 'queries': [totals.get(k, 0) for k in pair], 'examples': [None, None]},
         )
@@ -199,7 +199,7 @@ def confusions(query_ids: np.ndarray, first_ids: np.ndarray, marks: np.ndarray) 
         entry['times'][side] += 1
         if entry['examples'][side] is None:
             entry['examples'][side] = i
-    return sorted(found.values(), key=lambda entry: (-sum(entry['times']), entry['ids']))
+    return sorted(pairs.values(), key=lambda entry: (-sum(entry['times']), entry['ids']))
 
 
 def showcase(ap: np.ndarray) -> np.ndarray:

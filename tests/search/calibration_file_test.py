@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxreid.evaluation import calibration
-from jaxreid.search import certainty
+from jaxreid.search import calibration_file
 
 
 @pytest.fixture(scope='module')
@@ -24,21 +24,31 @@ def measured(tmp_path_factory):
 
 
 def test_the_rate_of_a_similarity_is_the_share_of_other_people_as_similar(measured):
-    found = certainty.read(measured[0])
+    found = calibration_file.read(measured[0])
     assert found.impostor_pairs == len(measured[1])
     for similarity in np.linspace(-0.6, 1, 33):
         share = np.mean(measured[1] >= similarity)
-        rate = certainty.false_accept_rate(found, similarity)
+        rate = calibration_file.false_accept_rate(found, similarity)
         assert share - 1e-9 <= rate <= share + 0.1 * max(share, 0.01)  # never less than was measured
-    assert certainty.false_accept_rate(found, -0.9) == 1
-    assert certainty.false_accept_rate(found, 0.99) == 0
+    assert calibration_file.false_accept_rate(found, -0.9) == 1
+    assert calibration_file.false_accept_rate(found, 0.99) == 0
+
+
+def test_a_similarity_equal_to_a_threshold_reaches_it():
+    # Six pairs of other people, at 0.1 0.2 0.2 0.5 0.5 0.8: the rate of a threshold counts those that are equal to it.
+    thresholds, rates = np.array([0.1, 0.2, 0.5, 0.8, 0.9]), np.array([6, 5, 3, 1, 0]) / 6
+    by_hand = calibration_file.Calibration('by hand', 'cosine', '', 6, thresholds, rates, rates)
+    for threshold, rate, lower in zip(thresholds, rates, [1, *rates]):
+        assert calibration_file.false_accept_rate(by_hand, threshold) == rate
+        assert calibration_file.false_accept_rate(by_hand, np.nextafter(threshold, -1)) == lower
+        assert calibration_file.false_accept_rate(by_hand, np.nextafter(threshold, 1)) == rate
 
 
 def test_a_threshold_is_a_similarity_or_a_rate(measured):
-    found = certainty.read(measured[0])
-    assert certainty.threshold('-0.25', None) == -0.25
+    found = calibration_file.read(measured[0])
+    assert calibration_file.threshold('-0.25', None) == -0.25
     for text, rate in (('5%', 0.05), ('0.5%', 0.005), ('100%', 1)):
-        at = certainty.threshold(text, found)
+        at = calibration_file.threshold(text, found)
         assert np.mean(measured[1] >= at) <= rate
         assert np.mean(measured[1] >= at - 0.05) > rate or rate == 1
 
@@ -54,20 +64,20 @@ def test_a_threshold_is_a_similarity_or_a_rate(measured):
 )
 def test_what_is_no_threshold_is_said(measured, text, message):
     with pytest.raises(ValueError, match=message):
-        certainty.threshold(text, certainty.read(measured[0]))
+        calibration_file.threshold(text, calibration_file.read(measured[0]))
     with pytest.raises(ValueError, match=r'needs --calibration FILE|neither'):
-        certainty.threshold(text, None)
+        calibration_file.threshold(text, None)
 
 
 def test_a_calibration_of_something_else_is_refused(measured, tmp_path):
-    found = certainty.read(measured[0])
-    certainty.check_belongs(found, {'network': 'ab12', 'distance': 'cosine'})
-    certainty.check_belongs(found, {})
+    found = calibration_file.read(measured[0])
+    calibration_file.check_belongs(found, {'network': 'ab12', 'distance': 'cosine'})
+    calibration_file.check_belongs(found, {})
     with pytest.raises(ValueError, match='for the cosine distance, the search uses euclidean'):
-        certainty.check_belongs(found, {'distance': 'euclidean'})
+        calibration_file.check_belongs(found, {'distance': 'euclidean'})
     with pytest.raises(ValueError, match='for the network ab12, the features are from cd34'):
-        certainty.check_belongs(found, {'network': 'cd34'})
+        calibration_file.check_belongs(found, {'network': 'cd34'})
     for text in ('{}', '[1]', 'no', json.dumps({'verification': {'curve': None}})):
         (tmp_path / 'x.json').write_text(text)
         with pytest.raises(ValueError, match=r'x\.json is no calibration file'):
-            certainty.read(str(tmp_path / 'x.json'))
+            calibration_file.read(str(tmp_path / 'x.json'))

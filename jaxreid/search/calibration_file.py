@@ -33,15 +33,15 @@ def read(path: str) -> Calibration:
             'report.calibration.json'
         )
     try:
-        found = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-        verification = found['verification']
+        written = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+        verification = written['verification']
         if not verification['curve']:
             raise ValueError('its test set had no pairs of the same or of different people')
         columns = [np.array(verification['curve'][k], float) for k in Calibration._fields[4:]]
         if not (np.isfinite(columns).all() and len(columns[0]) and (np.diff(columns[0]) > 0).all()):
             raise ValueError('its curve is not one')
         return Calibration(
-            path, str(found['distance']), str(found['network'] or ''), int(verification['impostor_pairs']), *columns
+            path, str(written['distance']), str(written['network'] or ''), int(verification['impostor_pairs']), *columns
         )
     except (ValueError, KeyError, TypeError) as e:
         said = f'it lacks {e}' if isinstance(e, KeyError) else str(e)
@@ -51,28 +51,34 @@ def read(path: str) -> Calibration:
         ) from e
 
 
-def check_belongs(found: Calibration, made: dict) -> None:
+def check_belongs(measured: Calibration, made: dict) -> None:
     """Refuses a calibration of another network or distance than the features'.
 
     Raises:
       ValueError: says which.
     """
-    if made.get('distance', found.distance) != found.distance:
-        raise ValueError(f'{found.where} is for the {found.distance} distance, the search uses {made["distance"]}')
-    if found.network and made.get('network', found.network) != found.network:
+    if made.get('distance', measured.distance) != measured.distance:
         raise ValueError(
-            f'{found.where} is for the network {found.network}, the features are from {made["network"]}; make the '
-            'report of the network that extracted them'
+            f'{measured.where} is for the {measured.distance} distance, the search uses {made["distance"]}'
+        )
+    if measured.network and made.get('network', measured.network) != measured.network:
+        raise ValueError(
+            f'{measured.where} is for the network {measured.network}, the features are from {made["network"]}; make '
+            'the report of the network that extracted them'
         )
 
 
-def false_accept_rate(found: Calibration, similarity: float) -> float:
-    """Share of pairs of different people that are at least about as similar; no less than was measured."""
-    place = int(np.searchsorted(found.threshold, similarity, side='right')) - 1
-    return 1.0 if place < 0 else float(found.false_accept_rate[place])
+def false_accept_rate(measured: Calibration, similarity: float) -> float:
+    """Share of pairs of different people that are at least about as similar; no less than was measured.
+
+    A pair is accepted whose similarity reaches a threshold (`evaluation.calibration.thresholds`), so that a similarity
+    equal to one has the rate given for it.
+    """
+    place = int(np.searchsorted(measured.threshold, similarity, side='right')) - 1
+    return 1.0 if place < 0 else float(measured.false_accept_rate[place])
 
 
-def threshold(text: str, found: Calibration | None) -> float:
+def threshold(text: str, measured: Calibration | None) -> float:
     """The similarity that `--threshold` asks for: a number, or a false-accept rate such as 0.1%.
 
     Raises:
@@ -86,20 +92,20 @@ def threshold(text: str, found: Calibration | None) -> float:
         raise ValueError(f'--threshold {text!r} is neither a similarity such as 0.7 nor a rate such as 0.1%')
     if not text.endswith('%'):
         return value
-    if found is None:
+    if measured is None:
         raise ValueError(f'--threshold {text} is a false-accept rate, which needs --calibration FILE')
     rate = value / 100
-    if not 1 / found.impostor_pairs <= rate <= 1:
+    if not 1 / measured.impostor_pairs <= rate <= 1:
         raise ValueError(
-            f'--threshold {text} cannot be measured: {found.where} counted {found.impostor_pairs:,} pairs of different '
-            f'people, enough for {_percent(1 / found.impostor_pairs)} to 100%'
+            f'--threshold {text} cannot be measured: {measured.where} counted {measured.impostor_pairs:,} pairs of '
+            f'different people, enough for {_percent(1 / measured.impostor_pairs)} to 100%'
         )
-    return float(found.threshold[np.argmax(found.false_accept_rate <= rate)])
+    return float(measured.threshold[np.argmax(measured.false_accept_rate <= rate)])
 
 
-def words(found: Calibration, rate: float) -> str:
+def words(measured: Calibration, rate: float) -> str:
     """A rate for people."""
-    return _percent(rate) if rate else f'< {_percent(1 / found.impostor_pairs)}'
+    return _percent(rate) if rate else f'< {_percent(1 / measured.impostor_pairs)}'
 
 
 def _percent(share: float) -> str:
