@@ -4,7 +4,7 @@
 
 Needs no data set. Compiles jaxreid's training step for full C2D and STRF-P3DC, traces some steps with `jax.profiler`,
 and adds up the operations by the layers that the compiled program says they come from; an operation that XLA fused
-from several layers counts for the last. Writes benchmarks/results/profile.json and docs/images/profile.svg.
+from several layers counts for the last. Writes benchmarks/results/profile.json.
 """
 
 import argparse
@@ -15,8 +15,7 @@ import pathlib
 import re
 import tempfile
 
-from benchmarks import chart, contender, mars_size
-from jaxreid.process import whole
+from benchmarks import contender, mars_size
 
 # By the part of the layer's path that tells, most telling first.
 KINDS = {
@@ -102,33 +101,12 @@ def measure(work: contender.Work) -> list[dict]:
     return rows
 
 
-def draw(rows: list[dict], title: str) -> str:
-    """An SVG of bars, forward and backward joined."""
-    longest = max(row['forward_ms'] + row['backward_ms'] for row in rows)
-    parts, y, system = [], 34, None
-    for row in rows:
-        if row['system'] != system:
-            system, y = row['system'], y + 26
-            parts.append(f'<text x="8" y="{y - 6}" font-weight="bold">{chart.NAMES[system]}</text>')
-        forward, backward = (chart.WIDTH * row[f'{way}_ms'] / longest for way in ('forward', 'backward'))
-        end = chart.LEFT + forward + backward
-        said = f'{row["forward_ms"]:.0f} + {row["backward_ms"]:.0f} ms, {row["percent"]:.0f} %'
-        parts.append(
-            f'<text x="{chart.LEFT - 8}" y="{y + 15}" text-anchor="end">{row["what"]}</text>'
-            f'<rect x="{chart.LEFT}" y="{y + 2}" width="{forward:.0f}" height="18" fill="{chart.OURS}"/>'
-            f'<rect x="{chart.LEFT + forward:.0f}" y="{y + 2}" width="{backward:.0f}" height="18" fill="#9fa8da"/>'
-            f'<text x="{end + 6:.0f}" y="{y + 15}">{said}</text>'
-        )
-        y += chart.BAR
-    return chart.frame(parts, title, width=chart.LEFT + chart.WIDTH + 150, height=y + 12)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--systems', nargs='+', choices=('c2d', 'strf'), default=('c2d', 'strf'))
     parser.add_argument('--clips', type=int, default=2, help='of 4 frames')
     parser.add_argument('--toy', action='store_true', help='a narrow network on small frames, to try the command')
-    parser.add_argument('--write', default='profile', help='name of the JSON and of the picture')
+    parser.add_argument('--write', default='profile', help='name of the JSON')
     options = parser.parse_args()
     size = contender.TOY if options.toy else {}
     rows = []
@@ -139,12 +117,7 @@ def main():
             f'{row["system"]:<6}{row["what"]:<24}{row["forward_ms"]:9.1f}{row["backward_ms"]:9.1f} ms'
             f'{row["percent"]:6.1f} %'
         )
-    path = mars_size.write(options.write, rows)
-    found = json.loads(path.read_text())
-    with whole.file(picture := chart.IMAGES / f'{options.write}.svg') as file:
-        title = f'A training step of {rows[0]["frames"]} frames by layers, forward + backward'
-        file.write(draw(rows, f'{title} ({found["device"]}, {found["date"]})').encode())
-    print(path, picture, sep='\n')
+    print(mars_size.write(options.write, rows))
 
 
 if __name__ == '__main__':
