@@ -11,7 +11,7 @@ os.environ['XLA_FLAGS'] = (
 
 # Programs are compiled once: runs of the suite, and its workers, share them. Their key holds versions and flags.
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/jaxreid-tests/xla'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 
 import jax
@@ -19,13 +19,32 @@ import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-
-def pytest_xdist_auto_num_workers(config):
-    """Tests in two to four processes: most of their time is compilation, which keeps one core busy."""
-    return max(2, min(4, os.cpu_count() or 2))
-
-
+INTEGRATION = pathlib.Path(__file__).resolve().parent / 'integration'
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(config, items):
+    """Whatever runs the command is slow; each worker begins with its share of the slow tests and ends with quick ones.
+
+    `--dist worksteal` gives every worker a part of the list, one after the other, and who has finished takes quick
+    tests from the end of another's part.
+    """
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.slow)
+    slow = [item for item in items if item.get_closest_marker('slow')]
+    quick = [item for item in items if not item.get_closest_marker('slow')]
+    files = list(dict.fromkeys(item.path for item in slow))
+    workers = getattr(config, 'workerinput', {}).get('workercount', 1)
+    ordered = []
+    for worker in range(workers):
+        part = [item for item in slow if files.index(item.path) % workers == worker]
+        size = (len(items) - len(ordered)) // (workers - worker)
+        filled = max(size - len(part), 0)
+        ordered += [*part, *quick[:filled]]
+        quick = quick[filled:]
+    items[:] = ordered + quick
 
 
 @pytest.fixture(scope='session')

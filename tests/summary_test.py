@@ -7,6 +7,8 @@ import pytest
 from jaxreid import main
 from tests.fixtures import commands
 
+pytestmark = pytest.mark.slow
+
 # STRF's counts follow from its equations and fit its Table 2 (docs/strf.md).
 COUNTS = {
     'c2d': 24_792_753,

@@ -10,6 +10,8 @@ from benchmarks import contender, extract, gpu, mars_size, profile
 from jaxreid.models import build
 from jaxreid.training import augment
 
+pytestmark = pytest.mark.slow
+
 TOY = {'clips': 4, 'frames': 3, 'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5}
 
 

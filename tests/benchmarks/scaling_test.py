@@ -6,6 +6,8 @@ import pytest
 from benchmarks import collectives, scaling
 from configs import strf_synthetic
 
+pytestmark = pytest.mark.slow
+
 HLO = """
   %all-reduce.1 = (f32[16,4]{1,0}, f32[8]{0}) all-reduce(%a, %b), replica_groups={{0,1}}
   ROOT %ag = bf16[64,2048]{1,0} all-gather-start(%c), dimensions={0}

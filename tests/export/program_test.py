@@ -23,6 +23,8 @@ IDS = 5
 WITH_JAX = ('jax', 'jaxlib', 'ml_dtypes', 'numpy', 'numpy.libs', 'opt_einsum', 'scipy', 'scipy.libs')
 RUN = """
 import runpy, sys
+
+pytestmark = pytest.mark.slow
 for folder in sys.argv[1:]:
     print(runpy.run_path(f'{folder}/load.py')['difference'](folder))
 assert not sys.modules.keys() & {'jaxreid', 'flax', 'absl'}

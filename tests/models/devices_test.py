@@ -14,6 +14,8 @@ from jaxreid import config, sharding
 from jaxreid.models import build
 from jaxreid.training import step
 
+pytestmark = pytest.mark.slow
+
 IDS, TRACKLETS, NUM_IDS = 4, 4, 6
 
 

@@ -18,6 +18,8 @@ torch = pytest.importorskip('torch')
 
 from tests.oracles import torch_ap3d, torch_stmn_official  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Source -> (kind of block, whether non-local blocks follow, row of configs/ap3d_mars.py).
 NETS = {
     'ap3d_c2d': ('c2d', False, 'c2d'),

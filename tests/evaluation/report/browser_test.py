@@ -10,7 +10,7 @@ from jaxreid.evaluation.report import command as report
 from tests.fixtures import browser, feature_files, report_page
 from tests.fixtures import mars_folder as mars_fixture
 
-pytestmark = pytest.mark.skipif(not browser.available(), reason=browser.MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not browser.available(), reason=browser.MISSING)]
 
 
 @pytest.fixture(scope='module')
