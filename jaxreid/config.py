@@ -285,6 +285,9 @@ class Star:
     streams: tuple[Literal['rgb', 'flow'], ...] = setting(('rgb', 'flow'), 'what the stems see', entries='some')
     flow_channels: Literal[2, 3] = setting(2, '2: (u, v); 3: with the magnitude', 'channels')
     attention: Literal['lsta', 'cbam', 'se', 'holistic', 'off'] = setting('lsta', 'frame attention')
+    gates: Literal['identity', 'sigmoid'] = setting(
+        'identity', 'how frame attention starts; identity: changes nothing; sigmoid: random masks (the letter)'
+    )
     attention_place: Literal['stage', 'block'] = setting('stage', 'once after a stage, or in every residual block')
     attention_stages: tuple[Stage, ...] = setting((1, 2, 3, 4), 'that have frame attention', entries='once')
     attention_reduction: int = setting(16, 'r of the channel gates', minimum=1)

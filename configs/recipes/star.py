@@ -21,6 +21,7 @@ RECIPE: Changes = {
     'strf.stages': (),
     'star.streams': ('rgb', 'flow'),
     'star.attention': 'lsta',
+    'star.gates': 'identity',  # our choice
     'star.attention_place': 'stage',  # our choice of the reading of "block-wise"
     'star.aggregator': 'gsta',
     'star.hidden': 256,  # our choice
@@ -84,6 +85,7 @@ VARIANTS: dict[str, Changes] = {
     'figure4a_se': POOL | {'star.attention': 'se'},
     'figure4a_holistic': POOL | {'star.attention': 'holistic'},
     'figure4a_none': POOL | {'star.attention': 'off'},
+    'lsta_branch': POOL | {'star.attention_place': 'block'},
     'figure4b_gsta': PLAIN,
     'figure4b_lstm': PLAIN | {'star.aggregator': 'lstm'},
     'figure4b_conv3d': PLAIN | {'star.aggregator': 'conv3d'},
@@ -96,6 +98,8 @@ VARIANTS: dict[str, Changes] = {
     'figure7_rgb_gsta': RGB | NO_PYRAMID,
     'flow_zeros': {'data.flow': 'zeros'},
     'flow_magnitude': {'star.flow_channels': 3},
+    'gates_sigmoid': {'star.gates': 'sigmoid'},
+    'lsta_gates_sigmoid': POOL | {'star.gates': 'sigmoid'},
     'lsta_shared': {'star.lsta_shared': True},
     'hidden128': {'star.hidden': 128},
     'hidden512': {'star.hidden': 512},

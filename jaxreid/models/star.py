@@ -104,7 +104,7 @@ class Star(nn.Module):
             for name, x in inputs.items()
         ]
         x = functools.reduce(jnp.add, stems)
-        attend = self._attention()
+        attend = self._attention(norm)
         for stage in (1, 2, 3, 4):
             attends = attend is not None and stage in self.star.attention_stages
             x, weights = resnet.stage(
@@ -144,13 +144,13 @@ class Star(nn.Module):
         _, results = loop(self, (), jax.tree.map(cut, inputs))
         return jax.tree.map(join, results)
 
-    def _attention(self):
+    def _attention(self, norm):
         s = self.star
         match s.attention:
             case 'lsta':
                 kind = functools.partial(frame_attention.Lsta, spatial=s.lsta_spatial, shared=s.lsta_shared)
             case 'cbam':
-                kind = functools.partial(frame_attention.Cbam)
+                kind = functools.partial(frame_attention.Cbam, norm=norm)
             case 'se':
                 kind = functools.partial(frame_attention.SqueezeExcite)
             case 'holistic':
@@ -159,7 +159,7 @@ class Star(nn.Module):
                 return None
             case _:
                 raise config.unknown('star.attention', s.attention)
-        return functools.partial(kind, reduction=s.attention_reduction)
+        return functools.partial(kind, reduction=s.attention_reduction, gates=s.gates)
 
     def _aggregator(self, norm):
         hidden, name = self.star.hidden, 'aggregator'

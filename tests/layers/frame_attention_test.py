@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxreid.layers import frame_attention
+from jaxreid.layers import batch_norm, frame_attention
 from tests.oracles import star as oracle
 
+NORM = functools.partial(batch_norm.BatchNorm, train=False)
 C = 6  # channels; maps are 2 x 3 x 5 x 4
 KINDS = {
     'lsta': (frame_attention.Lsta(2), oracle.lsta),
@@ -16,10 +17,11 @@ KINDS = {
     'lsta plain': (frame_attention.Lsta(2, 'plain'), functools.partial(oracle.lsta, spatial='plain')),
     'lsta conv7': (frame_attention.Lsta(2, 'conv7'), functools.partial(oracle.lsta, spatial='conv7')),
     'lsta channels only': (frame_attention.Lsta(2, 'off'), functools.partial(oracle.lsta, spatial='off')),
-    'cbam': (frame_attention.Cbam(2), oracle.cbam),
+    'cbam': (frame_attention.Cbam(2, NORM), oracle.cbam),
     'se': (frame_attention.SqueezeExcite(2), oracle.squeeze_excite),
     'holistic': (frame_attention.Holistic(2), oracle.holistic),
 }
+RUNNING = {'mean': np.array([0.3]), 'var': np.array([1.7])}  # of CBAM's norm
 WITHOUT_POSITIONS = ('lsta channels only', 'se')
 
 
@@ -35,12 +37,20 @@ def random_params(module, x, seed=1):
 
 @functools.partial(jax.jit, static_argnums=0)
 def apply(module, params, x):
-    return module.apply({'params': params}, x)
+    stats = {'spatial': {'norm': {k: v.astype(x.dtype) for k, v in RUNNING.items()}}}
+    with_norm = isinstance(module, frame_attention.Cbam)
+    return module.apply({'params': params} | ({'batch_stats': stats} if with_norm else {}), x)
 
 
+@pytest.mark.parametrize('gates', ['identity', 'sigmoid'])
 @pytest.mark.parametrize('name', KINDS)
-def test_values_are_those_of_the_loops_and_gradients_those_of_differences(name):
+def test_values_are_those_of_the_loops_and_gradients_those_of_differences(name, gates):
     module, expected = KINDS[name]
+    module = module.clone(gates=gates)
+    if name != 'holistic':  # a distribution over positions either way
+        expected = functools.partial(expected, identity=gates == 'identity')
+    if name == 'cbam':
+        expected = functools.partial(expected, norm=RUNNING)
     with jax.enable_x64(True):
         x = jnp.asarray(maps())
         params = random_params(module, x)
@@ -55,7 +65,7 @@ def test_values_are_those_of_the_loops_and_gradients_those_of_differences(name):
 
 
 def count(module, channels):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 1, 4, 2, channels)))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 1, 4, 2, channels)))['params']
     return sum(a.size for a in jax.tree.leaves(shapes))
 
 
@@ -65,12 +75,12 @@ def test_lsta_has_the_parameters_of_the_specification():
     channel = count(frame_attention.Lsta(16, 'off'), 256)
     assert count(frame_attention.Lsta(16, shared=True), 256) - channel == 25  # 18 + 3 biases, 1x1: 3 + 1
     assert count(frame_attention.Lsta(16, 'conv7'), 256) - channel == 99
-    assert count(frame_attention.Cbam(16), 256) - count(frame_attention.SqueezeExcite(16), 256) == 98
+    assert count(frame_attention.Cbam(16, NORM), 256) - count(frame_attention.SqueezeExcite(16), 256) == 98 + 2
 
 
 @pytest.mark.parametrize('name', ['lsta', 'cbam', 'se'])
-def test_gates_only_ever_weaken(name):
-    module = KINDS[name][0]
+def test_the_gates_of_the_papers_only_ever_weaken(name):
+    module = KINDS[name][0].clone(gates='sigmoid')
     x = jnp.asarray(maps(), jnp.float32)
     y, weights = apply(module, random_params(module, x), x)
     assert (np.abs(y) < np.abs(x)).all()
@@ -80,10 +90,26 @@ def test_gates_only_ever_weaken(name):
         assert weights.max() < 1
 
 
-def test_lsta_of_zeros_scales_by_a_quarter():
-    module, x = KINDS['lsta'][0], jnp.asarray(maps(), jnp.float32)
+def test_lsta_of_zeros_scales_by_a_quarter_where_gates_are_sigmoids():
+    module, x = KINDS['lsta'][0].clone(gates='sigmoid'), jnp.asarray(maps(), jnp.float32)
     params = jax.tree.map(jnp.zeros_like, random_params(module, x))
     np.testing.assert_allclose(apply(module, params, x)[0], x / 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_every_gate_starts_as_the_identity_and_can_leave_it(name):
+    module, x = KINDS[name][0], jnp.asarray(np.abs(maps()) * 5, jnp.float32)
+    variables = module.init(jax.random.key(3), x)
+    y, weights = module.apply(variables, x)
+    np.testing.assert_allclose(y, x, rtol=1e-6)
+    if weights is not None:
+        np.testing.assert_allclose(weights, 1, rtol=1e-6)
+    letter = module.clone(gates='sigmoid')
+    assert float(jnp.abs(letter.apply(letter.init(jax.random.key(3), x), x)[0] / x - 1).max()) > 0.1
+    gradient = jax.grad(lambda p: (module.apply(variables | {'params': p}, x)[0] ** 2).sum())(variables['params'])
+    assert any(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(gradient))
+    with pytest.raises(ValueError, match=r"star\.gates = 'off' is not known"):
+        module.clone(gates='off').init(jax.random.key(0), x)
 
 
 @pytest.mark.parametrize('name', ['lsta channels only', 'se'])

@@ -18,6 +18,7 @@ def toy(system, **changes):
     e.sampler.frames, e.data.height, e.data.width = FRAMES, HEIGHT, WIDTH
     e.strf.stages, e.strf.reduction, e.ap3d.reduction = changes.pop('strf', ()), 4, 4
     e.stmn.spatial_items, e.stmn.temporal_items, e.sta.dim, e.star.hidden, e.star.attention_reduction = 3, 2, 8, 8, 4
+    e.star.gates = 'sigmoid'  # of random parameters: gates of up to 2 would raise activations 256-fold
     assert not changes
     return e
 

@@ -119,8 +119,8 @@ def test_attention_in_every_bottleneck_weighs_the_branch_before_the_shortcut_is_
     from tests.oracles import torch_star, torch_video_resnet
 
     with jax.enable_x64(True):
-        attention = functools.partial(frame_attention.Cbam, reduction=4)
         norm = functools.partial(batch_norm.BatchNorm, train=True, dtype=jnp.float64)
+        attention = functools.partial(frame_attention.Cbam, reduction=4, norm=norm)
         module = resnet.Stage(4, 1, 2, 'c2d', None, norm, dtype=jnp.float64, remat=True, attention=attention)
         rng = np.random.default_rng(0)
         x, w_y, w_gate = (rng.normal(size=s) for s in ((2, 3, 6, 4, 5), (2, 3, 3, 2, 16), (2, 3, 3, 2)))

@@ -56,20 +56,27 @@ def spatial_logits(frame, p, *, kind):
     return np.stack(scales, axis=-1) @ p['join']['kernel'][:, 0] + p['join']['bias'][0]
 
 
-def lsta(frame, p, *, spatial='dilated'):
-    frame = frame * sigmoid(channel_logits(frame, p['channel'], kind='lsta'))
+def gate(logits, *, identity):
+    return 2 * sigmoid(logits) if identity else sigmoid(logits)
+
+
+def lsta(frame, p, *, spatial='dilated', identity=True):
+    frame = frame * gate(channel_logits(frame, p['channel'], kind='lsta'), identity=identity)
     if spatial == 'off':
         return frame
-    return frame * sigmoid(spatial_logits(frame, p['spatial'], kind=spatial))[..., None]
+    return frame * gate(spatial_logits(frame, p['spatial'], kind=spatial), identity=identity)[..., None]
 
 
-def cbam(frame, p):
-    frame = frame * sigmoid(channel_logits(frame, p['channel'], kind='cbam'))
-    return frame * sigmoid(spatial_logits(frame, p['spatial'], kind='conv7'))[..., None]
+def cbam(frame, p, norm, *, identity=True):
+    """`norm` holds running mean and variance [1]; scale and bias are in p['spatial']['norm']."""
+    frame = frame * gate(channel_logits(frame, p['channel'], kind='cbam'), identity=identity)
+    logits = (spatial_logits(frame, p['spatial'], kind='conv7') - norm['mean'][0]) / np.sqrt(norm['var'][0] + 1e-5)
+    logits = logits * p['spatial']['norm']['scale'][0] + p['spatial']['norm']['bias'][0]
+    return frame * gate(logits, identity=identity)[..., None]
 
 
-def squeeze_excite(frame, p):
-    return frame * sigmoid(channel_logits(frame, p['channel'], kind='se'))
+def squeeze_excite(frame, p, *, identity=True):
+    return frame * gate(channel_logits(frame, p['channel'], kind='se'), identity=identity)
 
 
 def holistic(frame, p):

@@ -15,12 +15,17 @@ def linear(x, p, name):
     return y + p[f'{name}/bias'] if f'{name}/bias' in p else y
 
 
+def factor(logits):
+    """A gate that starts as the identity."""
+    return 2 * torch.sigmoid(logits)
+
+
 def lsta(x, p, n):
     """Dilated, own kernels."""
     b, c, t, h, w = x.shape
     x = x.transpose(1, 2).reshape(b * t, c, h, w)
     first = [torch.relu(linear(pool, p, f'{n}/channel/squeeze')) for pool in (x.mean((2, 3)), x.flatten(2).amax(2))]
-    x = x * torch.sigmoid(linear(first[0] + first[1], p, f'{n}/channel/expand'))[:, :, None, None]
+    x = x * factor(linear(first[0] + first[1], p, f'{n}/channel/expand'))[:, :, None, None]
     maps = torch.stack([x.mean(1), x.amax(1)], dim=1)
     weight = p[f'{n}/spatial/kernel'].permute(3, 2, 0, 1)
     scales = [
@@ -28,18 +33,20 @@ def lsta(x, p, n):
         for k in range(3)
     ]
     joined = linear(torch.relu(torch.cat(scales, dim=1)).movedim(1, -1), p, f'{n}/spatial/join')
-    gate = torch.sigmoid(joined.movedim(-1, 1))
+    gate = factor(joined.movedim(-1, 1))
     return (x * gate).reshape(b, t, c, h, w).transpose(1, 2), gate.reshape(b, t, h, w)
 
 
-def cbam(x, p, n):
+def cbam(x, p, n, bn):
     b, c, t, h, w = x.shape
     x = x.transpose(1, 2).reshape(b * t, c, h, w)
     both = torch.stack([x.mean((2, 3)), x.flatten(2).amax(2)])
     logits = linear(torch.relu(linear(both, p, f'{n}/channel/squeeze')), p, f'{n}/channel/expand').sum(0)
-    x = x * torch.sigmoid(logits)[:, :, None, None]
+    x = x * factor(logits)[:, :, None, None]
     maps = torch.stack([x.mean(1), x.amax(1)], dim=1)
-    gate = torch.sigmoid(F.conv2d(maps, p[f'{n}/spatial/kernel'].permute(3, 2, 0, 1), padding=3))
+    logits = F.conv2d(maps, p[f'{n}/spatial/kernel'].permute(3, 2, 0, 1), padding=3)
+    gate = factor(bn(logits.reshape(b, t, 1, h, w).transpose(1, 2), f'{n}/spatial/norm').transpose(1, 2))
+    gate = gate.reshape(b * t, 1, h, w)
     return (x * gate).reshape(b, t, c, h, w).transpose(1, 2), gate.reshape(b, t, h, w)
 
 
@@ -47,7 +54,7 @@ def bottleneck(x, p, n, bn, stride):
     """With CBAM on the branch."""
     y = torch.relu(bn(resnet.conv2d(x, p[f'{n}/conv1/kernel']), f'{n}/bn1'))
     y = torch.relu(bn(resnet.conv2d(y, p[f'{n}/conv2/kernel'], stride), f'{n}/bn2'))
-    y, gate = cbam(bn(resnet.conv2d(y, p[f'{n}/conv3/kernel']), f'{n}/bn3'), p, f'{n}/attention')
+    y, gate = cbam(bn(resnet.conv2d(y, p[f'{n}/conv3/kernel']), f'{n}/bn3'), p, f'{n}/attention', bn)
     if f'{n}/downsample_conv/kernel' in p:
         x = bn(resnet.conv2d(x, p[f'{n}/downsample_conv/kernel'], stride), f'{n}/downsample_bn')
     return torch.relu(x + y), gate
