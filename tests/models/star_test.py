@@ -261,8 +261,8 @@ BAD_CALLS = {
     "holds 'flow', but none was given": ({}, {'flow': None}),
     'call with train=False': ({}, {'train': True, 'lengths': jnp.array([1, 1])}),
     'does not divide the 2 rows': ({'pyramid_levels': (4,)}, {}),
-    'star.attention = .*; choose lsta': ({'attention': 'lsa'}, {}),
-    'star.aggregator = .*; choose gsta': ({'aggregator': 'mean'}, {}),
+    r"star\.attention = 'lsa' is not known\. Did you mean 'lsta'": ({'attention': 'lsa'}, {}),
+    r"star\.aggregator = 'mean' is not known\. Valid: gsta": ({'aggregator': 'mean'}, {}),
 }
 
 
