@@ -113,7 +113,7 @@ def test_the_first_step_moves_by_the_rate_against_the_sign():
 
 
 def test_settings_that_are_no_training_are_refused():
-    with pytest.raises(ValueError, match=r"optim\.schedule is 'linear'"):
+    with pytest.raises(ValueError, match=r"optim\.schedule = 'linear'"):
         rates(config.Optim(schedule='linear'))
     with pytest.raises(ValueError, match='fewer identities'):
         optimizer.learning_rate(config.Optim(), steps_per_epoch=0, epochs=3)
