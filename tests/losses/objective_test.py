@@ -180,7 +180,7 @@ def test_half_precision_outputs_give_a_float32_loss():
 
 @pytest.mark.parametrize('field', ['triplet', 'distance', 'triplet_on', 'mining'])
 def test_an_unknown_name_is_refused_with_the_field(field):
-    with pytest.raises(ValueError, match=f'loss.{field} is .hard.'):
+    with pytest.raises(ValueError, match=f'loss.{field} = .hard. is not known'):
         plain(config.Loss(**{field: 'hard'}))(jax.tree.map(jnp.asarray, draw()), jnp.asarray(LABELS))
 
 
