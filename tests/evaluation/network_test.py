@@ -1,4 +1,4 @@
-"""Everything that a batch carries reaches the network, and features do not depend on how tracklets share batches."""
+"""A network's features of clips and of data sets: what a batch carries reaches it, batches do not show."""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from configs import sta_synthetic
 from jaxreid import config, sharding
 from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
-from jaxreid.evaluation import features, network
-from jaxreid.models import output
+from jaxreid.evaluation import features, fingerprint, network
+from jaxreid.models import build, output
+from jaxreid.training import checkpoint, step
 from tests.fixtures import mars_folder as mars_fixture
 from tests.oracles import augmentation, sampling
 
@@ -65,18 +67,17 @@ def _quick_flow(monkeypatch):
     monkeypatch.setattr(folder_store, 'FolderStore', _Store)
 
 
-def _extract(
-    dataset, *, clips='whole', flow='tvl1', flip=False, devices=1, batch_clips=8, one_frame=False,
-    trained='float32', dtype='auto', diverged=False, scale=1.0,
-):  # fmt: skip
+def _network(*, flow='tvl1', flip=False, devices=1, batch_clips=8, trained='float32', dtype='auto', **fake):
     experiment = config.Experiment()
     experiment.data = config.Data(height=16, width=8, flow=flow)
     experiment.test = config.Test(frames=FRAMES, batch_clips=batch_clips, flip=flip, seed=3, compute_dtype=dtype)
     experiment.train.compute_dtype = trained
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    model = Fake(diverged=diverged, scale=scale)
-    made = network.Network(experiment, model, {}, {'config': config.to_dict(experiment), 'labels': {}}, 7, mesh)
-    return made.features(dataset, clips=clips, one_frame=one_frame)
+    return network.Network(experiment, Fake(**fake), {}, {'config': config.to_dict(experiment), 'labels': {}}, 7, mesh)
+
+
+def _extract(dataset, *, clips='whole', one_frame=False, **how):
+    return _network(**how).features(dataset, clips=clips, one_frame=one_frame)
 
 
 def _by_hand(frames, *, flip=False, with_flow=True):
@@ -200,3 +201,108 @@ def test_features_that_are_not_finite_stop_with_advice(dataset, trained, dtype, 
     message = rf'features of \d+ of {len(dataset.test)} tracklets are NaN or infinite at step 7 in {used}\..*earlier'
     with pytest.raises(ValueError, match=message):
         _extract(dataset, flow='off', trained=trained, dtype=dtype, **wrong)
+
+
+@pytest.mark.parametrize(('flow', 'flip'), [('off', False), ('tvl1', True)])
+@pytest.mark.parametrize(('devices', 'batch_clips', 'count'), [(1, 8, 1), (1, 2, 5), (4, 4, 3)])
+def test_clips_become_the_features_that_extraction_gives_them(dataset, flow, flip, devices, batch_clips, count):
+    embed = _network(flow=flow, flip=flip, devices=devices, batch_clips=batch_clips).embed
+    clips = np.random.default_rng(0).integers(0, 256, (count, FRAMES, 16, 8, 3), np.uint8)
+    motion = [] if flow == 'off' else [np.stack([_flow(clip) for clip in clips])]
+    made = embed(clips, *motion)
+    assert made.dtype == np.float32
+    for i, clip in enumerate(clips):
+        expected = _by_hand(clip, flip=flip, with_flow=flow != 'off')
+        np.testing.assert_allclose(made[i, :5], expected, atol=1e-5)
+        assert made[i, 5:].tolist() == [FRAMES, 0, 0]
+    np.testing.assert_allclose(embed(clips, *motion, neck='before'), 2 * made, rtol=1e-6)
+
+
+def test_clips_that_overflow_float16_are_embedded_in_bfloat16_and_those_of_a_diverged_network_are_refused():
+    clips = np.full((3, FRAMES, 16, 8, 3), 255, np.uint8)
+    exact = 6e4 * _network(flow='off').embed(clips)
+    np.testing.assert_allclose(_network(flow='off', trained='bfloat16', scale=6e4).embed(clips), exact, rtol=2e-2)
+    with pytest.raises(ValueError, match=r'features of 1 of 3 clips are NaN or infinite at step 7 in float32\.'):
+        _network(flow='off', diverged=True, batch_clips=4).embed(clips)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'dtype', 'flow', 'message'),
+    [
+        (
+            (1, FRAMES, 16, 8, 3),
+            np.float32,
+            None,
+            r'are float32 \[1, 2, 16, 8, 3\], expected uint8 \[B, T, 16, 8, 3\]',
+        ),
+        ((1, FRAMES, 8, 16, 3), np.uint8, None, 'expected uint8'),
+        ((FRAMES, 16, 8, 3), np.uint8, None, 'expected uint8'),
+        ((0, FRAMES, 16, 8, 3), np.uint8, None, 'expected uint8'),
+        ((1, FRAMES, 16, 8, 3), np.uint8, (1, FRAMES, 16, 8, 2), 'does not see motion'),
+    ],
+)
+def test_what_is_no_clip_is_refused(shape, dtype, flow, message):
+    motion = [] if flow is None else [np.zeros(flow, np.float32)]
+    with pytest.raises(ValueError, match=message):
+        _network(flow='off').embed(np.zeros(shape, dtype), *motion)
+
+
+def test_a_network_that_sees_motion_asks_for_it():
+    clips = np.zeros((1, FRAMES, 16, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match='this network sees motion'):
+        _network().embed(clips)
+    with pytest.raises(ValueError, match=r'flow is \[2, 2, 16, 8, 2\], expected \[1, 2, 16, 8, 2\]'):
+        _network().embed(clips, np.zeros((2, FRAMES, 16, 8, 2), np.float32))
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """(workdir, experiment, model, variables) of a small network with a checkpoint of step 5."""
+    experiment = sta_synthetic.get_config('tiny')
+    experiment.backbone.width, experiment.backbone.depths = 8, (1, 1, 1, 1)
+    experiment.data = config.Data(height=32, width=16)
+    experiment.sampler.frames = experiment.test.frames = FRAMES
+    experiment.train.compute_dtype = 'float32'
+    model = build.build(experiment, num_ids=4, dtype=jnp.float32)
+    shapes = jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda x: jnp.asarray(rng.uniform(0.05, 0.1, x.shape), x.dtype), dict(shapes))
+    folder = tmp_path_factory.mktemp('run')
+    checkpoints = checkpoint.Checkpoints(folder / 'checkpoints', keep=1)
+    checkpoints.save(5, variables, {'config': config.to_dict(experiment), 'labels': {str(i): i for i in range(4)}})
+    checkpoints.close()
+    return folder, experiment, model, variables
+
+
+@pytest.mark.parametrize('path', ['', 'checkpoints', 'checkpoints/5'])
+def test_a_network_is_loaded_from_a_workdir_its_checkpoints_or_one_of_them(saved, path):
+    folder, experiment, model, variables = saved
+    loaded = network.Network.load(str(folder / path))
+    assert (loaded.step, loaded.path, loaded.experiment) == (5, folder / 'checkpoints' / '5', experiment)
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
+    assert loaded.fingerprint == fingerprint.of(variables)
+    clips = np.random.default_rng(1).integers(0, 256, (2, FRAMES, 32, 16, 3), np.uint8)
+    expected = jax.jit(lambda v, x: model.apply(v, x, train=False).embedding)(
+        variables, augmentation.normalised(clips).astype(np.float32)
+    )
+    np.testing.assert_allclose(loaded.embed(clips), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_network_is_used_under_other_settings_that_are_of_the_same_network_only(saved):
+    folder, experiment, *_ = saved
+    other = config.from_dict(config.to_dict(experiment))
+    other.test.flip, other.data.dataset = True, 'dukev'
+    loaded = network.Network.load(folder, experiment=other)
+    assert loaded.making()['flip']
+    assert (loaded.making()['trained_on'], loaded.making()['tested_on']) == ('mars', 'dukev')
+    other.sta.stripes = 2
+    with pytest.raises(checkpoint.CheckpointError, match=r'belongs to another model:\n  config.sta.stripes'):
+        network.Network.load(folder, experiment=other)
+
+
+def test_folders_without_parameters_say_what_they_are(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match='no checkpoint under'):
+        network.Network.load(tmp_path)
+    (tmp_path / 'model.json').write_text('{}')
+    with pytest.raises(checkpoint.CheckpointError, match=r'was written by jaxreid.export and .* run it with'):
+        network.Network.load(str(tmp_path))
