@@ -94,6 +94,29 @@ def copy_to_all(tree, mesh: Mesh):
     return jax.tree.map(put, tree)
 
 
+def all_rows(tree, axis_name: str | None, *, axis: int = 0):
+    """Arrays of this device's rows -> the rows of all devices, in order; None: they are all there already."""
+    return tree if axis_name is None else jax.lax.all_gather(tree, axis_name, axis=axis, tiled=True)
+
+
+def row_numbers(count: int, axis_name: str | None) -> jax.Array:
+    """[count] int, where this device's rows are in what `all_rows` gives."""
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
+    return first + jnp.arange(count)
+
+
+def add_up(tree, axis_name: str | None):
+    """Sums over the devices, the same on all of them."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def sum_of_rows(local: jax.Array, axis_name: str, *, rows: int, first: int | jax.Array) -> jax.Array:
+    """[R, ...] of every device -> [rows, ...], where each adds its own from row `first` on; the same on all devices."""
+    # A sum of mostly zeros, not an all_gather: shard_map knows that its result is the same everywhere.
+    everyone = jnp.zeros((rows, *local.shape[1:]), local.dtype)
+    return jax.lax.psum(jax.lax.dynamic_update_slice_in_dim(everyone, local, first, 0), axis_name)
+
+
 def check_divides(clips: int, mesh: Mesh) -> None:
     """Raises ValueError where a batch does not split evenly over the devices."""
     if clips % mesh.size:

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from jaxreid import sharding
+from jaxreid.layers import numerics
+
 MOMENTUM = 0.1  # weight of the newest batch in the running statistics, as PyTorch counts it
 EPSILON = 1e-5
 
@@ -45,8 +48,7 @@ def slice_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     d = x - origin
     mean = d.mean(1)
     variance = (d * d).mean(1) - mean * mean
-    # Not jnp.maximum: see `pooling` on its gradient.
-    return mean + origin[:, 0], jnp.where(variance > 0, variance, 0)
+    return mean + origin[:, 0], numerics.at_least(variance, 0)
 
 
 def _sharers(groups: int, axis_name: str | None) -> int:
@@ -56,10 +58,8 @@ def _sharers(groups: int, axis_name: str | None) -> int:
 
 def _gather(local: jax.Array, *, groups: int, axis_name: str) -> jax.Array:
     """Sums over the devices of each group: [S, C] -> [G, C], equal on all devices."""
-    # A sum of mostly zeros, not an all_gather: shard_map knows that its result is the same everywhere.
-    everyone = jnp.zeros((groups, local.shape[1]), local.dtype)
     first = lax.axis_index(axis_name) * local.shape[0] // _sharers(groups, axis_name)
-    return lax.psum(lax.dynamic_update_slice_in_dim(everyone, local, first, 0), axis_name)
+    return sharding.sum_of_rows(local, axis_name, rows=groups, first=first)
 
 
 def _own(everyone: jax.Array, *, slices: int, groups: int, axis_name: str) -> jax.Array:

@@ -1,4 +1,10 @@
-"""Arithmetic that several layers share."""
+"""Arithmetic that layers and losses share.
+
+Nothing that is differentiated here takes `jnp.max`, `jnp.maximum` or their kin: their gradient asks which inputs equal
+the result, and a compiler that computes an input twice, rounded differently, finds none or another (seen with XLA on
+CPU: gradients of whole channels lost). Comparing inputs with one another always chooses exactly one, on ties the first,
+as PyTorch does.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +20,22 @@ def unit_length(x: jax.Array, *, axis: int | tuple[int, ...] = -1) -> jax.Array:
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     squares = (x * x).sum(axis, keepdims=True)
-    # A comparison of the inputs: see `pooling` on the gradient of jnp.maximum.
     has_direction = squares > SHORTEST
     return x * jnp.where(has_direction, jax.lax.rsqrt(jnp.where(has_direction, squares, 1)), 0)
+
+
+def at_least(x: jax.Array, least: float) -> jax.Array:
+    """x where it is larger than `least`, which has no gradient."""
+    return jnp.where(x > least, x, least)
+
+
+def larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The larger of two, element by element; NaN wins."""
+    return jnp.where((a >= b) | (a != a), a, b)
+
+
+def largest(x: jax.Array, axis: int) -> jax.Array:
+    """The largest along an axis, which goes."""
+    where = jnp.argmax(x, axis)
+    here = jax.lax.broadcasted_iota(where.dtype, x.shape, axis) == jnp.expand_dims(where, axis)
+    return jnp.where(here, x, 0).sum(axis)

@@ -3,9 +3,7 @@
 Windows are separable, so a k x k pool is two passes of k shifted slices. These fuse with their neighbours, and on CPU
 the gradient takes half the time of the window primitive's.
 
-No maximum here is `jnp.max` or `jnp.maximum`: their gradient asks which inputs equal the result, and a compiler that
-computes an input twice, rounded differently, finds none or another (seen with XLA on CPU: gradients of whole channels
-lost). Comparing inputs with one another always chooses exactly one, on ties the first, as PyTorch does.
+No maximum here is `jnp.max` or `jnp.maximum`: see `numerics` on their gradient.
 """
 
 import functools
@@ -15,16 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxreid import config
-
-
-def _larger(a, b):
-    return jnp.where((a >= b) | (a != a), a, b)  # NaN wins
-
-
-def _largest(x, axis):
-    where = jnp.argmax(x, axis)
-    here = lax.broadcasted_iota(where.dtype, x.shape, axis) == jnp.expand_dims(where, axis)
-    return jnp.where(here, x, 0).sum(axis)
+from jaxreid.layers import numerics
 
 
 def _slices(x, *, axis, extent, stride, low, high, fill):
@@ -38,7 +27,7 @@ def _slices(x, *, axis, extent, stride, low, high, fill):
 
 def _over_slices(x, *, average, counts_padding, **window):
     if not average:
-        return functools.reduce(_larger, _slices(x, fill=-jnp.inf, **window))
+        return functools.reduce(numerics.larger, _slices(x, fill=-jnp.inf, **window))
     total = sum(_slices(x, fill=0, **window))
     if counts_padding:
         return total / window['extent']
@@ -78,7 +67,7 @@ def whole(x: jax.Array, *, axes: tuple[int, ...], average: bool) -> jax.Array:
     if average:
         return x.mean(axes, keepdims=True)
     merged = x.reshape(*x.shape[: axes[0]], -1, *x.shape[axes[-1] + 1 :])
-    return jnp.expand_dims(_largest(merged, axes[0]), axes)
+    return jnp.expand_dims(numerics.largest(merged, axes[0]), axes)
 
 
 def frames(x: jax.Array, *, kind: str) -> jax.Array:

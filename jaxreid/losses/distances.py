@@ -6,6 +6,8 @@ Evaluation ranks with the NumPy twins in `evaluation/ranking.py`.
 import jax
 import jax.numpy as jnp
 
+from jaxreid.layers import numerics
+
 SMALLEST_SQUARE = 1e-12  # squared lengths below this count as this, so that roots have finite slopes
 
 
@@ -19,7 +21,7 @@ def euclidean(a: jax.Array, b: jax.Array) -> jax.Array:
     centre = jax.lax.stop_gradient(b.mean(axis=0, keepdims=True))
     a, b = a - centre, b - centre
     squared = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None, :] - 2 * _products(a, b)
-    return jnp.sqrt(_at_least(squared))
+    return jnp.sqrt(numerics.at_least(squared, SMALLEST_SQUARE))
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -42,9 +44,4 @@ def _products(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _normalised(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(_at_least(jnp.sum(x * x, axis=1, keepdims=True)))
-
-
-def _at_least(squared: jax.Array) -> jax.Array:
-    # A comparison of the inputs, where the gradient of jnp.maximum compares inputs with the compiled result.
-    return jnp.where(squared > SMALLEST_SQUARE, squared, SMALLEST_SQUARE)
+    return x * jax.lax.rsqrt(numerics.at_least(jnp.sum(x * x, axis=1, keepdims=True), SMALLEST_SQUARE))

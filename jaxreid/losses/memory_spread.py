@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxreid import config
+from jaxreid import config, sharding
+from jaxreid.layers import numerics
 
 
 def memory_spread(
@@ -43,31 +44,16 @@ def memory_spread(
         )
     items = match.shape[-1]
     rows = match.astype(jnp.promote_types(match.dtype, jnp.float32)).reshape(slices, -1, items)
-    smallest, largest = _smallest(rows), _largest(rows)  # [slices, M]
+    # Minus the smallest and the largest, [2, slices, M].
+    ends = jnp.stack([numerics.largest(-rows, 1), numerics.largest(rows, 1)])
     if axis_name is not None:
-        smallest = _smallest(_of_all_devices(smallest, axis_name).reshape(groups, -1, items))
-        largest = _largest(_of_all_devices(largest, axis_name).reshape(groups, -1, items))
-    gap = smallest - largest + alpha  # [groups, M]
-    per_item = jnp.where(gap > 0, gap, 0).mean(0)
+        everyone = sharding.sum_of_rows(ends[None], axis_name, rows=devices, first=lax.axis_index(axis_name))
+        ends = jnp.stack([numerics.largest(end.reshape(groups, -1, items), 1) for end in jnp.swapaxes(everyone, 0, 1)])
+    gap = alpha - (ends[0] + ends[1])  # [groups, M]
+    per_item = numerics.at_least(gap, 0).mean(0)
     match reduce:
         case 'sum':
             return per_item.sum()
         case 'mean':
             return per_item.mean()
     raise config.unknown('stmn.spread', reduce)
-
-
-def _of_all_devices(local: jax.Array, axis_name: str) -> jax.Array:
-    # A sum of mostly zeros, not an all_gather: shard_map knows that its result is the same everywhere.
-    devices, index = lax.axis_size(axis_name), lax.axis_index(axis_name)
-    everyone = jnp.zeros((devices, *local.shape), local.dtype)
-    return lax.psum(lax.dynamic_update_slice_in_dim(everyone, local[None], index, 0), axis_name)
-
-
-# Not jnp.min and jnp.max: see `triplet` on their gradient.
-def _smallest(rows: jax.Array) -> jax.Array:  # [G, R, M] -> [G, M]
-    return jnp.take_along_axis(rows, rows.argmin(1, keepdims=True), 1)[:, 0]
-
-
-def _largest(rows: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(rows, rows.argmax(1, keepdims=True), 1)[:, 0]

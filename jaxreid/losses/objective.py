@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxreid import config
+from jaxreid import config, sharding
 from jaxreid.losses import (
     cross_entropy,
     distances,
@@ -188,22 +188,15 @@ def _triplet(stream: Stream, labels: jax.Array, cfg: config.Loss, axis_name: str
         farthest, nearest = (jax.vmap(lambda a, b: distance(a[None], b[None])[0, 0])(features, m) for m in mined)
         loss = triplet.of_hardest(farthest, nearest, has_positive, valid, margin=margin, no_positive=to_itself)
     else:
-        all_features, all_labels, self_index = features, labels, jnp.arange(labels.shape[0])
-        if axis_name is not None:
-            all_features = jax.lax.all_gather(features, axis_name, tiled=True)  # [N, D]
-            all_labels = jax.lax.all_gather(labels, axis_name, tiled=True)  # [N]
-            self_index = self_index + jax.lax.axis_index(axis_name) * labels.shape[0]
+        all_features, all_labels = sharding.all_rows((features, labels), axis_name)  # [N, D], [N]
+        self_index = sharding.row_numbers(labels.shape[0], axis_name)
         loss, valid = triplet.batch_hard(
             distance(features, all_features), labels, all_labels, self_index, margin=margin, no_positive=to_itself
         )
-    anchors = jnp.maximum(_sum(valid.astype(loss.dtype), axis_name), 1)
     active = (loss > inactive) & valid
-    return _sum(loss, axis_name) / anchors, _sum(active.astype(loss.dtype), axis_name) / anchors
-
-
-def _sum(values: jax.Array, axis_name: str | None) -> jax.Array:
-    total = values.sum()
-    return total if axis_name is None else jax.lax.psum(total, axis_name)
+    total, anchors, num_active = (sharding.add_up(x.sum(dtype=loss.dtype), axis_name) for x in (loss, valid, active))
+    anchors = jnp.maximum(anchors, 1)
+    return total / anchors, num_active / anchors
 
 
 def _mean(values: jax.Array, axis_name: str | None) -> jax.Array:

@@ -1,11 +1,11 @@
 """Pyramid ranking regulariser of STAR (BMVC 2019, eqs 9-10; docs/star.md)."""
 
-import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
+from jaxreid import sharding
 from jaxreid.layers import pooling
 from jaxreid.losses import distances, triplet
 
@@ -38,15 +38,12 @@ def pyramid_ranking(
     described = [_descriptor(level) for level in stripes.values()]  # [G, B, C] each
     weights = jnp.concatenate([jnp.full(d.shape[0], 1 / len(d) / len(described), d.dtype) for d in described])
     rows = jnp.concatenate(described)  # [S, B, C], the stripes of all levels
-    columns, all_labels, self_index = rows, labels, jnp.arange(labels.shape[0])
-    gather = functools.partial(jax.lax.all_gather, axis_name=axis_name, tiled=True)
-    if axis_name is not None:
-        columns, all_labels = gather(rows, axis=1), gather(labels)
-        self_index = self_index + jax.lax.axis_index(axis_name) * labels.shape[0]
+    columns, all_labels = sharding.all_rows(rows, axis_name, axis=1), sharding.all_rows(labels, axis_name)
+    self_index = sharding.row_numbers(labels.shape[0], axis_name)
     mine_by = None
     if mined_on is not None:
         mined_on = jax.lax.stop_gradient(mined_on)
-        mine_by = distances.euclidean(mined_on, mined_on if axis_name is None else gather(mined_on))
+        mine_by = distances.euclidean(mined_on, sharding.all_rows(mined_on, axis_name))
 
     def stripe(own, everyone):
         return triplet.batch_hard(
@@ -60,9 +57,8 @@ def pyramid_ranking(
         )
 
     losses, valid = jax.vmap(stripe)(rows, columns)  # [S, B]
-    total, anchors = (losses * weights[:, None]).sum(), valid[0].sum().astype(losses.dtype)
-    if axis_name is not None:
-        total, anchors = jax.lax.psum((total, anchors), axis_name)
+    parts = (losses * weights[:, None]).sum(), valid[0].sum().astype(losses.dtype)
+    total, anchors = sharding.add_up(parts, axis_name)
     return total / jnp.maximum(anchors, 1)
 
 

@@ -57,6 +57,5 @@ def of_hardest(
 
 
 def _pick(columns: jax.Array, distances: jax.Array) -> jax.Array:
-    # Not jnp.max: its gradient asks which entries equal the maximum, and compiled for CPUs the two sides of that
-    # question can be rounded differently, so that no entry does.
+    # Not jnp.max: see `layers.numerics` on its gradient.
     return jnp.take_along_axis(distances, columns[:, None], axis=1)[:, 0]
