@@ -35,7 +35,7 @@ from jaxreid.data.datasets import facts as facts_lib
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 from jaxreid.process import exit_status
 
 FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted
@@ -207,9 +207,7 @@ def _index(
     names = list(dict.fromkeys(part_of))
     order = sorted(range(len(rows)), key=lambda number: names.index(part_of[number]))
     place = {number: position for position, number in enumerate(order)}
-    everything = [
-        tracklet_lib.Tracklet(name, pid, camera, frames, time=time) for name, pid, camera, frames, time in rows
-    ]
+    everything = [tracklet.Tracklet(name, pid, camera, frames, time=time) for name, pid, camera, frames, time in rows]
     tracklets = tuple([everything[number] for number in order])
     index = record_index.Index(
         dataset=given.dataset,
@@ -230,11 +228,11 @@ def _index(
     return index, dataset.root
 
 
-def _sizes(root: str, tracklets: Sequence[tracklet_lib.Tracklet], workers: int) -> np.ndarray:
+def _sizes(root: str, tracklets: Sequence[tracklet.Tracklet], workers: int) -> np.ndarray:
     """[records] int32, bytes of every frame's file."""
 
-    def of(tracklet: tracklet_lib.Tracklet) -> list[int]:
-        return [os.stat(os.path.join(root, path)).st_size for path in tracklet.frames]
+    def of(one: tracklet.Tracklet) -> list[int]:
+        return [os.stat(os.path.join(root, path)).st_size for path in one.frames]
 
     sizes: list[int] = []
     with (
@@ -348,8 +346,8 @@ class _Frames:
 
         def records() -> Iterator[bytes]:
             for record, row, position in _places(shard, first):
-                tracklet = index.tracklets[row]
-                path = os.path.join(self.root, tracklet.frames[position])
+                one = index.tracklets[row]
+                path = os.path.join(self.root, one.frames[position])
                 data = pathlib.Path(path).read_bytes()
                 if len(data) != index.sizes[record]:
                     raise ValueError(
@@ -358,11 +356,11 @@ class _Frames:
                     )
                 example = {
                     'image': data,
-                    'name': tracklet.frames[position],
-                    'tracklet': tracklet.name,
+                    'name': one.frames[position],
+                    'tracklet': one.name,
                     'position': position,
-                    'pid': tracklet.pid,
-                    'camera': tracklet.camera,
+                    'pid': one.pid,
+                    'camera': one.camera,
                     'query': bool(query[row]),
                     'gallery': bool(gallery[row]),
                 }

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from jaxreid.data.tracklets import frame_decode
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import frame_decode, tracklet
 
 
 class _Frame(NamedTuple):
@@ -36,7 +35,7 @@ class Images(NamedTuple):
         return readable
 
 
-def check(root: str, tracklets: Sequence[tracklet_lib.Tracklet], *, workers: int, progress: bool) -> Images:
+def check(root: str, tracklets: Sequence[tracklet.Tracklet], *, workers: int, progress: bool) -> Images:
     """Looks at every frame. About 24 bytes are kept per image, and a few tracklets' results wait at a time.
 
     Args:
@@ -45,11 +44,11 @@ def check(root: str, tracklets: Sequence[tracklet_lib.Tracklet], *, workers: int
       workers: threads.
       progress: show a bar.
     """
-    total = sum(len(tracklet.frames) for tracklet in tracklets)
+    total = sum(len(one.frames) for one in tracklets)
     images = Images(np.zeros((total, 2), np.uint32), np.zeros((total, 2), np.uint64), {})
     frame_decode.one_thread_each()
     row = 0
-    results = _in_threads(lambda tracklet, stop: _look(root, tracklet, stop), tracklets, workers)
+    results = _in_threads(lambda one, stop: _look(root, one, stop), tracklets, workers)
     with (
         tqdm.tqdm(total=total, desc='decoding', unit='image', disable=not progress) as bar,
         contextlib.closing(results),
@@ -66,8 +65,8 @@ def check(root: str, tracklets: Sequence[tracklet_lib.Tracklet], *, workers: int
 
 
 def _in_threads(
-    function: Callable[[tracklet_lib.Tracklet, threading.Event], list[_Frame]],
-    tracklets: Sequence[tracklet_lib.Tracklet],
+    function: Callable[[tracklet.Tracklet, threading.Event], list[_Frame]],
+    tracklets: Sequence[tracklet.Tracklet],
     workers: int,
 ) -> Generator[list[_Frame], None, None]:
     """Results in order; only a few tracklets wait at a time. Leaves promptly when it is interrupted."""
@@ -75,8 +74,8 @@ def _in_threads(
     waiting: collections.deque[futures.Future[list[_Frame]]] = collections.deque()
     with futures.ThreadPoolExecutor(workers) as pool:
         try:
-            for tracklet in tracklets:
-                waiting.append(pool.submit(function, tracklet, stop))
+            for one in tracklets:
+                waiting.append(pool.submit(function, one, stop))
                 if len(waiting) > 4 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -86,10 +85,10 @@ def _in_threads(
             pool.shutdown(cancel_futures=True)
 
 
-def _look(root: str, tracklet: tracklet_lib.Tracklet, stop: threading.Event) -> list[_Frame]:
+def _look(root: str, one: tracklet.Tracklet, stop: threading.Event) -> list[_Frame]:
     """Decodes the frames of a tracklet, wholly, as training would."""
     frames = []
-    for path in tracklet.frames:
+    for path in one.frames:
         if stop.is_set():
             break
         try:

@@ -23,7 +23,7 @@ import numpy as np
 from data_pipelines import image_check
 from jaxreid import config
 from jaxreid.data.datasets import catalogue, contents
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 from jaxreid.process import exit_status, whole
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]
@@ -52,7 +52,7 @@ def verify(
     """
     asked = config.Data(dataset=dataset, root=os.fspath(root), frames_root=frames_root)
     found = catalogue.find(dataset).count(asked)
-    tracklets = [tracklet for part in found.parts.values() for tracklet in part]
+    tracklets = [one for part in found.parts.values() for one in part]
     images = image_check.check(found.root, tracklets, workers=workers, progress=progress)
     place = _Places(found, tracklets)
     duplicates = _duplicates(images, place)
@@ -110,15 +110,15 @@ def _some(findings: Sequence[Any]) -> dict[str, Any]:
 class _Places:
     """From the number of an image to its file, tracklet and part."""
 
-    def __init__(self, found: contents.Contents, tracklets: Sequence[tracklet_lib.Tracklet]):
+    def __init__(self, found: contents.Contents, tracklets: Sequence[tracklet.Tracklet]):
         self._tracklets = tracklets
-        self.ends = np.cumsum([len(tracklet.frames) for tracklet in tracklets])
+        self.ends = np.cumsum([len(one.frames) for one in tracklets])
         self._parts = list(itertools.chain.from_iterable([name] * len(part) for name, part in found.parts.items()))
 
     def row(self, image: int) -> int:
         return int(np.searchsorted(self.ends, image, side='right'))
 
-    def tracklet(self, image: int) -> tracklet_lib.Tracklet:
+    def whose(self, image: int) -> tracklet.Tracklet:
         return self._tracklets[self.row(image)]
 
     def part(self, image: int) -> str:
@@ -128,11 +128,11 @@ class _Places:
         row = self.row(image)
         return self._tracklets[row].frames[image - int(self.ends[row])]  # counted from the tracklet's end
 
-    def rows(self, part: str) -> Iterator[tuple[tracklet_lib.Tracklet, slice]]:
+    def rows(self, part: str) -> Iterator[tuple[tracklet.Tracklet, slice]]:
         """Tracklets of a part, with the numbers of their images."""
-        for tracklet, name, end in zip(self._tracklets, self._parts, self.ends.tolist()):
+        for one, name, end in zip(self._tracklets, self._parts, self.ends.tolist()):
             if name == part:
-                yield tracklet, slice(end - len(tracklet.frames), end)
+                yield one, slice(end - len(one.frames), end)
 
 
 def _sizes(images: image_check.Images) -> list[tuple[tuple[int, int], int]]:
@@ -194,38 +194,36 @@ def _kind(first: int, again: int, place: _Places) -> str:
     parts = {place.part(first), place.part(again)}
     if 'train' in parts and len(parts) > 1:
         return 'between train and test'
-    if place.tracklet(first).pid == place.tracklet(again).pid:
+    if place.whose(first).pid == place.whose(again).pid:
         return 'between tracklets of a person'
     return 'between persons'
 
 
 def _copies_that_differ(images: image_check.Images, place: _Places) -> dict[str, Any]:
-    gallery = {tracklet.name.removeprefix('gallery/'): rows for tracklet, rows in place.rows('gallery')}
+    gallery = {one.name.removeprefix('gallery/'): rows for one, rows in place.rows('gallery')}
     different = []
-    for tracklet, rows in place.rows('query'):
-        copy = gallery.get(tracklet.name.removeprefix('query/'))
+    for one, rows in place.rows('query'):
+        copy = gallery.get(one.name.removeprefix('query/'))
         if copy is not None and not np.array_equal(images.digest[rows], images.digest[copy]):
-            different.append(tracklet.name)
+            different.append(one.name)
     return _some(different)
 
 
-def _about_tracklets(found: contents.Contents, tracklets: Sequence[tracklet_lib.Tracklet]) -> dict[str, Any]:
+def _about_tracklets(found: contents.Contents, tracklets: Sequence[tracklet.Tracklet]) -> dict[str, Any]:
     """Jumps in the numbers of frames, tracklets that start late, and short ones."""
     jumps, late = [], []
-    for tracklet in tracklets:
-        numbers = found.frame_numbers(tracklet.frames)
+    for one in tracklets:
+        numbers = found.frame_numbers(one.frames)
         if not numbers:
             continue
         if found.counted_from is not None and numbers[0] != found.counted_from:
-            late.append(f'{tracklet.name}: at {numbers[0]}')
+            late.append(f'{one.name}: at {numbers[0]}')
         steps = [after - before for before, after in itertools.pairwise(numbers)]
         usual = statistics.median_low(steps) if steps else 1
         wide = [row for row, step in enumerate(steps) if step > usual]
         if wide:
             row = max(wide, key=lambda row: (steps[row], -row))
-            jumps.append(
-                (-steps[row], f'{tracklet.name}: {len(wide)}, the widest {numbers[row]} to {numbers[row + 1]}')
-            )
+            jumps.append((-steps[row], f'{one.name}: {len(wide)}, the widest {numbers[row]} to {numbers[row + 1]}'))
     return {
         'jumps_in_frame_numbers': _some([text for _, text in sorted(jumps)]),
         'late_starts': _some(late),
@@ -234,10 +232,10 @@ def _about_tracklets(found: contents.Contents, tracklets: Sequence[tracklet_lib.
 
 
 def _files_without_tracklet(
-    found: contents.Contents, tracklets: Sequence[tracklet_lib.Tracklet]
+    found: contents.Contents, tracklets: Sequence[tracklet.Tracklet]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Images that no tracklet uses, and other files."""
-    used = {frame for tracklet in tracklets for frame in tracklet.frames}
+    used = {frame for one in tracklets for frame in one.frames}
     images: list[str] = []
     others: list[str] = []
     for start in found.folders:

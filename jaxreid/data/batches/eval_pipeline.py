@@ -10,7 +10,7 @@ import numpy as np
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling
 from jaxreid.data.stores import frame_store
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 
 
 class _Item(TypedDict):
@@ -23,7 +23,7 @@ class _Item(TypedDict):
 
 
 def count(
-    tracklets: Sequence[tracklet_lib.Tracklet], *, clips: str, frames: int, batch_clips: int, multiple_of: int = 1
+    tracklets: Sequence[tracklet.Tracklet], *, clips: str, frames: int, batch_clips: int, multiple_of: int = 1
 ) -> int:
     """How many batches `batches` gives, on every process."""
     if clips == 'whole':
@@ -32,7 +32,7 @@ def count(
 
 
 def frames_seen(
-    tracklets: Sequence[tracklet_lib.Tracklet], *, clips: str, frames: int, seed: int = 0, one_frame: bool = False
+    tracklets: Sequence[tracklet.Tracklet], *, clips: str, frames: int, seed: int = 0, one_frame: bool = False
 ) -> int:
     """How many different frames of the tracklets are in their clips; repeated and padded ones count once.
 
@@ -41,14 +41,14 @@ def frames_seen(
       one_frame: of every clip the first frame only.
     """
     seen = 0
-    for row, tracklet in enumerate(tracklets):
-        positions = clip_sampling.test_clips(len(tracklet.frames), kind=clips, frames=frames, seed=seed, row=row)
+    for row, one in enumerate(tracklets):
+        positions = clip_sampling.test_clips(len(one.frames), kind=clips, frames=frames, seed=seed, row=row)
         seen += len(np.unique(positions[:, :1] if one_frame else positions))
     return seen
 
 
 def batches(
-    tracklets: Sequence[tracklet_lib.Tracklet],
+    tracklets: Sequence[tracklet.Tracklet],
     store: frame_store.Store,
     *,
     clips: str,
@@ -130,13 +130,13 @@ def batches(
     )
 
 
-def _num_frames(tracklets: Sequence[tracklet_lib.Tracklet]) -> np.ndarray:
-    return np.asarray([len(tracklet.frames) for tracklet in tracklets], np.int64)
+def _num_frames(tracklets: Sequence[tracklet.Tracklet]) -> np.ndarray:
+    return np.asarray([len(one.frames) for one in tracklets], np.int64)
 
 
-def _clips_per_tracklet(tracklets: Sequence[tracklet_lib.Tracklet], *, clips: str, frames: int) -> np.ndarray:
+def _clips_per_tracklet(tracklets: Sequence[tracklet.Tracklet], *, clips: str, frames: int) -> np.ndarray:
     return np.asarray(
-        [clip_sampling.num_test_clips(len(tracklet.frames), kind=clips, frames=frames) for tracklet in tracklets],
+        [clip_sampling.num_test_clips(len(one.frames), kind=clips, frames=frames) for one in tracklets],
         np.int64,
     )
 
@@ -159,19 +159,19 @@ class _Plan:
     def __getitem__(self, index: int) -> _Item:
         position = index * self.batch_clips + np.asarray(self.slots)  # among the clips of all tracklets
         valid = position < self.ends[-1]
-        tracklet = np.where(valid, np.searchsorted(self.ends, position, side='right'), 0)
+        rows = np.where(valid, np.searchsorted(self.ends, position, side='right'), 0)
         frames = np.zeros((len(position), self.frames), np.int64)
         for slot in np.flatnonzero(valid):
-            num_frames = int(self.num_frames[tracklet[slot]])
+            num_frames = int(self.num_frames[rows[slot]])
             all_clips = clip_sampling.test_clips(
-                num_frames, kind=self.clips, frames=self.frames, seed=self.seed, row=int(tracklet[slot])
+                num_frames, kind=self.clips, frames=self.frames, seed=self.seed, row=int(rows[slot])
             )
-            frames[slot] = all_clips[position[slot] - self.ends[tracklet[slot]]]  # counted from the tracklet's last
-        return _Item(tracklet=tracklet.astype(np.int32), frames=frames, valid=valid, lengths=None)
+            frames[slot] = all_clips[position[slot] - self.ends[rows[slot]]]  # counted from the tracklet's last
+        return _Item(tracklet=rows.astype(np.int32), frames=frames, valid=valid, lengths=None)
 
 
 def _whole_batches(
-    tracklets: Sequence[tracklet_lib.Tracklet], *, frames: int, batch_clips: int, multiple_of: int
+    tracklets: Sequence[tracklet.Tracklet], *, frames: int, batch_clips: int, multiple_of: int
 ) -> list[np.ndarray]:
     """The global batches of clips 'whole': [B] int64 rows of `tracklets` each, -1 where there is none left."""
     lengths = np.asarray([len(clip_sampling.whole(len(t.frames), frames=frames)) for t in tracklets], np.int64)

@@ -11,7 +11,7 @@ from jaxreid import config
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling, identity_sampling
 from jaxreid.data.stores import device_store, frame_store, packed_frames
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import tracklet
 
 _ENDLESS = 2**40  # steps; who trains decides when to stop
 
@@ -24,13 +24,11 @@ class _Item(TypedDict):
     index: np.ndarray  # [b] int32, positions in the global batch
 
 
-def sampler(
-    tracklets: Sequence[tracklet_lib.Tracklet], experiment: config.Experiment
-) -> identity_sampling.IdentitySampler:
+def sampler(tracklets: Sequence[tracklet.Tracklet], experiment: config.Experiment) -> identity_sampling.IdentitySampler:
     """The sampler of an experiment; its `steps_per_epoch` is what schedules count with."""
     return identity_sampling.IdentitySampler(
-        [tracklet.pid for tracklet in tracklets],
-        [tracklet.camera for tracklet in tracklets],
+        [one.pid for one in tracklets],
+        [one.camera for one in tracklets],
         kind=experiment.sampler.kind,
         num_ids=experiment.sampler.num_ids,
         tracklets_per_id=experiment.sampler.tracklets_per_id,
@@ -39,7 +37,7 @@ def sampler(
 
 
 def batches(
-    tracklets: Sequence[tracklet_lib.Tracklet],
+    tracklets: Sequence[tracklet.Tracklet],
     store: frame_store.Store | device_store.DeviceStore,
     labels: Mapping[int, int],
     experiment: config.Experiment,
@@ -73,15 +71,13 @@ def batches(
     share = clips // process_count
     plan = _Plan(
         sampler=sampler(tracklets, experiment),
-        num_frames=np.asarray([len(tracklet.frames) for tracklet in tracklets]),
-        clip=experiment.sampler.clip,
-        frames=experiment.sampler.frames,
-        stride_frames=experiment.sampler.stride_frames,
+        num_frames=np.asarray([len(one.frames) for one in tracklets]),
+        how=experiment.sampler,
         seed=experiment.train.seed,
         start_step=start_step,
         slots=range(process_index * share, (process_index + 1) * share),
     )
-    row_labels = np.asarray([labels[tracklet.pid] for tracklet in tracklets], np.int32)
+    row_labels = np.asarray([labels[one.pid] for one in tracklets], np.int32)
     load: Callable[[_Item], batch_lib.TrainBatch | batch_lib.TrainRows]
     if isinstance(store, device_store.DeviceStore):
         load = functools.partial(_rows, store.packing, row_labels)
@@ -103,9 +99,7 @@ class _Plan:
 
     sampler: identity_sampling.IdentitySampler
     num_frames: np.ndarray  # [N] int64, frames per tracklet
-    clip: str
-    frames: int
-    stride_frames: int
+    how: config.Sampler
     seed: int
     start_step: int
     slots: range  # this process's positions in the global batch
@@ -119,13 +113,13 @@ class _Plan:
         tracklets = self.sampler.tracklets(step)[self.slots.start : self.slots.stop]
         frames = [
             clip_sampling.train_clip(
-                int(self.num_frames[tracklet]),
+                int(self.num_frames[row]),
                 np.random.default_rng((self.seed, epoch, step, slot)),
-                kind=self.clip,
-                frames=self.frames,
-                stride_frames=self.stride_frames,
+                kind=self.how.clip,
+                frames=self.how.frames,
+                stride_frames=self.how.stride_frames,
             )
-            for slot, tracklet in zip(self.slots, tracklets, strict=True)
+            for slot, row in zip(self.slots, tracklets, strict=True)
         ]
         return _Item(tracklets=tracklets, frames=np.stack(frames), index=np.asarray(self.slots, np.int32))
 

@@ -14,7 +14,7 @@ camera. `query_IDX` counts rows of the test table from 1. Names are <id:4>C<came
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -174,38 +174,16 @@ def _check_frames_exist(root: str, tracklets: Sequence[tracklet.Tracklet]) -> No
         )
 
 
-def count(
-    dataset: tracklet.Dataset,
-    published: Mapping[str, contents.Count] | None = None,
-    size: tuple[int, int] | None = None,
-) -> contents.Contents:
-    """What is in a folder of this layout.
-
-    Args:
-      dataset: from `read_lists`.
-      published: counts that are expected of it, if they are not those of MARS.
-      size: height and width of all its images, where that is known.
-    """
+def count(dataset: tracklet.Dataset) -> contents.Contents:
+    """What is in a folder of this layout, from `read_lists`."""
     parts = {'train': dataset.train, 'test': dataset.test}
-    query = contents.marked(dataset.test, dataset.query)
-    return contents.Contents(
-        dataset.root,
-        parts,
-        counts(dataset.train, dataset.test, query),
-        contents.folders((*dataset.train, *dataset.test), below=2),
-        published=published or {},
-        size=size,
-        counted_from=1,
-        numbered=contents.AFTER_F,
-    )
+    folders = contents.folders((*dataset.train, *dataset.test), below=2)
+    return contents.Contents(dataset.root, parts, counts(dataset), folders, counted_from=1, numbered=contents.AFTER_F)
 
 
-def counts(
-    train: Sequence[tracklet.Tracklet],
-    test: Sequence[tracklet.Tracklet],
-    query: Sequence[tracklet.Tracklet],
-) -> dict[str, contents.Count]:
+def counts(dataset: tracklet.Dataset) -> dict[str, contents.Count]:
     """The numbers that are published of MARS, of these tracklets."""
+    train, test, query = dataset.train, dataset.test, contents.marked(dataset.test, dataset.query)
     junk = [t for t in test if t.pid == tracklet.JUNK_ID]
     distractors = [t for t in test if t.pid == tracklet.DISTRACTOR_ID]
     people = contents.ids(test) - {tracklet.JUNK_ID, tracklet.DISTRACTOR_ID}

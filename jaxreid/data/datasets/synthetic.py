@@ -3,6 +3,8 @@
 import json
 import os
 
+import numpy as np
+
 from jaxreid.data.datasets import contents, facts, mars
 from jaxreid.data.synthetic import plan, render
 from jaxreid.data.tracklets import tracklet
@@ -29,12 +31,15 @@ def _count(data: facts.Settings) -> contents.Contents:
             'again.'
         )
     made = plan.make_plan(preset, seed=seed)
-    train, test = (
-        [tracklet.Tracklet(t.name, t.identity, t.camera, (t.name,) * t.frames) for t in made.tracklets[split]]
-        for split in ('train', 'test')
+    parts = {
+        part: tuple([tracklet.Tracklet(t.name, t.identity, t.camera, (t.name,) * t.frames) for t in walks])
+        for part, walks in made.tracklets.items()
+    }
+    query = np.isin(np.arange(len(parts['test'])), made.queries)
+    expected = mars.counts(
+        tracklet.Dataset('', parts['train'], parts['test'], query=query, gallery=np.ones(len(query), bool))
     )
-    expected = mars.counts(train, test, [test[row] for row in made.queries])
-    return mars.count(dataset, expected, (preset.height, preset.width))
+    return mars.count(dataset)._replace(published=expected, size=(preset.height, preset.width))
 
 
 def _groups(data: facts.Settings, tracklets: int) -> int:

@@ -19,8 +19,7 @@ import numpy as np
 
 from jaxreid import config
 from jaxreid.data.datasets import catalogue
-from jaxreid.data.tracklets import dense_split
-from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.data.tracklets import dense_split, tracklet
 
 FILE = 'index.jsonl.gz'
 _FORMAT = 1  # of this file and of the records
@@ -54,7 +53,7 @@ class Index:
     version: str
     frames_per_shard: int
     parts: Mapping[str, int]  # name -> number of tracklets; their records follow each other in this order
-    tracklets: tuple[tracklet_lib.Tracklet, ...]
+    tracklets: tuple[tracklet.Tracklet, ...]
     sizes: np.ndarray  # [records] int32, bytes of each image
     splits: tuple[Split, ...]
     pid_names: Mapping[int, str]  # see `tracklet.Dataset`
@@ -63,7 +62,7 @@ class Index:
     @property
     def first(self) -> np.ndarray:
         """[N + 1] int64, record of every tracklet's first frame, and the number of records."""
-        return np.cumsum([0, *(len(tracklet.frames) for tracklet in self.tracklets)])
+        return np.cumsum([0, *(len(one.frames) for one in self.tracklets)])
 
     def shards(self, name: str) -> list[Shard]:
         """The files of the record set `name`, in order."""
@@ -76,13 +75,13 @@ class Index:
                 shards.append(Shard(file, part, start, min(start + self.frames_per_shard, end)))
         return shards
 
-    def first_records(self, tracklets: Sequence[tracklet_lib.Tracklet]) -> np.ndarray:
+    def first_records(self, tracklets: Sequence[tracklet.Tracklet]) -> np.ndarray:
         """[N] int64, record of the first frame of each tracklet; pieces of the index's tracklets count as well.
 
         Raises:
           ValueError: a tracklet has frames that do not lie one behind the other in a tracklet of that name in the set.
         """
-        named: dict[str, list[tuple[tracklet_lib.Tracklet, int]]] = {}
+        named: dict[str, list[tuple[tracklet.Tracklet, int]]] = {}
         for whole, record in zip(self.tracklets, self.first.tolist(), strict=False):
             named.setdefault(whole.name, []).append((whole, record))
         records = []
@@ -107,7 +106,7 @@ def place(data: config.Data) -> str:
     return f'{facts.name}{f"/{data.preset}" if facts.presets else ""}/{facts.version}'
 
 
-def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tracklet_lib.Dataset:
+def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tracklet.Dataset:
     """The data set as its reader gives it, in the split that the settings ask for.
 
     Args:
@@ -140,7 +139,7 @@ def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tr
     query, gallery = np.zeros((2, len(split.test)), bool)
     query[list(split.query)] = True
     gallery[list(split.gallery)] = True
-    return tracklet_lib.Dataset(
+    return tracklet.Dataset(
         root=root,
         train=tuple([index.tracklets[row] for row in split.train]),
         test=tuple([index.tracklets[row] for row in split.test]),
@@ -166,20 +165,20 @@ def to_bytes(index: Index) -> bytes:
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode='wb', compresslevel=6, mtime=0) as file:
         file.write(json.dumps(header).encode() + b'\n')
-        for tracklet, first in zip(index.tracklets, index.first, strict=False):
-            prefix = os.path.commonprefix(tracklet.frames)  # noqa: RUF071 (of characters, to write fewer)
+        for one, first in zip(index.tracklets, index.first, strict=False):
+            prefix = os.path.commonprefix(one.frames)  # noqa: RUF071 (of characters, to write fewer)
             line = {
-                'name': tracklet.name,
-                'pid': tracklet.pid,
-                'camera': tracklet.camera,
+                'name': one.name,
+                'pid': one.pid,
+                'camera': one.camera,
                 'prefix': prefix,  # of all frames' paths
-                'frames': [path[len(prefix) :] for path in tracklet.frames],
-                'sizes': index.sizes[first : first + len(tracklet.frames)].tolist(),
+                'frames': [path[len(prefix) :] for path in one.frames],
+                'sizes': index.sizes[first : first + len(one.frames)].tolist(),
             }
-            if tracklet.time:
-                line['time'] = tracklet.time
-            if tracklet.attributes:
-                line['attributes'] = dict(tracklet.attributes)
+            if one.time:
+                line['time'] = one.time
+            if one.attributes:
+                line['attributes'] = dict(one.attributes)
             file.write(json.dumps(line).encode() + b'\n')
     return buffer.getvalue()
 
@@ -204,7 +203,7 @@ def from_bytes(data: bytes, *, folder: str) -> Index:
                 line = json.loads(text)
                 frames = tuple([line['prefix'] + end for end in line['frames']])
                 known = {name: line[name] for name in ('time', 'attributes') if name in line}
-                tracklets.append(tracklet_lib.Tracklet(line['name'], line['pid'], line['camera'], frames, **known))
+                tracklets.append(tracklet.Tracklet(line['name'], line['pid'], line['camera'], frames, **known))
                 sizes.append(np.asarray(line['sizes'], np.int32))
         index = Index(
             dataset=header['dataset'],

@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -266,7 +267,7 @@ def test_sequence_errors_and_counts_are_the_same_from_two_processes(dataset, tmp
         path.write_bytes(b'not a picture')
     script = tmp_path / 'script.py'
     script.write_text(textwrap.dedent(_IN_PROCESSES))
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = str(pathlib.Path(__file__).resolve().parents[3])
     done = subprocess.run(
         [sys.executable, str(script), dataset.root, str(broken)],
         env={**os.environ, 'PYTHONPATH': root},

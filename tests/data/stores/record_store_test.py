@@ -17,6 +17,7 @@ from data_pipelines import build
 from jaxreid import config, sharding
 from jaxreid.data import source
 from jaxreid.data.batches import clip_sampling, eval_pipeline, train_pipeline
+from jaxreid.data.datasets import catalogue
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index, record_store
 from jaxreid.data.tracklets import tracklet
@@ -284,7 +285,8 @@ def test_finished_records_of_other_data_sets_are_named_and_not_called_unfinished
 def test_records_of_another_data_set_or_version_are_refused(place, copy, monkeypatch):
     with pytest.raises(ValueError, match=r'holds records of mars, version 1.0.0, but data.dataset asks for dukev'):
         source.read(dataclasses.replace(records(place), dataset='dukev', records=str(copy)))
-    monkeypatch.setattr(record_index, 'version', lambda dataset: '2.0.0')
+    newer = dataclasses.replace(catalogue.find('mars'), version='2.0.0')
+    monkeypatch.setitem(catalogue.by_name(), 'mars', newer)
     with pytest.raises(ValueError, match=r'holds records of mars, version 1.0.0, but .* asks for mars, version 2.0.0'):
         source.read(dataclasses.replace(records(place), records=str(copy)))
 
