@@ -258,7 +258,7 @@ def ranking_section(toy: bool) -> Iterator[dict]:
     import jax
     import jax.numpy as jnp
 
-    from jaxreid.evaluation import rerank
+    from jaxreid.evaluation.ordering import rerank
 
     size = {'queries': 20, 'gallery': 100, 'd': 16} if toy else {}
     embedding, pid, camera, query, _ = mars_size.draw(**size)

@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks import gpu, mars_size
 from jaxreid import config, main
-from jaxreid.evaluation import evaluate, feature_file, ranking
+from jaxreid.evaluation import evaluate, feature_file
+from jaxreid.evaluation.ordering import ranking
 from jaxreid.models import bn_folding
 from jaxreid.training import checkpoint
 

@@ -15,7 +15,8 @@ import time
 import numpy as np
 
 from benchmarks import mars_size
-from jaxreid.evaluation import protocols, ranking
+from jaxreid.evaluation import protocols
+from jaxreid.evaluation.ordering import ranking
 
 
 def peer(distances, query_ids, query_cameras, gallery_ids, gallery_cameras, *, kind=None):
@@ -56,7 +57,7 @@ def given_distances(repeats):
     runs = {
         'loop with full argsort': peer,
         'loop with full stable argsort': functools.partial(peer, kind='stable'),
-        'jaxreid.evaluation.ranking': ours,
+        'jaxreid.evaluation.ordering.ranking': ours,
     }
     seen = {name: [] for name in runs}
     for _ in range(repeats):
@@ -67,7 +68,7 @@ def given_distances(repeats):
         wall, cpu = (statistics.median(run[i] for run in found) for i in (1, 2))
         rows.append({'what': f'{name}, distances given', 'wall_s': wall, 'cpu_s': cpu, 'mAP': 100 * found[0][0][0]})
     for found in seen.values():
-        np.testing.assert_allclose(found[0][0], seen['jaxreid.evaluation.ranking'][0][0], rtol=1e-9)
+        np.testing.assert_allclose(found[0][0], seen['jaxreid.evaluation.ordering.ranking'][0][0], rtol=1e-9)
     for row in rows:
         row['times_faster'] = rows[0]['wall_s'] / row['wall_s']
         row['times_less_cpu'] = rows[0]['cpu_s'] / row['cpu_s']

@@ -13,7 +13,7 @@ import resource
 import numpy as np
 
 from benchmarks import mars_size, ranking
-from jaxreid.evaluation import expansion, rerank
+from jaxreid.evaluation.ordering import expansion, rerank
 
 
 def dense(query, gallery, *, k1=20, k2=6, weight=0.3):
@@ -79,7 +79,7 @@ def beside_dense(queries=300, gallery=1700, d=256):
     found, *fast = ranking.timed(lambda: rerank.rerank(*args, distance='cosine'))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     rows = []
-    for what, (wall, cpu) in (('dense form with loops', slow), ('jaxreid.evaluation.rerank', fast)):
+    for what, (wall, cpu) in (('dense form with loops', slow), ('jaxreid.evaluation.ordering.rerank', fast)):
         what = f'{what}, {gallery:,} items, {d}-d'
         rows.append({'what': what, 'wall_s': wall, 'cpu_s': cpu, 'times_faster': slow[0] / wall})
     return rows

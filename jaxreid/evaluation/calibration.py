@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 
 BINS = 1 << 14  # thresholds are places on this grid; the rates given for them are counts, not estimates
 CURVE = 200  # places of the curve of rates that is kept

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 import numpy as np
 
 from jaxreid import config
-from jaxreid.evaluation import ranking, single_shot
+from jaxreid.evaluation import single_shot
+from jaxreid.evaluation.ordering import ranking
 
 JUNK_ID = -1  # boxes without a person
 DISTRACTOR_ID = 0  # people nobody asks for

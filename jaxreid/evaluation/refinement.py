@@ -5,7 +5,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from jaxreid.evaluation import expansion, feature_file, protocols, ranking
+from jaxreid.evaluation import feature_file, protocols
+from jaxreid.evaluation.ordering import expansion, ranking
 
 _HELD = 2**30  # bytes of distances that are computed once for all protocols
 
@@ -84,7 +85,7 @@ class Distances:
         if how.expand_queries:
             queries = expansion.expand(queries, items, count=how.expand_queries, power=how.power, distance=how.distance)
         if how.rerank:
-            from jaxreid.evaluation import rerank  # SciPy is not imported by those who do not ask for it
+            from jaxreid.evaluation.ordering import rerank  # SciPy is not imported by those who do not ask for it
 
             return rerank.rerank(
                 queries, items, distance=how.distance, k1=how.k1, k2=how.k2, weight=how.weight, device=how.device

@@ -14,7 +14,8 @@ from typing import cast
 import numpy as np
 
 from jaxreid import config
-from jaxreid.evaluation import bootstrap, feature_file, protocols, ranking, refinement, rule_scores, rules, sanity
+from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rule_scores, rules, sanity
+from jaxreid.evaluation.ordering import ranking
 from jaxreid.process import exit_status, whole
 
 Scores = dict[str, rule_scores.RuleScore | str]  # by the name of the rule; a text is why there is none

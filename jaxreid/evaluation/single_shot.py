@@ -7,7 +7,7 @@ share id 0, are one identity there and here.
 
 import numpy as np
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 
 REPEATS = 10  # as in both evaluators
 

@@ -1,6 +1,6 @@
 """Distances between rows of features, differentiable, for the losses on the device (docs/training.md).
 
-Evaluation ranks with the NumPy twins in `evaluation/ranking.py`.
+Evaluation ranks with the NumPy twins in `evaluation/ordering/ranking.py`.
 """
 
 import jax

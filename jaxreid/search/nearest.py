@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 from jaxreid.search import feature_rows
 
 NOBODY = -1

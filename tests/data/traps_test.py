@@ -104,15 +104,15 @@ TRAPS = {
         'data/traps_test.py::test_class_labels_are_in_the_order_of_the_ids',
     ),
     'evaluation: same id and camera drop out, other people of that camera stay': (
-        'evaluation/ranking_test.py::test_every_query_is_scored_as_by_walking_down_the_sorted_list',
-        'evaluation/ranking_test.py::test_same_camera_copies_and_junk_in_front_do_not_move_a_match',
+        'evaluation/ordering/ranking_test.py::test_every_query_is_scored_as_by_walking_down_the_sorted_list',
+        'evaluation/ordering/ranking_test.py::test_same_camera_copies_and_junk_in_front_do_not_move_a_match',
     ),
     'evaluation: id -1 drops out, id 0 stays as a distractor': (
         'data/traps_test.py::test_a_distractor_in_front_of_the_match_halves_the_score_and_junk_does_not',
         'evaluation/protocols_test.py::test_junk_features_do_not_matter_unless_junk_is_kept',
         'evaluation/protocols_test.py::test_every_rule_gives_the_score_of_the_loops',
     ),
-    'evaluation: two rules of AP': ('evaluation/ranking_test.py::test_lists_scored_by_hand',),
+    'evaluation: two rules of AP': ('evaluation/ordering/ranking_test.py::test_lists_scored_by_hand',),
 }
 
 

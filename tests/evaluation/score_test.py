@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import mars_size
 from jaxreid import config
-from jaxreid.evaluation import expansion, feature_file, protocols, refinement, rerank, rule_scores, rules, score
+from jaxreid.evaluation import feature_file, protocols, refinement, rule_scores, rules, score
+from jaxreid.evaluation.ordering import expansion, rerank
 from tests.fixtures import feature_files, public_tables
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxreid.evaluation import protocols, ranking, single_shot
+from jaxreid.evaluation import protocols, single_shot
+from jaxreid.evaluation.ordering import ranking
 from tests.oracles import ranking as oracle
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from jaxreid.evaluation import bootstrap, calibration, feature_file, protocols, ranking
+from jaxreid.evaluation import bootstrap, calibration, feature_file, protocols
+from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.report import ranked_lists
 
 CAMERAS = 24  # of the table of pairs, those with most tracklets

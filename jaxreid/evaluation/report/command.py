@@ -20,7 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreid import command_line, config
-from jaxreid.evaluation import feature_file, network, protocols, ranking, sanity
+from jaxreid.evaluation import feature_file, network, protocols, sanity
+from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.report import analysis as report_analysis
 from jaxreid.evaluation.report import charts as report_charts
 from jaxreid.evaluation.report import network_figures as report_network

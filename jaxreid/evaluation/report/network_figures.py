@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from jaxreid.data.stores import frame_store
-from jaxreid.evaluation import feature_file, protocols, ranking
+from jaxreid.evaluation import feature_file, protocols
 from jaxreid.evaluation import network as network_lib
+from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.report import network_maps, ranked_lists
 from jaxreid.visualize import memory_maps, panels, sheet
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 
 RIGHT, WRONG, DISTRACTOR, SAME_CAMERA, JUNK = range(5)
 MARKS = ('right', 'wrong', 'distractor', 'same camera', 'junk')

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from jaxreid.evaluation import ranking, rerank
+from jaxreid.evaluation.ordering import ranking, rerank
 from tests.oracles import rerank as oracle
 
 

@@ -6,7 +6,7 @@ CVPR 2012; weights cosine^alpha: Radenovic et al., TPAMI 2019. Ids and cameras a
 
 import numpy as np
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 
 
 def expand(

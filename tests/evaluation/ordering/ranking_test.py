@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 from tests.oracles import ranking as oracle
 
 AP_RULES = ['step', 'trapezoid']

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxreid.evaluation import expansion
+from jaxreid.evaluation.ordering import expansion
 
 
 def slow(items, gallery, count, power, distance):

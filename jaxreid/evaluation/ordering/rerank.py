@@ -16,7 +16,7 @@ import itertools
 import numpy as np
 from scipy import sparse
 
-from jaxreid.evaluation import ranking
+from jaxreid.evaluation.ordering import ranking
 
 BLOCK = 512  # rows whose distances to all items are held at once
 
@@ -59,7 +59,7 @@ def rerank(
     dtype = np.promote_types(np.promote_types(query.dtype, gallery.dtype), np.float32)
     items = _prepared(query, gallery, dtype, distance)
     if device:
-        from jaxreid.evaluation import rerank_device  # JAX is not imported by those who do not ask for it
+        from jaxreid.evaluation.ordering import rerank_device  # JAX is not imported by those who do not ask for it
 
         find = rerank_device.neighbours
     else:
