@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import TypedDict
 
 import jax
 
@@ -11,7 +12,20 @@ from jaxreid.process import whole
 from jaxreid.training import step
 
 
-def compute(experiment: config.Experiment) -> dict:
+class Summary(TypedDict):
+    """Sizes and costs of a network."""
+
+    system: str
+    num_ids: int
+    trainable_parameters: int
+    parameters_by_part: dict[str, int]
+    gmacs_per_frame: float
+    frames: int
+    height: int
+    width: int
+
+
+def compute(experiment: config.Experiment) -> Summary:
     """Trainable parameters in all and by part, and dense multiply-accumulates of a frame at the config's size."""
     num_ids = experiment.data.num_ids
     model = build.build(experiment, num_ids=num_ids, dtype=step.compute_dtype(experiment.train.compute_dtype))
@@ -39,14 +53,14 @@ def compute(experiment: config.Experiment) -> dict:
 
 def write(experiment: config.Experiment, workdir: pathlib.Path) -> None:
     """Prints the table and writes `<workdir>/summary.json`."""
-    found = compute(experiment)
+    summary = compute(experiment)
     with whole.file(workdir / 'summary.json') as file:
-        file.write(json.dumps(found, indent=1).encode() + b'\n')
-    for part, number in found['parameters_by_part'].items():
+        file.write(json.dumps(summary, indent=1).encode() + b'\n')
+    for part, number in summary['parameters_by_part'].items():
         print(f'{part:<28}{number:>14,}')
-    print(f'{"trainable parameters":<28}{found["trainable_parameters"]:>14,}  ({found["num_ids"]} training ids)')
+    print(f'{"trainable parameters":<28}{summary["trainable_parameters"]:>14,}  ({summary["num_ids"]} training ids)')
     print(
-        f'{"GMACs per frame, forward":<28}{found["gmacs_per_frame"]:>14.4f}  '
-        f'({found["frames"]} frames of {found["height"]} x {found["width"]})'
+        f'{"GMACs per frame, forward":<28}{summary["gmacs_per_frame"]:>14.4f}  '
+        f'({summary["frames"]} frames of {summary["height"]} x {summary["width"]})'
     )
     print(f'written to {workdir / "summary.json"}')

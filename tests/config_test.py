@@ -9,7 +9,7 @@ import pytest
 from configs import sta_synthetic, strf_mars, strf_synthetic
 from configs.recipes import variants
 from jaxreid import config, main
-from jaxreid.reproduce import runs
+from jaxreid.reproduce import one_run
 from jaxreid.training import checkpoint
 
 ROW = {'mAP': 50.0, 'cmc': {'1': 60.0}, 'step': 2, 'selected': 'last step', 'protocol': {'name': 'mars-paper'}}
@@ -211,16 +211,16 @@ def test_a_run_goes_on_and_a_result_counts_as_what_a_setting_affects_tells(path,
             return False
         return True
 
-    run = runs.Run(0, '', now, tmp_path / 'run', ())
+    run = one_run.Run(0, '', now, tmp_path / 'run', ())
     (tmp_path / 'other').mkdir()
     for folder in (run.folder, tmp_path / 'other'):
         folder.mkdir(exist_ok=True)
         (folder / 'results.json').write_text(json.dumps([ROW]))
         (folder / 'finished.json').write_text(json.dumps({'config': saved['config'], 'trained': True, 'row': ROW}))
-    same_training = runs.donor(run) is not None
+    same_training = one_run.donor(run) is not None
     assert same_training == (one.affects in ('test', 'nothing'))
-    assert same_training == (runs.Run(0, '', before, run.folder, ()).trained_as() == run.trained_as())
-    assert (runs.finished(run) is not None) == (one.affects == 'nothing')
+    assert same_training == (one_run.Run(0, '', before, run.folder, ()).trained_as() == run.trained_as())
+    assert (one_run.finished(run) is not None) == (one.affects == 'nothing')
     assert accepted(checkpoint.check_same_model) == (one.affects != 'network')
     length = path in ('train.epochs', 'train.max_steps')  # a run may go on to another end
     assert accepted(checkpoint.check_same_run) == (same_training or length)

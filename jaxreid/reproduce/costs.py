@@ -3,23 +3,23 @@
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxreid import config, summary
 from jaxreid.data.datasets import catalogue
+from jaxreid.reproduce import one_run
 from jaxreid.reproduce.published import paper
 from jaxreid.training import step
 
 SECONDS = 0.5  # of calibration
 
 
-def show(table: paper.Table, runs: Sequence[Any]) -> None:
+def show(table: paper.Table, runs: Sequence[one_run.Run]) -> None:
     """Prints command, steps, GMACs per frame and predicted training time of every run, and the sum."""
     print(f'{table.title}\n')
-    seen: dict[str, Any] = {}
+    seen: dict[str, one_run.Run] = {}
     total, unknown = 0.0, 0
     for run in runs:
         e = run.experiment
@@ -27,15 +27,15 @@ def show(table: paper.Table, runs: Sequence[Any]) -> None:
         if (twin := seen.setdefault(run.trained_as(), run)) is not run:
             print(f'  no training: tests the last step of {twin.folder.name}')
             continue
-        found = costs(json_key(e), e)
+        network = costs(json_key(e), e)
         steps = planned_steps(e)
         frames = e.sampler.num_ids * e.sampler.tracklets_per_id * e.sampler.frames
-        cost = f'{found["gmacs_per_frame"]:.4g} GMACs per frame, {found["trainable_parameters"]:,} parameters'
+        cost = f'{network["gmacs_per_frame"]:.4g} GMACs per frame, {network["trainable_parameters"]:,} parameters'
         if steps is None:
             unknown += 1
             print(f'  steps: unknown until the data set is opened; {frames} frames a step; {cost}')
             continue
-        seconds = 3 * found['gmacs_per_frame'] * frames * steps / calibrate(e.backbone.width, compute_dtype(e))
+        seconds = 3 * network['gmacs_per_frame'] * frames * steps / calibrate(e.backbone.width, compute_dtype(e))
         total += seconds
         print(f'  {steps:,} steps of {frames} frames; {cost}; estimated training time {duration(seconds)}')
     missing = f', {unknown} runs of unknown length not counted' if unknown else ''
@@ -51,10 +51,10 @@ def json_key(e: config.Experiment) -> str:
     return repr((*parts, e.nonlocal_blocks, e.stmn, e.sta, e.star, e.head, e.data.flow))
 
 
-_costs: dict[str, dict] = {}
+_costs: dict[str, summary.Summary] = {}
 
 
-def costs(key: str, e: config.Experiment) -> dict[str, Any]:
+def costs(key: str, e: config.Experiment) -> summary.Summary:
     """`summary.compute`, once per network."""
     if key not in _costs:
         _costs[key] = summary.compute(e)

@@ -11,49 +11,25 @@ every row <workdir>/TABLE-DATASET.md and .json are written anew.
 """
 
 import argparse
-import dataclasses
 import functools
-import json
 import pathlib
-import shlex
 import sys
-from typing import Any
 
 import jax
 from absl import flags
 from ml_collections import config_flags
 
-from jaxreid import command_line, config, train
+from jaxreid import command_line, config
 from jaxreid.data.datasets import catalogue
-from jaxreid.evaluation import evaluate, results
-from jaxreid.process import exit_status, interrupt, metrics_log, whole
+from jaxreid.process import exit_status, interrupt, metrics_log
 from jaxreid.reproduce import costs as dry_run
+from jaxreid.reproduce import one_run
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import in_flight
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One training (or test of another run's training): a row, a seed, and where there are several a split or draw."""
-
-    row: int  # of the table
-    spec: str  # config file and variant
-    experiment: config.Experiment
-    folder: pathlib.Path
-    overrides: tuple[str, ...]  # what the command line adds to the config file
-
-    def command(self) -> str:
-        """The command that makes this run alone."""
-        parts = ['python', '-m', 'jaxreid.main', '--config', self.spec, *self.overrides, f'--workdir={self.folder}']
-        return shlex.join(parts)
-
-    def trained_as(self) -> str:
-        """What runs of one training have in common."""
-        return json.dumps(config.deciding(self.experiment, 'training'), sort_keys=True)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -119,7 +95,7 @@ def datasets(system: str) -> list[str]:
     return [name for name in known if (CONFIGS / f'{system}_{name}.py').is_file()]
 
 
-def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) -> list[Run]:
+def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) -> list[one_run.Run]:
     """The runs of all rows of a table, in order.
 
     Raises:
@@ -139,7 +115,7 @@ def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) 
         raise flags.Error(f'--preset belongs to --dataset synthetic, not to {dataset}')
     splits = numbers(options.splits, '--splits') if options.splits else list(range(facts.num_splits))
     root = [f'--config.data.root={options.root}'] if options.root else []
-    runs = []
+    runs: list[one_run.Run] = []
     for index, row in enumerate(table.rows):
         variant = row.variant + (f',{options.preset}' if options.preset else '')
         stem = f'{table.system}_{dataset}'
@@ -160,11 +136,11 @@ def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) 
                     added = (*root, *overrides, *own)
                     experiment = read_config(spec, list(added))
                     shown = f'configs/{stem}.py:{variant}'
-                    runs.append(Run(index, shown, experiment, options.workdir / name, added))
+                    runs.append(one_run.Run(index, shown, experiment, options.workdir / name, added))
     return runs
 
 
-def chosen(table: paper.Table, runs: list[Run], names: str | None) -> list[Run]:
+def chosen(table: paper.Table, runs: list[one_run.Run], names: str | None) -> list[one_run.Run]:
     """Those runs whose variants `--rows` names; all where it is not given.
 
     Raises:
@@ -178,52 +154,6 @@ def chosen(table: paper.Table, runs: list[Run], names: str | None) -> list[Run]:
     return [run for run in runs if table.rows[run.row].variant in wanted]
 
 
-def finished(run: Run) -> dict[str, Any] | None:
-    """What a run left when it finished, where its settings are those asked for and its results are still there."""
-    try:
-        left = json.loads((run.folder / 'finished.json').read_text())
-        same = not config.changed(config.from_dict(left['config']), run.experiment, 'test')
-        return left if same and left['row'] in results.read(run.folder / 'results.json') else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def donor(run: Run) -> pathlib.Path | None:
-    """Folder of a finished run beside this one, trained just as this one would be."""
-    if (run.folder / 'checkpoints').is_dir():
-        return None
-    for file in sorted(run.folder.parent.glob('*/finished.json')):
-        try:
-            left = json.loads(file.read_text())
-            if left['trained'] and not config.changed(config.from_dict(left['config']), run.experiment, 'training'):
-                return file.parent
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return None
-
-
-def execute(run: Run) -> dict[str, Any]:
-    """Trains and evaluates, or evaluates another run's last step; returns what `finished` will read."""
-    command_line.make_workdir(run.folder)
-    source = donor(run)
-    if source is None:
-        rows = train.train_and_evaluate(run.experiment, run.folder)
-    else:
-        metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
-        rows = evaluate.run(run.experiment, run.folder, source, scored=True)
-    rows = json.loads(json.dumps(rows))  # as results.json gives them back
-    left = {
-        'config': config.to_dict(run.experiment),
-        'trained': source is None,
-        'checkpoint_of': None if source is None else source.name,
-        'row': rows[0],
-        'rows': rows,
-    }
-    with whole.file(run.folder / 'finished.json') as file:
-        file.write(json.dumps(left, indent=1).encode() + b'\n')
-    return left
-
-
 def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
     """Runs what is not finished, writing the report after every run; 1 where a run failed."""
     table = tables.find(options.table)
@@ -233,11 +163,9 @@ def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
         command_line.check_root(run.experiment)
     command_line.set_up(runs[0].experiment.train.compute_dtype)
     command_line.make_workdir(options.workdir)
-    results: dict[pathlib.Path, dict[str, Any] | str] = {}
-    for run in runs:
-        left = finished(run)
-        if left is not None:
-            results[run.folder] = left
+    results: dict[pathlib.Path, one_run.Finished | str] = {
+        run.folder: left for run in runs if (left := one_run.finished(run))
+    }
     write = functools.partial(
         report_table.write, options.workdir / f'{options.table}-{options.dataset}', options.table, options.dataset
     )
@@ -252,7 +180,7 @@ def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
             continue
         metrics_log.say(f'\n{head}\n{run.command()}')
         try:
-            results[run.folder] = execute(run)
+            results[run.folder] = one_run.execute(run)
         except in_flight.NonFiniteLoss as e:  # of this row only: the others can still be had
             exit_status.fail(f'{head}: {e}', 1)
             results[run.folder] = str(e)

@@ -4,18 +4,75 @@ import json
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import jax
 
+from jaxreid.evaluation import protocols
 from jaxreid.process import whole
+from jaxreid.reproduce import one_run
 from jaxreid.reproduce.published import paper, tables
 
 NAMES = {'mAP': 'mAP', 'rank1': 'R-1', 'rank5': 'R-5', 'rank10': 'R-10', 'rank20': 'R-20'}
 
 
+Left = one_run.Finished | str | None  # of a run: its results, why it failed, or nothing yet
+
+
+class Measured(TypedDict):
+    """A metric over the runs of a row, percent; the deviation is the sample's, None of a single run."""
+
+    mean: float
+    deviation: float | None
+    values: list[float]
+
+
+class RunEntry(TypedDict):
+    """One run of a row; the last four where it is finished."""
+
+    folder: str
+    command: str
+    status: str
+    error: NotRequired[str]
+    checkpoint_of: NotRequired[str | None]
+    step: NotRequired[int]
+    scores: NotRequired[dict[str, float]]
+    protocol: NotRequired[protocols.Description]
+
+
+class RowEntry(TypedDict):
+    """A row: the paper's figures and ours, by metric."""
+
+    label: str
+    variant: str
+    command: str | None
+    paper: dict[str, paper.Value]
+    status: str
+    ours: dict[str, Measured]
+    runs: list[RunEntry]
+
+
+class Report(TypedDict):
+    """A table as its JSON file holds it."""
+
+    table: str
+    title: str
+    note: str
+    dataset: str
+    paper_dataset: str | None
+    config: str | None
+    overrides: list[str]
+    jax: str
+    device: str
+    rows: list[RowEntry]
+
+
 def write(
-    path: pathlib.Path, name: str, dataset: str, runs: Sequence[Any], results: Mapping[pathlib.Path, dict | str]
+    path: pathlib.Path,
+    name: str,
+    dataset: str,
+    runs: Sequence[one_run.Run],
+    results: Mapping[pathlib.Path, one_run.Finished | str],
 ) -> tuple[str, pathlib.Path]:
     """Writes `<path>.md` and `<path>.json`, each whole or not at all.
 
@@ -23,36 +80,40 @@ def write(
       path: without suffix.
       name: of the table.
       dataset: that the rows ran on.
-      runs: `reproduce.Run`s of all rows.
-      results: by folder of a run: what `reproduce.finished` reads, or why it failed. Others count as not run.
+      runs: of all rows.
+      results: by folder of a run: what `one_run.finished` reads, or why it failed. Others count as not run.
 
     Returns:
       The Markdown, and where it is.
     """
-    found = collect(name, dataset, runs, results)
-    text = markdown(found)
+    report = collect(name, dataset, runs, results)
+    text = markdown(report)
     files = path.with_name(path.name + '.md'), path.with_name(path.name + '.json')
-    for file, content in zip(files, (text, json.dumps(found, indent=1) + '\n')):
+    for file, content in zip(files, (text, json.dumps(report, indent=1) + '\n')):
         with whole.file(file) as out:
             out.write(content.encode())
     return text, files[0]
 
 
-def collect(name: str, dataset: str, runs: Sequence[Any], results: Mapping[pathlib.Path, dict | str]) -> dict[str, Any]:
+def collect(
+    name: str, dataset: str, runs: Sequence[one_run.Run], results: Mapping[pathlib.Path, one_run.Finished | str]
+) -> Report:
     """The table as plain values; see `write`."""
     table = tables.find(name)
     of_paper = paper_dataset(table, dataset)
-    rows = []
+    rows: list[RowEntry] = []
     for index, row in enumerate(table.rows):
         mine = [run for run in runs if run.row == index]
+        lefts = [results.get(run.folder) for run in mine]
         rows.append(
             {
                 'label': row.label,
                 'variant': mine[0].spec.partition(':')[2] if mine else row.variant,
                 'command': mine[0].command() if mine else None,
                 'paper': dict(row.paper.get(of_paper, {})) if of_paper else {},
-                **_ours([results.get(run.folder) for run in mine]),
-                'runs': [_one(run, results.get(run.folder)) for run in mine],
+                'status': _status(lefts),
+                'ours': _ours(lefts),
+                'runs': [_one(run, left) for run, left in zip(mine, lefts, strict=True)],
             }
         )
     return {
@@ -83,49 +144,56 @@ def _per_run(override: str) -> bool:
     )
 
 
-def _scores(left: dict[str, Any]) -> dict[str, float]:
+def _scores(left: one_run.Finished) -> dict[str, float]:
     row = left['row']
     return {'mAP': row['mAP']} | {f'rank{k}': value for k, value in row['cmc'].items()}
 
 
-def _one(run: Any, left: dict | str | None) -> dict[str, Any]:
-    made = {'folder': run.folder.name, 'command': run.command(), 'status': 'not run'}
+def _one(run: one_run.Run, left: Left) -> RunEntry:
+    made: RunEntry = {'folder': run.folder.name, 'command': run.command(), 'status': 'not run'}
     if isinstance(left, str):
-        return made | {'status': 'failed', 'error': left}
+        return {**made, 'status': 'failed', 'error': left}
     if left is None:
         return made
-    row = left['row']
-    kept = {'step': row['step'], 'scores': _scores(left), 'protocol': row['protocol']}
-    return made | {'status': 'finished', 'checkpoint_of': left['checkpoint_of']} | kept
+    return {
+        **made,
+        'status': 'finished',
+        'checkpoint_of': left['checkpoint_of'],
+        'step': left['row']['step'],
+        'scores': _scores(left),
+        'protocol': left['row']['protocol'],
+    }
 
 
-def _ours(lefts: Sequence[dict | str | None]) -> dict[str, Any]:
-    """Status, mean and standard deviation (of the sample; None of a single run) of a row's runs."""
+def _ours(lefts: Sequence[Left]) -> dict[str, Measured]:
     done = [_scores(left) for left in lefts if isinstance(left, dict)]
-    ours = {}
+    ours: dict[str, Measured] = {}
     for metric in done[0] if done else ():
         values = [scores[metric] for scores in done]
         spread = statistics.stdev(values) if len(values) > 1 else None
         ours[metric] = {'mean': statistics.mean(values), 'deviation': spread, 'values': values}
+    return ours
+
+
+def _status(lefts: Sequence[Left]) -> str:
+    done = sum(isinstance(left, dict) for left in lefts)
     if any(isinstance(left, str) for left in lefts):
-        status = 'failed'
-    elif not done:
-        status = 'not run'
-    else:
-        status = 'finished' if len(done) == len(lefts) else f'{len(done)} of {len(lefts)} runs'
-    return {'status': status, 'ours': ours}
+        return 'failed'
+    if not done:
+        return 'not run'
+    return 'finished' if done == len(lefts) else f'{done} of {len(lefts)} runs'
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """The text of a collected table."""
-    papers = [metric for metric in paper.METRICS if any(metric in row['paper'] for row in found['rows'])]
+    papers = [metric for metric in paper.METRICS if any(metric in row['paper'] for row in report['rows'])]
     shown = [metric for metric in paper.METRICS if metric in ('mAP', 'rank1') or metric in papers]
-    theirs = 'paper' if found['paper_dataset'] == found['dataset'] else f'paper, {found["paper_dataset"]}'
+    theirs = 'paper' if report['paper_dataset'] == report['dataset'] else f'paper, {report["paper_dataset"]}'
     head = ['row', 'variant', 'runs', 'steps']
     for metric in shown:
         head += [NAMES[metric], theirs] if metric in papers else [NAMES[metric]]
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
-    for row in found['rows']:
+    for row in report['rows']:
         done = [run for run in row['runs'] if run['status'] == 'finished']
         steps = '/'.join(str(step) for step in sorted({run['step'] for run in done}))
         status = str(len(done)) if row['status'] == 'finished' else row['status']
@@ -135,37 +203,37 @@ def markdown(found: dict[str, Any]) -> str:
             if metric in papers:
                 cells.append(_printed(row['paper'].get(metric)))
         lines.append('| ' + ' | '.join(cells) + ' |')
-    return '\n'.join([f'# {found["title"]}', '', *_circumstances(found), '', *lines]) + '\n'
+    return '\n'.join([f'# {report["title"]}', '', *_circumstances(report), '', *lines]) + '\n'
 
 
-def _measured(value: dict[str, Any] | None) -> str:
+def _measured(value: Measured | None) -> str:
     if value is None:
         return '–'
     return f'{value["mean"]:.1f}' + (f' ± {value["deviation"]:.1f}' if value['deviation'] is not None else '')
 
 
-def _printed(value: Any) -> str:
+def _printed(value: paper.Value | None) -> str:
     if value is None:
         return '–'
     return f'{value[0]:.1f} to {value[1]:.1f}' if isinstance(value, tuple | list) else f'{value:.1f}'
 
 
-def _circumstances(found: dict[str, Any]) -> list[str]:
+def _circumstances(report: Report) -> list[str]:
     """What a number of the table depends on."""
-    lines = [f'Ours on {found["dataset"]}, percent; jax {found["jax"]}, {found["device"]}; `{found["config"]}`.']
-    if found['dataset'] == 'synthetic':
+    lines = [f'Ours on {report["dataset"]}, percent; jax {report["jax"]}, {report["device"]}; `{report["config"]}`.']
+    if report['dataset'] == 'synthetic':
         lines.append(
             'A network of reduced size on rendered pictures: the numbers say nothing about the data set beside it.'
         )
-    if found['overrides']:
-        lines.append('Changed in every row: ' + ' '.join(f'`{o}`' for o in found['overrides']) + '.')
-    if any(len(row['runs']) > 1 for row in found['rows']):
+    if report['overrides']:
+        lines.append('Changed in every row: ' + ' '.join(f'`{o}`' for o in report['overrides']) + '.')
+    if any(len(row['runs']) > 1 for row in report['rows']):
         lines.append('Mean ± standard deviation over the runs (seeds, splits, draws of queries) of a row.')
-    done = [run for row in found['rows'] for run in row['runs'] if run['status'] == 'finished']
+    done = [run for row in report['rows'] for run in row['runs'] if run['status'] == 'finished']
     if done:
         p = done[0]['protocol']
         lines.append(
             f'Protocol `{p["name"]}`, {p["ap"]} AP, {p["answered_queries"]} queries answered, '
             f'{p["distance"]} distance; clips of each row are in the JSON file.'
         )
-    return lines + ([found['note']] if found['note'] else [])
+    return lines + ([report['note']] if report['note'] else [])

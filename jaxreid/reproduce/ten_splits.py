@@ -12,7 +12,7 @@ from jaxreid import command_line, config
 from jaxreid.data.datasets import catalogue
 from jaxreid.evaluation import evaluate, protocols, results
 from jaxreid.process import metrics_log
-from jaxreid.reproduce import runs as reproduce
+from jaxreid.reproduce import one_run
 from jaxreid.training import checkpoint
 
 # Counts that differ between splits; what one split's row has them for is in its own folder.
@@ -34,10 +34,10 @@ def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.
     splits = _names(experiment)
     for split in splits:
         folder = workdir / f'split{split}'
-        run = reproduce.Run(0, '', _of_split(experiment, split), folder, ())
-        left = reproduce.finished(run)
+        run = one_run.Run(0, '', _of_split(experiment, split), folder, ())
+        left = one_run.finished(run)
         metrics_log.say(f'\nsplit {split} of {len(splits)}: {folder}{", finished" if left else ""}')
-        left = left or reproduce.execute(run)
+        left = left or one_run.execute(run)
         rows.append(left['rows'])
         jax.clear_caches()  # programs of ten runs would stay in memory
     return _report(rows, workdir)

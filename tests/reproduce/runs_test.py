@@ -6,6 +6,7 @@ import pytest
 
 from jaxreid import command_line, config
 from jaxreid.evaluation import results
+from jaxreid.reproduce import one_run
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.reproduce.published import tables
 
@@ -55,28 +56,28 @@ def test_rows_that_differ_at_test_time_only_share_one_training(tmp_path):
     runs = plan(tmp_path, 'sta-table2', '--dataset=mars')
     assert len({run.trained_as() for run in runs}) == 1
     finish(runs[0])
-    assert reproduce.donor(runs[1]) == runs[0].folder
+    assert one_run.donor(runs[1]) == runs[0].folder
     (runs[1].folder / 'checkpoints').mkdir(parents=True)
-    assert reproduce.donor(runs[1]) is None  # it began a training of its own
+    assert one_run.donor(runs[1]) is None  # it began a training of its own
     other = plan(tmp_path, 'sta-table3', '--dataset=mars')[0]
-    assert reproduce.donor(other) is None
+    assert one_run.donor(other) is None
 
 
 def test_a_row_tested_from_anothers_checkpoint_has_none_to_give(tmp_path):
     runs = plan(tmp_path, 'sta-table2', '--dataset=mars')
     finish(runs[0], trained=False)
-    assert reproduce.donor(runs[1]) is None
+    assert one_run.donor(runs[1]) is None
 
 
 def test_a_row_is_finished_only_with_the_settings_asked_for(tmp_path):
     run = plan(tmp_path, 'sta-table2', '--dataset=mars')[0]
-    assert reproduce.finished(run) is None
+    assert one_run.finished(run) is None
     finish(run)
-    assert reproduce.finished(run)['row'] == ROW
+    assert one_run.finished(run)['row'] == ROW
     changed = plan(tmp_path, 'sta-table2', '--dataset=mars', '--config.test.distance=cosine')[0]
-    assert reproduce.finished(changed) is None
+    assert one_run.finished(changed) is None
     moved = plan(tmp_path, 'sta-table2', '--dataset=mars', '--root=/elsewhere', '--config.data.threads=7')[0]
-    assert reproduce.finished(moved) is not None
+    assert one_run.finished(moved) is not None
 
 
 @pytest.mark.parametrize('name', ['results.json', 'finished.json'])
@@ -84,9 +85,9 @@ def test_a_row_whose_files_are_lost_or_damaged_is_run_again(tmp_path, name):
     run = plan(tmp_path, 'sta-table2', '--dataset=mars')[0]
     finish(run)
     (run.folder / name).write_text('[{')
-    assert reproduce.finished(run) is None
+    assert one_run.finished(run) is None
     (run.folder / name).unlink()
-    assert reproduce.finished(run) is None
+    assert one_run.finished(run) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ TABLE = 'sta-table3'
 
 
 def run(index, seed, variant):
-    """A stand-in for `reproduce.Run`."""
+    """A stand-in for `one_run.Run`."""
     return types.SimpleNamespace(
         row=index,
         spec=f'configs/sta_mars.py:{variant}',
