@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxreid import config, sharding
+from jaxreid import sharding
 from jaxreid.layers import numerics
 
 
@@ -56,4 +56,4 @@ def memory_spread(
             return per_item.sum()
         case 'mean':
             return per_item.mean()
-    raise config.unknown('stmn.spread', reduce)
+    raise ValueError(f'stmn.spread = {reduce!r} is no reduction over items')
