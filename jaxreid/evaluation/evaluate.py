@@ -9,7 +9,7 @@ from jaxreid import config, sharding
 from jaxreid.data import mixing, source
 from jaxreid.data.stores import frame_cache, frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, network, protocols, refinement, results, rules
+from jaxreid.evaluation import feature_file, network, protocols, refinement, results, rules, strata
 from jaxreid.evaluation import features as features_lib
 from jaxreid.process import host_memory, interrupt, metrics_log
 from jaxreid.training import checkpoint
@@ -73,7 +73,7 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
         test.distance, rerank=test.rerank, k1=test.rerank_k1, k2=test.rerank_k2, weight=test.rerank_lambda
     )
     distances = refinement.Distances(features, refined)
-    made = []
+    made: list[results.Result] = []
     for name in test.protocols:
         rule = rules.Rule(protocols.named(name), test.distance)
         ranked = rules.rank(features, rule, distances)
@@ -83,6 +83,8 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
         re_ranking = refined.describe()['re_ranking']
         scored['protocol'] |= {**_making(meta), 're_ranking': re_ranking, 'feature': 'after neck'}
         result = results.Result(**scored, step=meta['step'], selected=selected)
+        if not made and (by_stratum := strata.scores([features], [ranked], rule.protocol)):
+            result['strata'] = by_stratum
         if 'trained_on' in meta:
             result['trained_on'] = meta['trained_on']
         if 'tested_on' in meta:

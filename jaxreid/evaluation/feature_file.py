@@ -13,7 +13,7 @@ import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from jaxreid.process import whole
 
 NECKS = ('after', 'before')
 _NEEDED = ('pid', 'camera', 'query', 'gallery')
+_ATTRIBUTE = 'attr:'  # what the names of attributes begin with in the file
 # What NumPy and zipfile raise on files that are broken in one way or another.
 _BROKEN = (
     ValueError, OSError, EOFError, KeyError, IndexError, TypeError, SyntaxError, RuntimeError, MemoryError,
@@ -84,6 +85,7 @@ class Features:
     name: [N] str. frames: [N] int, frames of the tracklet; 0: unknown.
     meta: how they were made; {} where unknown.
     time: [N] str, when each begins, as a manifest said, '' unknown; None where nothing is known.
+    attributes: by name, [N] str or numbers each, what else is known of the tracklets: '' or NaN unknown.
     """
 
     embedding: np.ndarray
@@ -96,10 +98,13 @@ class Features:
     frames: np.ndarray
     meta: Meta
     time: np.ndarray | None = None
+    attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def save(self, path: pathlib.Path) -> None:
         """Writes an .npz that `numpy.load` opens without pickle."""
-        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != 'meta'}
+        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del arrays['meta'], arrays['attributes']
+        arrays |= {_ATTRIBUTE + name: column for name, column in self.attributes.items()}
         with whole.file(path) as file:
             np.savez(file, **{k: v for k, v in arrays.items() if v is not None}, meta=np.array(json.dumps(self.meta)))
 
@@ -140,7 +145,9 @@ def load(path: str | os.PathLike, *, neck: str = 'after', roles: bool = True) ->
     _check_headers(path, headers, chosen)
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {k: file[k] for k in (chosen, *_NEEDED, 'name', 'frames', 'meta', 'time') if k in headers}
+            known = [k for k in headers if k.startswith(_ATTRIBUTE)]
+            wanted = (chosen, *_NEEDED, 'name', 'frames', 'meta', 'time', *known)
+            arrays = {k: file[k] for k in wanted if k in headers}
     except _BROKEN as e:
         raise ValueError(f'{path} is damaged ({_said(e)}); write it again.') from e
     return _checked(path, arrays, chosen, roles)
@@ -173,9 +180,10 @@ def _headers(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 def _check_headers(path: pathlib.Path, headers: dict[str, tuple[tuple[int, ...], np.dtype]], chosen: str) -> None:
     """Dtypes, ranks and sizes, before anything is read."""
     wanted = {chosen: 'f', 'pid': 'iu', 'camera': 'iu', 'query': 'b', 'gallery': 'b', 'name': 'US', 'frames': 'iu',
-              'time': 'US'}  # fmt: skip
+              'time': 'US'} | {k: 'biufUS' for k in headers if k.startswith(_ATTRIBUTE)}  # fmt: skip
     words = {
         'f': 'float [N, D]', 'iu': 'integers [N]', 'b': 'bool [N], one mark per tracklet', 'US': 'strings [N]',
+        'biufUS': 'numbers or strings [N]',
     }  # fmt: skip
     for name, kinds in wanted.items():
         if name not in headers:
@@ -186,7 +194,11 @@ def _check_headers(path: pathlib.Path, headers: dict[str, tuple[tuple[int, ...],
                 f'{path}: {name} holds Python objects (pickles), which are never loaded since they can run code; '
                 f'write {words[kinds]}.'
             )
-        if dtype.kind not in kinds or (dtype.itemsize > 8 and kinds != 'US') or len(shape) != 1 + (kinds == 'f'):
+        if (
+            dtype.kind not in kinds
+            or (dtype.itemsize > 8 and dtype.kind not in 'US')
+            or len(shape) != 1 + (name == chosen)
+        ):
             raise ValueError(f'{path}: {name} is {dtype} {list(shape)}; expected {words[kinds]}.')
     if headers.get('meta', ((), np.dtype('U1')))[1].kind not in 'US':
         raise ValueError(f'{path}: meta is {headers["meta"][1]}; expected JSON text.')
@@ -244,6 +256,11 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str, rol
         frames=arrays['frames'].astype(np.int64) if 'frames' in arrays else np.zeros(n, np.int64),
         meta=_meta(path, arrays.get('meta')),
         time=_names(arrays['time'], n) if 'time' in arrays else None,
+        attributes={
+            name.removeprefix(_ATTRIBUTE): _names(column, n) if column.dtype.kind in 'US' else column
+            for name, column in arrays.items()
+            if name.startswith(_ATTRIBUTE)
+        },
     )
 
 

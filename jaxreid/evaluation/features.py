@@ -111,6 +111,7 @@ def describe(
 ) -> feature_file.Features:
     """Puts ids and roles of a data set's test split beside its features."""
     test = dataset.test
+    known = sorted({name for one in test for name in one.attributes})
 
     def names(given):
         return {str(number): name for number, name in given.items()}  # as JSON would have it
@@ -126,4 +127,5 @@ def describe(
         frames=np.array([len(t.frames) for t in test], np.int64),
         meta={**meta, 'pid_names': names(dataset.pid_names), 'camera_names': names(dataset.camera_names)},
         time=np.array([t.time for t in test], np.str_) if any(t.time for t in test) else None,
+        attributes={name: np.array([t.attributes.get(name, '') for t in test], np.str_) for name in known},
     )

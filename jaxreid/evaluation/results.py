@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 from jaxreid.evaluation import feature_file, protocols
+from jaxreid.evaluation import strata as strata_lib
 from jaxreid.process import whole
 
 
@@ -26,6 +27,7 @@ class Result(protocols.Score):
     trained_on, tested_on: as `data.source.describe`; older files lack them.
     used_items: of networks with memories, by the name of the memory.
     test_ids_trained_on: people that were trained on and tested with; missing where none was.
+    strata: of the queries, where more is known of them than id and camera; of the first protocol alone.
     references: what else was scored on a rendered data set, by name; see `references.compute`.
     Means over ten splits have `mAP_std`, `mINP_std`, `cmc_std` (of the sample) and every split's numbers as `splits`.
     """
@@ -36,6 +38,7 @@ class Result(protocols.Score):
     tested_on: NotRequired[str]
     used_items: NotRequired[dict[str, feature_file.UsedItems]]
     test_ids_trained_on: NotRequired[int]
+    strata: NotRequired[list[strata_lib.Stratum]]
     references: NotRequired[dict[str, dict[str, float | None]]]
     mAP_std: NotRequired[float]
     mINP_std: NotRequired[float]
@@ -66,6 +69,8 @@ def table(rows: Sequence[Result]) -> str:
             f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
             f'({p["unanswerable"]}); {p["frames_seen"]} frames seen, {p["corrupt_frames_replaced"]} of them replaced'
         )
+        if text := strata_lib.table(row.get('strata', [])):
+            lines += [f'  {line}' for line in text.split('\n')]
         for memory, used in row.get('used_items', {}).items():
             lines.append(
                 f'  {memory.replace("_", " ")}: {used["used"]:.2f} of {used["of"]} used (2^entropy of the most read)'

@@ -7,6 +7,7 @@ from typing import Generic, NotRequired, TypedDict, TypeVar
 import numpy as np
 
 from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rules
+from jaxreid.evaluation import strata as strata_lib
 
 T = TypeVar('T')
 
@@ -25,18 +26,20 @@ class Difference(TypedDict):
     difference: ByMeasure[float]
     interval: ByMeasure[list[float]]
     p_value: ByMeasure[float]
+    strata: NotRequired[list[strata_lib.Stratum]]
 
 
 class RuleScore(protocols.Score):
     """What `python -m jaxreid.evaluation.score --json` writes of a rule.
 
     interval: ends of the 95 % intervals. Of several files: `spread`, standard deviations over them, and their scores
-    as `splits`. against: of another network.
+    as `splits`. strata: of the first rule alone. against: of another network.
     """
 
     interval: NotRequired[ByMeasure[list[float]]]
     spread: NotRequired[ByMeasure[float]]
     splits: NotRequired[list[ByMeasure[float]]]
+    strata: NotRequired[list[strata_lib.Stratum]]
     against: NotRequired[Difference]
 
 
@@ -115,8 +118,10 @@ def aligned(features: feature_file.Features, other: feature_file.Features) -> fe
     at = {key: i for i, key in enumerate(keys[1])}
     if len(at) == len(keys[1]) == len(keys[0]) and set(keys[0]) == at.keys():
         order = np.array([at[key] for key in keys[0]])
-        moved = {k.name: getattr(other, k.name) for k in dataclasses.fields(other) if k.name != 'meta'}
-        return dataclasses.replace(other, **{k: v[order] for k, v in moved.items() if v is not None})
+        moved = {k.name: getattr(other, k.name) for k in dataclasses.fields(other)}
+        moved |= {'attributes': {name: column[order] for name, column in moved.pop('attributes').items()}}
+        rows = {k: v[order] for k, v in moved.items() if isinstance(v, np.ndarray)}
+        return dataclasses.replace(other, **(moved | rows))
     if [k[1:] for k in keys[0]] != [k[1:] for k in keys[1]]:
         raise ValueError(
             f'The files to be compared hold other tracklets: {len(keys[0])} and {len(keys[1])} rows whose names, ids, '
@@ -153,6 +158,20 @@ def table(scores: Mapping[str, RuleScore | str]) -> str:
             line += f'   {score["spread"]["mAP"]:.2f}, {score["spread"]["cmc"]["1"]:.2f}'
         lines.append(line)
     return '\n'.join(lines)
+
+
+def strata_table(scores: Mapping[str, RuleScore | str]) -> str:
+    """Scores of parts of the queries as text, and under each rule's the differences to another network."""
+    texts = []
+    for name, score in scores.items():
+        if isinstance(score, str):
+            continue
+        for strata, signed in ((score.get('strata'), False), (score.get('against', {}).get('strata'), True)):
+            if strata:
+                what = ', differences' if signed else ''
+                text = strata_lib.table(strata, signed=signed)
+                texts.append(f'{_label(name, score)}, by what is known of the queries{what}\n{text}')
+    return '\n\n'.join(texts)
 
 
 def difference_table(scores: Mapping[str, RuleScore | str]) -> str:

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from jaxreid import config
-from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rule_scores, rules, sanity
+from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rule_scores, rules, sanity, strata
 from jaxreid.evaluation.ordering import ranking
 from jaxreid.process import exit_status, whole
 
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> Scores:
         for rule in (rule for rule in asked if rule.distance == distance):
             name = rule.protocol.name
             try:
-                scores[name] = _scored(options, rule, refined, files, ours, others, theirs)
+                scores[name] = _scored(options, rule, refined, files, ours, others, theirs, parts=not scores)
             except ValueError as e:
                 if len(asked) == 1:
                     raise
@@ -137,11 +137,16 @@ def run(options: argparse.Namespace) -> Scores:
     if others:
         print(f'\n{", ".join(options.against)} minus {", ".join(options.features)}')
         print(rule_scores.difference_table(scores))
+    if text := rule_scores.strata_table(scores):
+        print('\n' + '\n'.join(map(_plain, text.split('\n'))))
     return scores
 
 
-def _scored(options, rule, refined, files, ours, others, theirs) -> rule_scores.RuleScore:
-    """One rule's score with where it is from and, where other files are there, the difference to theirs."""
+def _scored(options, rule, refined, files, ours, others, theirs, *, parts) -> rule_scores.RuleScore:
+    """One rule's score with where it is from and, where other files are there, the difference to theirs.
+
+    `parts`: of the queries have a score as well.
+    """
     drawn = {'seed': options.seed, 'resamples': options.resamples}
     made, ranked = rule_scores.score(files, rule, ours, refined, **drawn)
     made['protocol'] |= {
@@ -149,9 +154,13 @@ def _scored(options, rule, refined, files, ours, others, theirs) -> rule_scores.
         'feature': f'{options.neck} neck',
         **_origin(files[0]),
     }
+    if parts and (by_stratum := strata.scores(files, ranked, rule.protocol, **drawn)):
+        made['strata'] = by_stratum
     if others:
         compared = [rules.rank(file, rule, distances) for file, distances in zip(others, theirs, strict=True)]
         made['against'] = rule_scores.difference(ranked, compared, rule.protocol, **drawn)
+        if 'strata' in made:
+            made['against']['strata'] = strata.scores(files, compared, rule.protocol, minus=ranked, **drawn)
     return made
 
 

@@ -10,6 +10,7 @@ A CSV file with a header, or JSON lines (one object per line), with the columns
     folder     or: all images of this folder
     glob       or: those images of a folder whose names fit a pattern with * ? [], as in shop/cam1/0007_*.jpg
 
+    attr:NAME  if there are such: what else is known, as attr:occluded or attr:outfit; scores are told apart by it
     time       if there is one: when the tracklet begins, as text; `jaxreid.search` reads ISO 8601 or seconds
 
 of frames, folder and glob exactly one per row. Other columns are left alone. Paths start at the manifest's folder, or
@@ -30,7 +31,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ from jaxreid.data.tracklets import tracklet
 ROLES = ('train', 'query', 'gallery', 'query+gallery')
 COLUMNS = ('tracklet', 'pid', 'camera', 'role')
 FILES = ('frames', 'folder', 'glob')
+ATTRIBUTE = 'attr:'  # what the names of further columns begin with
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 LAYOUT = (
     'A manifest is a .csv or .jsonl file with the columns tracklet, pid, camera, role '
@@ -60,6 +62,7 @@ class _Row(NamedTuple):
     role: str
     frames: tuple[str, ...]
     time: str
+    attributes: Mapping[str, str]
 
 
 def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet.Dataset:
@@ -218,7 +221,8 @@ def _csv_cells(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if lacking or not set(FILES) & set(header):
             wanted = ', '.join([*lacking, *([] if set(FILES) & set(header) else ['one of ' + ', '.join(FILES)])])
             raise ValueError(f'{path} line 1 has the columns {header}; missing: {wanted}. Commas separate columns.')
-        double = [name for name, count in collections.Counter(header).items() if count > 1 and name in COLUMNS + FILES]
+        ours = [name for name in header if name in COLUMNS + FILES or name.startswith(ATTRIBUTE)]
+        double = [name for name, count in collections.Counter(ours).items() if count > 1]
         if double:
             raise ValueError(f'{path} line 1 has the column {double[0]} twice.')
         for row in table:
@@ -258,7 +262,17 @@ def _row(line: int, cells: dict[str, Any], files: _Files) -> _Row:
         raise ValueError(f'expected exactly one of {", ".join(FILES)}; {found} is filled')
     time = cells.get('time')  # of a column that need not be ours: nothing in it is an error
     time = str(time).strip() if isinstance(time, (str, int, float)) else ''
-    return _Row(line, name, pid, camera, role, _frames(cells[given[0]], given[0], files), time)
+    frames = _frames(cells[given[0]], given[0], files)
+    return _Row(line, name, pid, camera, role, frames, time, _attributes(cells))
+
+
+def _attributes(cells: dict[str, Any]) -> dict[str, str]:
+    known = {column: cell for column, cell in cells.items() if column.startswith(ATTRIBUTE) and cell is not None}
+    wrong = next((column for column, cell in known.items() if isinstance(cell, (list, dict))), None)
+    if wrong:
+        raise ValueError(f'{wrong} is {str(known[wrong])[:40]!r}; expected a text, a number, true or false')
+    texts = {column.removeprefix(ATTRIBUTE): str(cell).strip() for column, cell in known.items()}
+    return {column: text for column, text in texts.items() if text}
 
 
 def _text(cells: dict[str, Any], column: str) -> str:
@@ -358,7 +372,7 @@ def _numbered(values: Iterable[str], *, kept: Sequence[int]) -> tuple[dict[str, 
 
 
 def _tracklet(row: _Row) -> tracklet.Tracklet:
-    return tracklet.Tracklet(name=row.tracklet, pid=row.pid, camera=row.camera, frames=row.frames, time=row.time)
+    return tracklet.Tracklet(row.tracklet, row.pid, row.camera, row.frames, time=row.time, attributes=row.attributes)
 
 
 def _stop(path: str, problems: Sequence[str], kind: type[Exception]) -> None:

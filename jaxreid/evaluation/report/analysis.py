@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from jaxreid.evaluation import bootstrap, calibration, feature_file, protocols
+from jaxreid.evaluation import bootstrap, calibration, feature_file, protocols, strata
 from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.report import ranked_lists
 
@@ -20,6 +20,7 @@ class Analysis:
 
     score: protocols.Score
     intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent
+    strata: list[strata.Stratum]
     queries: np.ndarray  # [Q] rows of the features
     gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
     ranked: protocols.Results
@@ -75,6 +76,7 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
     return Analysis(
         score=score,
         intervals=100 * bootstrap.intervals([protocols.per_query(ranked, protocol)], seed=0),
+        strata=strata.scores([found], [ranked], protocol),
         queries=queries,
         gallery=gallery,
         ranked=ranked,

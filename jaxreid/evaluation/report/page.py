@@ -140,6 +140,7 @@ def render(
         facts=facts(analysis.score['protocol'], features, distance),
         charts={k: markupsafe.Markup(v) for k, v in made.items()},
         cameras=camera_table(analysis),
+        strata=analysis.strata,
         camera_names=[int(c) for c in analysis.cameras],
         confusions=_confusions(analysis, features, album, confused),
         all_confusions=len(analysis.confusions),

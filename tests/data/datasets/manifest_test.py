@@ -337,3 +337,27 @@ def test_hundreds_of_mutated_manifests_give_a_data_set_or_an_error_that_names_th
             outcomes['read'] += 1
     assert named == outcomes['refused']
     assert min(outcomes.values()) > 30, outcomes
+
+
+def test_columns_with_a_mark_are_attributes_and_empty_cells_are_none(tmp_path):
+    for n in (1, 2):
+        (tmp_path / f'{n}.jpg').write_bytes(b'')
+    (tmp_path / 'own.csv').write_text(
+        'tracklet,pid,camera,role,frames,attr:outfit,attr:occluded,note\n'
+        'a,1,1,query,1.jpg, coat ,0.4,x\nb,1,2,gallery,2.jpg,,,y\n'
+    )
+    found = manifest.read(tmp_path / 'own.csv')
+    assert [dict(one.attributes) for one in found.test] == [{'outfit': 'coat', 'occluded': '0.4'}, {}]
+    rows = [
+        {'tracklet': 'a', 'pid': 1, 'camera': 1, 'role': 'query', 'frames': '1.jpg', 'attr:seated': True},
+        {'tracklet': 'b', 'pid': 1, 'camera': 2, 'role': 'gallery', 'frames': '2.jpg', 'attr:seated': None},
+    ]
+    (tmp_path / 'own.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    assert [dict(one.attributes) for one in manifest.read(tmp_path / 'own.jsonl').test] == [{'seated': 'True'}, {}]
+    rows[1]['attr:seated'] = ['no']
+    (tmp_path / 'own.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r'line 2: attr:seated is .* expected a text, a number'):
+        manifest.read(tmp_path / 'own.jsonl')
+    (tmp_path / 'own.csv').write_text('tracklet,pid,camera,role,frames,attr:x,attr:x\na,1,1,query,1.jpg,,\n')
+    with pytest.raises(ValueError, match='has the column attr:x twice'):
+        manifest.read(tmp_path / 'own.csv')
