@@ -76,7 +76,7 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
     return Analysis(
         score=score,
         intervals=100 * bootstrap.intervals([protocols.per_query(ranked, protocol)], seed=0),
-        strata=strata.scores([found], [ranked], protocol),
+        strata=strata.scores([features], [ranked], protocol),
         queries=queries,
         gallery=gallery,
         ranked=ranked,
