@@ -32,13 +32,13 @@ def read(text: str) -> Collectives:
     total: collections.Counter = collections.Counter()
     operation = re.compile(rf'= (.+?) ({"|".join(KINDS)})(-start)?\(')
     for line in text.splitlines():
-        if found := operation.search(line):
+        if collective := operation.search(line):
             size = sum(
                 BYTES[dtype] * math.prod(int(n) for n in shape.split(',') if n)
-                for dtype, shape in re.findall(r'(\w+)\[([\d,]*)\]', found[1])
+                for dtype, shape in re.findall(r'(\w+)\[([\d,]*)\]', collective[1])
             )
-            count[found[2]] += 1
-            total[found[2]] += size
+            count[collective[2]] += 1
+            total[collective[2]] += size
     return Collectives(dict(count), dict(total))
 
 

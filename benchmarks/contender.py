@@ -175,8 +175,8 @@ def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Ca
     clips, _ = work.batch()
 
     def act() -> float:
-        found = eval_step(variables, sharding.shard_batch({'clips': clips}, mesh))
-        length = float(np.linalg.norm(np.asarray(found['embedding'])))
+        made = eval_step(variables, sharding.shard_batch({'clips': clips}, mesh))
+        length = float(np.linalg.norm(np.asarray(made['embedding'])))
         keep_freed()
         return length
 

@@ -30,9 +30,9 @@ def video(folder, name, people, scene, direction):
     made = cut.cut(folder / f'{name}.avi', folder / name)
     boxes, _ = mot_file.read(folder / name / cut.TRACKS)
     votes: dict[str, list[int]] = {}
-    for frame, found in boxes.items():
+    for frame, in_frame in boxes.items():
         seen = [(i, walk[frame]) for i, walk in enumerate(truth) if frame in walk]
-        for number, box in zip(*found, strict=True):
+        for number, box in zip(*in_frame, strict=True):
             overlap = track.overlaps(box[None], np.array([b for _, b in seen], float))[0]
             votes.setdefault(f'{name}/{number:04d}', []).append(int(people[seen[int(overlap.argmax())][0]]))
     owners = {}

@@ -77,11 +77,11 @@ def ceilings(toy: bool) -> Iterator[dict]:
     n = 64 if toy else 8192
     for dtype in ('bfloat16', 'float32'):
         a = jnp.ones((n, n), dtype)
-        found = timed(functools.partial(jax.jit(lambda a: a @ a), a))
-        yield {'what': f'matmul {n} {dtype}', 'tflops': 2 * n**3 / found['best_s'] / 1e12} | found
+        timing = timed(functools.partial(jax.jit(lambda a: a @ a), a))
+        yield {'what': f'matmul {n} {dtype}', 'tflops': 2 * n**3 / timing['best_s'] / 1e12} | timing
     x = jnp.ones((1 << (16 if toy else 30),), jnp.bfloat16)
-    found = timed(functools.partial(jax.jit(lambda x: x + 1), x))
-    yield {'what': f'copy {x.nbytes >> 20} MiB', 'tb_per_s': 2 * x.nbytes / found['best_s'] / 1e12} | found
+    timing = timed(functools.partial(jax.jit(lambda x: x + 1), x))
+    yield {'what': f'copy {x.nbytes >> 20} MiB', 'tb_per_s': 2 * x.nbytes / timing['best_s'] / 1e12} | timing
 
 
 def convolve_3d(x, kernel, *, stride, frames):
@@ -116,8 +116,8 @@ def _gradient(model: Any, variables: dict, clips: Any) -> Callable:
     import jax
 
     def loss(params):
-        found, changed = model.apply({**variables, 'params': params}, clips, train=True, mutable=['batch_stats'])
-        return (found.logits**2).mean() + found.embedding.mean(), changed
+        output, changed = model.apply({**variables, 'params': params}, clips, train=True, mutable=['batch_stats'])
+        return (output.logits**2).mean() + output.embedding.mean(), changed
 
     return jax.jit(jax.grad(loss, has_aux=True))
 
@@ -139,12 +139,12 @@ def forms(toy: bool) -> Iterator[dict]:
             runs = {'forward': functools.partial(forward, variables, clips),
                     'forward+backward': functools.partial(gradient, variables['params'])}  # fmt: skip
             for what, act in runs.items():
-                found, number = timed(act), piece.clips * piece.frames
+                timing, number = timed(act), piece.clips * piece.frames
                 gflop = number * contender.gflop_per_frame(piece, training=what != 'forward')
                 yield {
-                    'what': f'{what}, {form}, {number} frames, {dtype}', 'frames_per_s': number / found['median_s'],
-                    'tflops': gflop / found['median_s'] / 1e3,
-                } | found  # fmt: skip
+                    'what': f'{what}, {form}, {number} frames, {dtype}', 'frames_per_s': number / timing['median_s'],
+                    'tflops': gflop / timing['median_s'] / 1e3,
+                } | timing  # fmt: skip
 
 
 def plain_normalise(x, scale, bias, mean, variance, shortcut, relu, groups, axis_name):
@@ -163,9 +163,9 @@ def norms(toy: bool) -> Iterator[dict]:
             model, variables, clips = _network(work(toy, system=system, dtype=dtype))
             with replaced(batch_norm, 'normalise', plain_normalise) if what == 'autodiff' else contextlib.nullcontext():
                 compiled = _gradient(model, variables, clips).lower(variables['params']).compile()
-            found = timed(functools.partial(compiled, variables['params']))
+            timing = timed(functools.partial(compiled, variables['params']))
             mib = compiled.memory_analysis().temp_size_in_bytes / 2**20
-            yield {'what': f'{system}, {dtype}, norms by {what}', 'temp_mib': mib} | found
+            yield {'what': f'{system}, {dtype}, norms by {what}', 'temp_mib': mib} | timing
 
 
 def steps(toy: bool) -> Iterator[dict]:
@@ -200,14 +200,14 @@ def steps(toy: bool) -> Iterator[dict]:
             state, metrics = train_step(state, sent, frames)
             return metrics
 
-        found = timed(act)
+        timing = timed(act)
         number = count * piece.clips * piece.frames
         gflop = number * contender.gflop_per_frame(piece, training=True)
         yield {
-            'what': f'strf, {piece.dtype}, {count} steps per dispatch', 'step_s': found['median_s'] / count,
-            'frames_per_s': number / found['median_s'], 'tflops': gflop / found['median_s'] / 1e3,
-            'minutes_of_58750_steps': 58_750 * found['median_s'] / count / 60,
-        } | found  # fmt: skip
+            'what': f'strf, {piece.dtype}, {count} steps per dispatch', 'step_s': timing['median_s'] / count,
+            'frames_per_s': number / timing['median_s'], 'tflops': gflop / timing['median_s'] / 1e3,
+            'minutes_of_58750_steps': 58_750 * timing['median_s'] / count / 60,
+        } | timing  # fmt: skip
 
 
 def extract(toy: bool) -> Iterator[dict]:
@@ -225,14 +225,14 @@ def extract(toy: bool) -> Iterator[dict]:
             continue
         for folded in (True, False):
             given = bn_folding.fold(variables) if folded else variables
-            found, number = timed(functools.partial(run, given, clips)), piece.clips * piece.frames
+            timing, number = timed(functools.partial(run, given, clips)), piece.clips * piece.frames
             apart = np.linalg.norm(np.asarray(run(given, clips)) - exact, axis=1) / np.linalg.norm(exact, axis=1)
             yield {
                 'what': f'{system}, {number} frames, {piece.dtype}, norms {"folded" if folded else "as they are"}',
-                'frames_per_s': number / found['median_s'],
+                'frames_per_s': number / timing['median_s'],
                 'features_off_float32': float(np.median(apart)),
-                'minutes_of_681089_frames': 681_089 * found['median_s'] / number / 60,
-            } | found  # fmt: skip
+                'minutes_of_681089_frames': 681_089 * timing['median_s'] / number / 60,
+            } | timing  # fmt: skip
 
 
 def ranks_on_device(query, gallery, matches):
@@ -267,8 +267,8 @@ def ranking_section(toy: bool) -> Iterator[dict]:
     most = int(matching.sum(1).max())
     matches = np.argsort(~matching, axis=1, kind='stable')[:, :most].astype(np.int32)
     args = [jnp.asarray(x) for x in (unit[query], unit, matches)]
-    found = timed(functools.partial(jax.jit(ranks_on_device), *args))
-    yield {'what': f'distances and ranks, {query.sum()} x {len(pid)}, on the device'} | found
+    timing = timed(functools.partial(jax.jit(ranks_on_device), *args))
+    yield {'what': f'distances and ranks, {query.sum()} x {len(pid)}, on the device'} | timing
     _, wall, cpu = ranking.timed(
         lambda: rerank.rerank(embedding[query], embedding[~query], distance='cosine', device=True)
     )

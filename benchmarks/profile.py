@@ -32,8 +32,8 @@ STEPS = 3
 
 def kind(path: str) -> tuple[str, str]:
     """What layer an operation comes from, and 'forward' or 'backward', by its name in the program."""
-    found = next((name for name, telling in KINDS.items() if re.search(telling, path)), REST)
-    return found, 'backward' if 'transpose(' in path else 'forward'
+    layers = next((name for name, telling in KINDS.items() if re.search(telling, path)), REST)
+    return layers, 'backward' if 'transpose(' in path else 'forward'
 
 
 def names(program: str) -> dict[str, str]:
@@ -43,15 +43,15 @@ def names(program: str) -> dict[str, str]:
     one are called KERNEL_GRADIENT.
     """
     bodies = dict(re.findall(r'^%([\w.-]+) [^\n]*\{\n(.*?)^\}', program, re.M | re.S))
-    found = {}
+    paths = {}
     for name, line in re.findall(r'^\s+(?:ROOT )?%([\w.-]+) = (.*)$', program, re.M):
         if named := re.search(r'op_name="([^"]*)"', line):
-            found[name] = named[1]
+            paths[name] = named[1]
             continue
         called = re.search(r'calls=%([\w.-]+)', line)
         if re.search(r'\b(convolution|transpose)\(', bodies.get(called[1], '') if called else line):
-            found[name] = KERNEL_GRADIENT
-    return found
+            paths[name] = KERNEL_GRADIENT
+    return paths
 
 
 def milliseconds(events: list[dict], paths: dict[str, str]) -> dict[tuple[str, str], float]:

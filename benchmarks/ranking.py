@@ -38,8 +38,8 @@ def peer(distances, query_ids, query_cameras, gallery_ids, gallery_cameras, *, k
 
 
 def ours(*args):
-    found = ranking.rank(*args, ap='step')
-    return float(found.ap[found.answered].mean()), float((found.first_hit == 1)[found.answered].mean())
+    ranked = ranking.rank(*args, ap='step')
+    return float(ranked.ap[ranked.answered].mean()), float((ranked.first_hit == 1)[ranked.answered].mean())
 
 
 def timed(act):

@@ -76,8 +76,8 @@ def beside_dense(queries=300, gallery=1700, d=256):
     embedding, _, _, query, _ = mars_size.draw(queries=queries, gallery=gallery, d=d)
     args = embedding[query], embedding[~query]
     expected, *slow = ranking.timed(lambda: dense(*args))
-    found, *fast = ranking.timed(lambda: rerank.rerank(*args, distance='cosine'))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    ours, *fast = ranking.timed(lambda: rerank.rerank(*args, distance='cosine'))
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
     rows = []
     for what, (wall, cpu) in (('dense form with loops', slow), ('jaxreid.evaluation.ordering.rerank', fast)):
         what = f'{what}, {gallery:,} items, {d}-d'

@@ -91,10 +91,10 @@ def efficiency(
     return step / (step + shown + waited + mined)
 
 
-def predict(found: dict, *, step: float, gradient: int, rows: int, mining: str, links: Links) -> list[float]:
-    """Efficiency at DEVICES of a program whose collectives are `found` (`Collectives` as a dict)."""
+def predict(traffic: dict, *, step: float, gradient: int, rows: int, mining: str, links: Links) -> list[float]:
+    """Efficiency at DEVICES of a program whose collectives are `traffic` (`Collectives` as a dict)."""
     # All but one of the all-reduces, which carries the gradient, stand in the way of the next layer.
-    statistics = found['count']['all-reduce'] - 1, found['bytes']['all-reduce'] - gradient
+    statistics = traffic['count']['all-reduce'] - 1, traffic['bytes']['all-reduce'] - gradient
     return [
         efficiency(
             n, links, step=step, gradient=gradient, statistics=statistics, rows=rows, mining=mining,
@@ -121,20 +121,21 @@ def main() -> None:
         e = module['get_config'](variant) if variant else module['get_config']()
         e.data.height, e.data.width, e.sampler.frames = 64, 32, 4  # no collective depends on the picture
         e.train.bn_groups, e.loss.mining = groups, mining
-        found, gradient = collectives.of_train_step(e, 8)
-        found = dataclasses.asdict(found)
+        traffic, gradient = collectives.of_train_step(e, 8)
+        traffic = dataclasses.asdict(traffic)
         clips = e.sampler.num_ids * e.sampler.tracklets_per_id
         predicted = {
             links.name: predict(
-                found, step=options.step_ms / 1e3, gradient=gradient, rows=clips, mining=mining, links=links
+                traffic, step=options.step_ms / 1e3, gradient=gradient, rows=clips, mining=mining, links=links
             )
             for links in LINKS
         }
         rows.append(
-            {'what': what, 'config': options.config, 'step_ms': options.step_ms, **found, 'predicted': predicted}
+            {'what': what, 'config': options.config, 'step_ms': options.step_ms, **traffic, 'predicted': predicted}
         )
         print(
-            f'{what}: ' + ', '.join(f'{n} {k} ({found["bytes"][k] / 2**20:.2f} MiB)' for k, n in found['count'].items())
+            f'{what}: '
+            + ', '.join(f'{n} {k} ({traffic["bytes"][k] / 2**20:.2f} MiB)' for k, n in traffic['count'].items())
         )
     print(f'\npredicted weak scaling, {options.step_ms} ms a step on one device, 32 clips each; devices: {DEVICES}')
     for row in rows:

@@ -116,12 +116,12 @@ def main():
             'numpy': (brute_force, folder, options.queries),
             'faiss': (faiss_flat, folder, options.queries, options.rows),
         }
-        found = {name: ranking.alone(*way) for name, way in ways.items()}
+        timed = {name: ranking.alone(*way) for name, way in ways.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    exact = found['numpy'][1]
+    exact = timed['numpy'][1]
     rows = []
-    for row, answers in found.values():
+    for row, answers in timed.values():
         same = [int((a == b).all()) for a, b in zip(answers, exact, strict=True)]
         rows.append(row | {'rows': options.rows, 'queries': options.queries, 'lists_equal_to_numpy': sum(same)})
         print(

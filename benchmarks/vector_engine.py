@@ -74,9 +74,9 @@ def main() -> None:
             print(f'{words}: exact search {1e3 * (time.perf_counter() - start) / options.queries:.1f} ms a query')
             for ef in (50, 100, 200, 400, 1000, 3000):
                 start = time.perf_counter()
-                answered, found = vector_engine.search(client, 'bench', queries, top=TOP, filters=filters, ef=ef)
+                answered, answers = vector_engine.search(client, 'bench', queries, top=TOP, filters=filters, ef=ef)
                 spent = 1e3 * (time.perf_counter() - start) / options.queries
-                share = vector_engine.share_found(gallery, exact, answered, found)
+                share = vector_engine.share_found(gallery, exact, answered, answers)
                 print(f'  ef {ef:4}   recall {share:.4f}   {spent:6.1f} ms a query', flush=True)
 
 

@@ -221,7 +221,7 @@ def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
 
 def _check_belongs(detections, boxes, video, frames, size, outside):
     last = max(boxes)
-    total = sum(len(found.ids) for found in boxes.values())
+    total = sum(len(in_frame.ids) for in_frame in boxes.values())
     if last > frames:
         raise ValueError(f'{detections} does not belong to {video}: it has boxes in frame {last} of {frames}')
     if 2 * outside > total:

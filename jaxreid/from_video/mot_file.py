@@ -53,17 +53,17 @@ def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple
             tracked = number >= 0
             if confidence < min_confidence:
                 continue
-            found = rows.setdefault(frame, [])
-            if tracked and any(number == other for other, _ in found):
+            in_frame = rows.setdefault(frame, [])
+            if tracked and any(number == other for other, _ in in_frame):
                 raise ValueError(f'{path} line {line}: track {number} is in frame {frame} twice')
-            found.append((number, box))
+            in_frame.append((number, box))
     if not rows:
         raise ValueError(
             f'{path} has no boxes' + (f' of confidence {min_confidence:g} or more' if tracked is not None else '')
         )
     return {
-        frame: Boxes([number for number, _ in found], np.array([box for _, box in found]))
-        for frame, found in rows.items()
+        frame: Boxes([number for number, _ in in_frame], np.array([box for _, box in in_frame]))
+        for frame, in_frame in rows.items()
     }, bool(tracked)
 
 

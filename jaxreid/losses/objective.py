@@ -81,12 +81,12 @@ def objective(
     streams = output.streams or {'': output}
     for name, stream in streams.items():
         rows = stream.logits.shape[0] // labels.shape[0]
-        value, found = of_stream(stream, jnp.repeat(labels, rows), experiment.loss, axis_name=axis_name)
+        value, terms = of_stream(stream, jnp.repeat(labels, rows), experiment.loss, axis_name=axis_name)
         loss = value if loss is None else loss + value
         if len(streams) > 1:
-            metrics |= {f'{k}/{name}': v for k, v in found.items()}
-        summed = {k: metrics[k] + found[k] for k in ('cross_entropy', 'triplet') if k in metrics}
-        metrics |= found | summed
+            metrics |= {f'{k}/{name}': v for k, v in terms.items()}
+        summed = {k: metrics[k] + terms[k] for k in ('cross_entropy', 'triplet') if k in metrics}
+        metrics |= terms | summed
     assert loss is not None
 
     match experiment.system:

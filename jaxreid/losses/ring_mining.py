@@ -62,11 +62,11 @@ def _search(features, labels, distance, axis_name):
 def _harder(score, block, places, vector, height, place):
     """The better of what was found before, (vector [R, D], height [R], place [R]), and the best of a block."""
     column = score.argmax(axis=1)
-    found = jnp.take_along_axis(score, column[:, None], axis=1)[:, 0]
-    better = (found > height) | ((found == height) & jnp.isfinite(found) & (places[column] < place))
+    value = jnp.take_along_axis(score, column[:, None], axis=1)[:, 0]
+    better = (value > height) | ((value == height) & jnp.isfinite(value) & (places[column] < place))
     return (
         jnp.where(better[:, None], block[column], vector),
-        jnp.where(better, found, height),
+        jnp.where(better, value, height),
         jnp.where(better, places[column], place),
     )
 

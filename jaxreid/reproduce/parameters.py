@@ -55,11 +55,11 @@ def points(
       {'label', 'variant', 'millions', 'paper', 'ours'} each; mAP in percent, None where unknown.
     """
     ours = {row['variant']: row['ours'] for row in (results or {}).get('rows', [])}
-    found = []
+    made = []
     for row in table.rows:
         paper = row.paper.get(dataset, {}).get('mAP')
         mine = ours.get(row.variant, {}).get('mAP', {}).get('mean')
-        found.append(
+        made.append(
             {
                 'label': row.label,
                 'variant': row.variant,
@@ -68,15 +68,15 @@ def points(
                 'ours': mine,
             }
         )
-    return found
+    return made
 
 
-def chart(found: Sequence[Mapping[str, Any]], others: Mapping[str, tuple[float, float]]) -> str:
+def chart(networks: Sequence[Mapping[str, Any]], others: Mapping[str, tuple[float, float]]) -> str:
     """The points as SVG: the paper's, ours, and other works."""
     curves = [
         svg.Line(p['label'] + (' (ours)' if who == 'ours' else ''), [p['millions']], [p[who]], colour)
         for who, colour in (('paper', 'c0'), ('ours', 'c1'))
-        for p in found
+        for p in networks
         if p[who] is not None
     ]
     curves += [svg.Line(name, [x], [y], 'c2') for name, (x, y) in others.items()]
@@ -108,15 +108,15 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     for row in table.rows:
         experiment = reproduce.read_config(f'{reproduce.CONFIGS / table.system}_{options.dataset}.py:{row.variant}', [])
         counts[row.variant] = count(experiment)
-    found = points(table, options.dataset, parameters=counts, results=results)
+    networks = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)
     for path, text in (
-        (out, svg.document(chart(found, OTHERS.get(options.dataset, {})))),
-        (out.with_suffix('.json'), json.dumps(found, indent=1) + '\n'),
+        (out, svg.document(chart(networks, OTHERS.get(options.dataset, {})))),
+        (out.with_suffix('.json'), json.dumps(networks, indent=1) + '\n'),
     ):
         with whole.file(path) as file:
             file.write(text.encode())
-    for p in found:
+    for p in networks:
         shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)
         print(f'{p["label"]:<28}{p["millions"]:>8.2f} M   {shown}')
     return out

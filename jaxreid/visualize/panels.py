@@ -129,18 +129,18 @@ def refinement(clips: Sequence[Clip]) -> Panel | None:
     return Panel('refinement', 'What the spatial memory takes off', text, rows) if rows else None
 
 
-def key_frames(found: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) -> Panel:
+def key_frames(keys: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) -> Panel:
     """STMN Figure 6: the frames that each spatial key retrieves, with the map of that key.
 
     Args:
-      found: from `memory_maps.frames_of_keys`.
-      shown: M lists of n clips of one frame, in the order of `found`; with 'spatial_match' [1, h, w, M] where the
+      keys: from `memory_maps.frames_of_keys`.
+      shown: M lists of n clips of one frame, in the order of `keys`; with 'spatial_match' [1, h, w, M] where the
         places are positions.
     """
     rows = []
     for m, clips in enumerate(shown):
         row = []
-        for clip, value in zip(clips, found.match[m], strict=True):
+        for clip, value in zip(clips, keys.match[m], strict=True):
             image = clip.frames[0]
             if 'spatial_match' in clip.extras:
                 maps = clip.extras['spatial_match'][..., m]
@@ -154,17 +154,17 @@ def key_frames(found: memory_maps.KeyFrames, shown: Sequence[Sequence[Clip]]) ->
     return Panel('key_frames', 'Frames retrieved by a key of the spatial memory', text, rows)
 
 
-def key_sequences(found: memory_maps.KeySequences, values: np.ndarray, shown: Sequence[Sequence[Clip]]) -> Panel:
+def key_sequences(keys: memory_maps.KeySequences, values: np.ndarray, shown: Sequence[Sequence[Clip]]) -> Panel:
     """STMN Figure 9: the sequences that each temporal key retrieves, and the frame weights that its value stands for.
 
     Args:
-      found: from `memory_maps.sequences_of_keys`.
+      keys: from `memory_maps.sequences_of_keys`.
       values: [N, L], of the temporal memory.
-      shown: N lists of n clips, in the order of `found`.
+      shown: N lists of n clips, in the order of `keys`.
     """
     rows = []
     for n, (clips, weights) in enumerate(zip(shown, memory_maps.attention_of_values(values), strict=True)):
-        for i, (clip, value) in enumerate(zip(clips, found.match[n], strict=True)):
+        for i, (clip, value) in enumerate(zip(clips, keys.match[n], strict=True)):
             captions = [f'{percent(w)}; value {v:.2f}' for w, v in zip(weights, values[n])] if i == 0 else None
             row = pictures(clip.frames, captions or [''] * len(clip.frames))
             heading = f'key {n + 1} · {clip.name}, match {percent(value)}'

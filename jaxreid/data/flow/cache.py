@@ -48,23 +48,23 @@ class FlowCache:
         Returns:
           The arrays, not writeable, since others get the same.
         """
-        found: dict[Key, np.ndarray] = {}
+        arrays: dict[Key, np.ndarray] = {}
         mine: list[Key] = []
         others: dict[Key, futures.Future] = {}
         with self._lock:
             for key in dict.fromkeys(keys):
                 if key in self._kept:
                     self._kept.move_to_end(key)
-                    found[key] = self._kept[key]
+                    arrays[key] = self._kept[key]
                 elif key in self._at_work:
                     others[key] = self._at_work[key]
                 else:
                     mine.append(key)
                     self._at_work[key] = futures.Future()
         if mine:  # before waiting, so that two who wait for each other both get on
-            found |= zip(mine, self._compute(mine, compute), strict=True)
-        found |= {key: promise.result() for key, promise in others.items()}
-        return [found[key] for key in keys]
+            arrays |= zip(mine, self._compute(mine, compute), strict=True)
+        arrays |= {key: promise.result() for key, promise in others.items()}
+        return [arrays[key] for key in keys]
 
     def _compute(self, keys: list[Key], compute: Callable[[list[Key]], Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
         """Computes, keeps and hands to those who wait."""

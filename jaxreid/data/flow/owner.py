@@ -43,9 +43,9 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
         return
     except (ValueError, KeyError, TypeError) as e:
         raise ValueError(f'{file} is damaged ({e!r}); remove it if {folder} holds the flow of {dataset}.') from e
-    found = _digests(list(digests), read)
-    wrong = [path for path, digest in found.items() if digest != digests[path]]
-    if wrong or not found:
+    now = _digests(list(digests), read)
+    wrong = [path for path, digest in now.items() if digest != digests[path]]
+    if wrong or not now:
         raise ValueError(
             f'{folder} holds the flow of {owner}; {(wrong or list(digests))[0]} is another image, or none, in '
             f'{dataset} in {root}. Give every data set a flow folder of its own (--config.data.flow_folder); if the '
@@ -55,10 +55,10 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
 
 def _digests(paths: Sequence[str], read: Callable[[str], bytes]) -> dict[str, str]:
     """Of the frames that are there."""
-    found = {}
+    digests = {}
     for path in paths:
         try:
-            found[path] = hashlib.sha256(read(path)).hexdigest()
+            digests[path] = hashlib.sha256(read(path)).hexdigest()
         except (OSError, ValueError):
             continue
-    return found
+    return digests
