@@ -6,7 +6,7 @@ Similarity is the cosine, or minus the Euclidean distance.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -26,6 +26,52 @@ class Similarities(NamedTuple):
     impostor: np.ndarray  # [BINS] int64
     best_genuine: np.ndarray  # [Q] float64, -inf without a match
     best_impostor: np.ndarray  # [Q] float64, -inf where no one else is ranked
+
+
+class AcceptThreshold(TypedDict):
+    """A threshold for pairs, and the rates measured there; `measurable`: there are pairs enough for one error."""
+
+    wanted_false_accept_rate: float
+    threshold: float
+    false_accept_rate: float
+    true_accept_rate: float
+    measurable: bool
+
+
+class AlarmThreshold(TypedDict):
+    """A threshold for a search, and the rates measured there; `measurable`: there are queries enough for one alarm."""
+
+    wanted_false_alarm_rate: float
+    threshold: float
+    false_alarm_rate: float
+    detected_rate: float
+    measurable: bool
+
+
+class Verification(TypedDict):
+    """Is a pair the same person? Without genuine or impostor pairs rates are None and there are no thresholds."""
+
+    genuine_pairs: int
+    impostor_pairs: int
+    equal_error_rate: float | None
+    equal_error_threshold: float | None
+    thresholds: list[AcceptThreshold]
+    curve: dict[str, list[float]] | None  # threshold, ascending, false_accept_rate, true_accept_rate
+
+
+class OpenSearch(TypedDict):
+    """The nearest of a gallery, or nobody."""
+
+    queries_with_a_match: int
+    queries_of_strangers: int
+    thresholds: list[AlarmThreshold]
+
+
+class Calibration(TypedDict):
+    """What report.calibration.json holds beside its origin; rates are shares."""
+
+    verification: Verification
+    search: OpenSearch
 
 
 def bounds(embedding: np.ndarray, distance: str) -> tuple[float, float]:
@@ -104,7 +150,7 @@ def rates(similarities: Similarities) -> tuple[np.ndarray, np.ndarray]:
     return accepted(similarities.impostor), accepted(similarities.genuine)
 
 
-def calibrate(similarities: Similarities, *, wanted: Sequence[float] = RATES) -> dict[str, Any]:
+def calibrate(similarities: Similarities, *, wanted: Sequence[float] = RATES) -> Calibration:
     """Thresholds for verification (one pair) and for open-set search (the nearest of a gallery, or nobody).
 
     Args:
@@ -112,20 +158,24 @@ def calibrate(similarities: Similarities, *, wanted: Sequence[float] = RATES) ->
       wanted: false-accept rates, and false-alarm rates of a search.
 
     Returns:
-      JSON-able. `verification`: number of pairs, equal error rate with its threshold, and for each wanted rate the
-      lowest threshold on the grid that does not exceed it, with the rates measured there; `curve`: the same for up to
-      CURVE rates evenly spread from 1 to a single pair, and 0, thresholds ascending. `search`: false alarm: a
-      query whose matches are taken out of the gallery is answered by someone; detected: a query is answered, by a
-      match. `measurable` says whether there are enough pairs or queries for one error at the rate. Rates are shares;
-      None where there are no pairs.
+      For each wanted rate the lowest threshold on the grid that does not exceed it; `curve`: the same for up to CURVE
+      rates evenly spread from 1 to a single pair, and 0. False alarm: a query whose matches are taken out of the
+      gallery is answered by someone; detected: a query is answered, by a match.
     """
     grid = thresholds(similarities)
     false, true = rates(similarities)
-    pairs = {'genuine_pairs': int(similarities.genuine.sum()), 'impostor_pairs': int(similarities.impostor.sum())}
-    verification: dict[str, Any] = dict(pairs)
-    if all(pairs.values()):
+    verification: Verification = {
+        'genuine_pairs': int(similarities.genuine.sum()),
+        'impostor_pairs': int(similarities.impostor.sum()),
+        'equal_error_rate': None,
+        'equal_error_threshold': None,
+        'thresholds': [],
+        'curve': None,
+    }
+    impostor_pairs = verification['impostor_pairs']
+    if verification['genuine_pairs'] and impostor_pairs:
         rate, at = _equal_error(grid, false, 1 - true)
-        verification |= {'equal_error_rate': rate, 'equal_error_threshold': at, 'thresholds': []}
+        verification |= {'equal_error_rate': rate, 'equal_error_threshold': at}
         for limit in wanted:
             k = int(np.argmax(false <= limit))
             verification['thresholds'].append(
@@ -134,18 +184,16 @@ def calibrate(similarities: Similarities, *, wanted: Sequence[float] = RATES) ->
                     'threshold': float(grid[k]),
                     'false_accept_rate': float(false[k]),
                     'true_accept_rate': float(true[k]),
-                    'measurable': bool(limit * pairs['impostor_pairs'] >= 1),
+                    'measurable': bool(limit * impostor_pairs >= 1),
                 }
             )
-        wanted_rates = np.append(np.geomspace(1, 1 / pairs['impostor_pairs'], CURVE), 0)
+        wanted_rates = np.append(np.geomspace(1, 1 / impostor_pairs, CURVE), 0)
         places = np.unique(np.searchsorted(-false, -wanted_rates))
         verification['curve'] = {
             'threshold': grid[places].tolist(),
             'false_accept_rate': false[places].tolist(),
             'true_accept_rate': true[places].tolist(),
         }
-    else:
-        verification |= {'equal_error_rate': None, 'equal_error_threshold': None, 'thresholds': [], 'curve': None}
     return {'verification': verification, 'search': _search(similarities, wanted)}
 
 
@@ -162,11 +210,11 @@ def _equal_error(grid, false_accept, false_reject):
     )
 
 
-def _search(similarities, wanted):
+def _search(similarities: Similarities, wanted: Sequence[float]) -> OpenSearch:
     strangers = np.sort(similarities.best_impostor[np.isfinite(similarities.best_impostor)])[::-1]
     known = np.isfinite(similarities.best_genuine)
     right = similarities.best_genuine[known] > similarities.best_impostor[known]
-    rows = []
+    rows: list[AlarmThreshold] = []
     for limit in wanted if len(strangers) and known.any() else ():
         allowed = int(limit * len(strangers) + 1e-9)
         at = np.nextafter(strangers[allowed], np.inf) if allowed < len(strangers) else strangers[-1]

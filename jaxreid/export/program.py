@@ -19,7 +19,7 @@ import pathlib
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import flatbuffers
 import jax
@@ -45,6 +45,42 @@ _SAMPLE_CLIPS = 2
 _TOLERANCE = {'float32': 1e-5, 'float16': 2e-3, 'bfloat16': 1e-2}  # of the largest value
 
 
+class Input(TypedDict):
+    """What a program takes; of any number of clips the first size is 'batch'."""
+
+    name: str
+    shape: list[int | str]
+    dtype: str
+    meaning: str
+
+
+class Output(TypedDict):
+    """What it gives."""
+
+    name: str
+    shape: list[int | str]
+    dtype: str
+
+
+class Exported(TypedDict):
+    """What model.json holds; `difference`, from the network on a sample, is not in the file."""
+
+    format: str
+    inputs: list[Input]
+    output: Output
+    inside: dict[str, object]  # what the program does beside the network
+    compare_by: str
+    resize: str
+    network: str
+    system: str
+    step: int
+    trained_on: str
+    platforms: list[str]
+    versions: dict[str, str]
+    config: dict
+    difference: NotRequired[float]
+
+
 def export(
     path: pathlib.Path,
     out: pathlib.Path,
@@ -56,7 +92,7 @@ def export(
     dtype: config.TestDtype = 'float32',
     frames_dtype: str = 'uint8',
     kind: str = 'stablehlo',
-) -> dict[str, Any]:
+) -> Exported:
     """Exports a checkpoint's network, runs what was written on a sample and compares.
 
     Args:
@@ -108,7 +144,7 @@ def export(
         'clips': 'RGB frames of one tracklet in order of time, 0 to 255, resized to this height and width',
         'flow': 'optical flow (u, v) from each frame to the next, in pixels of these frames',
     }
-    meta = {
+    meta: Exported = {
         'format': kind,
         'inputs': [
             {'name': name, 'shape': [clips, *shapes[name]], 'dtype': dtypes[name], 'meaning': meaning[name]}

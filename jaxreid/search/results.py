@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -261,7 +261,7 @@ def is_json(path: pathlib.Path) -> bool:
     return isinstance(written, dict) and {'gallery', 'queries', 'searched', 'results'} <= written.keys()
 
 
-def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: Answers) -> dict[str, Any]:
+def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: Answers) -> dict[str, object]:
     """Everything as JSON."""
 
     def one(of, row):

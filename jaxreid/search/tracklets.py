@@ -5,7 +5,7 @@ import datetime
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -29,6 +29,21 @@ MADE = {
 }
 
 
+class Made(TypedDict, total=False):
+    """How features were made; what is not known is left out. Galleries keep it in their header."""
+
+    network: str
+    neck: str
+    clips: str
+    frames_per_clip: int
+    one_frame: bool
+    flip: bool
+    flow: str
+    size: str  # 256x128: height and width
+    resize: str
+    distance: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Tracklets:
     """N tracklets; strings are '' where nothing is known."""
@@ -40,7 +55,7 @@ class Tracklets:
     camera: Sequence[str]
     time: Sequence[str]  # when it begins: ISO 8601, or seconds
     frames: Sequence[int]  # 0: unknown
-    made: dict[str, Any]  # keys of MADE; what is not known is left out
+    made: Made
     film: Callable[[int], list[str]]  # row -> image files, a few from start to end; none where they are not known
     people: Sequence[str] = ()  # which data set numbers the persons, '' unknown; () unknown of all
 
@@ -95,7 +110,7 @@ def who(of: Tracklets, row: int) -> tuple[str, str] | None:
     return (people, person) if person and people else None
 
 
-def made(meta: feature_file.Meta) -> dict[str, Any]:
+def made(meta: feature_file.Meta) -> Made:
     """What `meta` of a feature file says about how features were made, by the keys of MADE."""
     config = meta.get('config', {})
     data = config.get('data', {})
@@ -103,7 +118,7 @@ def made(meta: feature_file.Meta) -> dict[str, Any]:
     if 'height' in data:
         known |= {'size': f'{data["height"]}x{data["width"]}', 'resize': data.get('resize')}
     known |= {'distance': config.get('test', {}).get('distance'), 'neck': 'after' if config else None}
-    return {key: value for key, value in known.items() if value is not None}
+    return cast(Made, {key: value for key, value in known.items() if value is not None})
 
 
 def check_comparable(first: Tracklets, second: Tracklets) -> None:
@@ -115,12 +130,12 @@ def check_comparable(first: Tracklets, second: Tracklets) -> None:
     check_made(first.where, first.features.dim if first.features.at_hand else None, first.made, second)
 
 
-def check_made(where: str, dim: int | None, made: dict[str, Any], other: Tracklets) -> None:
+def check_made(where: str, dim: int | None, made: Made, other: Tracklets) -> None:
     """`check_comparable` with what is known of the first."""
     problems = [
-        f'{text}: {made[key]} there, {other.made[key]} here'
+        f'{text}: {made.get(key)} there, {other.made.get(key)} here'
         for key, text in MADE.items()
-        if key in made and key in other.made and made[key] != other.made[key]
+        if key in made and key in other.made and made.get(key) != other.made.get(key)
     ]
     if dim is not None and other.features.at_hand and dim != other.features.dim:
         problems.insert(0, f'dimensions: {dim} there, {other.features.dim} here')

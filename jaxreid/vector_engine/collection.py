@@ -179,7 +179,7 @@ def _texts(gallery: tracklets.Tracklets, prefix: str) -> dict[str, list]:
     return table | {'begins': [value for _, value in clocks], 'frames': [int(count) for count in gallery.frames]}
 
 
-def _made(gallery: tracklets.Tracklets) -> dict[str, Any]:
+def _made(gallery: tracklets.Tracklets) -> dict[str, object]:
     """How features were made; what they are compared by is the index's."""
     return {key: value for key, value in gallery.made.items() if key != 'distance'}
 
@@ -199,7 +199,9 @@ def _create(client: Any, collection: str, dim: int, distance: str, index: str) -
     client.create_collection(collection, schema=schema, index_params=params, consistency_level='Strong')
 
 
-def check(client: Any, collection: str, given: tracklets.Tracklets, distance: str = '') -> tuple[str, dict | None]:
+def check(
+    client: Any, collection: str, given: tracklets.Tracklets, distance: str = ''
+) -> tuple[str, tracklets.Made | None]:
     """Whether features may be compared with a collection's.
 
     Returns:
@@ -222,9 +224,11 @@ def check(client: Any, collection: str, given: tracklets.Tracklets, distance: st
         )
     client.load_collection(collection)
     held = client.query(collection, filter='frames >= 0', limit=1, output_fields=['made'])
-    made = json.loads(held[0]['made']) if held else None  # `export` sees to it that all rows say the same
+    made: tracklets.Made | None = (
+        json.loads(held[0]['made']) if held else None
+    )  # `export` sees to it that all rows say the same
     dim = int(fields['embedding']['params']['dim'])
-    tracklets.check_made(f'the collection {collection!r}', dim, made or {}, given)
+    tracklets.check_made(f'the collection {collection!r}', dim, made or tracklets.Made(), given)
     return {metric: name for name, metric in METRICS.items()}[metric], made
 
 

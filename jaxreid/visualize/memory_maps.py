@@ -1,6 +1,6 @@
 """What the memories of STMN hold, as data for the figures of the paper (ICCV 2021, Figs. 5 to 10; docs/stmn.md)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -56,7 +56,15 @@ def reordering(frames: int, *, seed: int = 0) -> np.ndarray:
     return order
 
 
-def changed_most(before: np.ndarray, after: np.ndarray, *, count: int) -> list[dict[str, Any]]:
+class Change(TypedDict):
+    """A query, by its position, and its AP without and with refinement."""
+
+    query: int
+    before: float
+    after: float
+
+
+def changed_most(before: np.ndarray, after: np.ndarray, *, count: int) -> list[Change]:
     """Figure 8: the queries whose AP changes most, half of them for the better, half for the worse, as far as any do.
 
     Args:
@@ -64,7 +72,7 @@ def changed_most(before: np.ndarray, after: np.ndarray, *, count: int) -> list[d
       count: queries in all.
 
     Returns:
-      {'query', 'before', 'after'} each; first those that gain, most first, then those that lose, most first.
+      First those that gain, most first, then those that lose, most first.
     """
     gain = after - before
     up = [i for i in np.argsort(-gain, kind='stable').tolist() if gain[i] > 0][: count // 2]

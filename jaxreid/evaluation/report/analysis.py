@@ -28,8 +28,8 @@ class Analysis:
     cameras: np.ndarray  # [C], of the table of pairs
     pairs: ranked_lists.CameraPairs
     similarities: calibration.Similarities
-    calibration: dict[str, Any]
-    confusions: list[dict[str, Any]]
+    calibration: calibration.Calibration
+    confusions: list[ranked_lists.Confusion]
 
 
 def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, distance: str, top: int = 10) -> Analysis:

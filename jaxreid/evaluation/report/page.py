@@ -7,13 +7,13 @@ JSON. The script puts text into the page as text only.
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import jinja2
 import markupsafe
 import numpy as np
 
-from jaxreid.evaluation import feature_file
+from jaxreid.evaluation import feature_file, protocols
 from jaxreid.evaluation.report import analysis as report_analysis
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
@@ -92,7 +92,7 @@ def render(
     made: Mapping[str, str],
     panels: Sequence[Panel],
     album: report_pictures.Album | None,
-    data: dict[str, Any],
+    data: Mapping[str, object],
     with_pictures: int,
     confused: int,
     notes: Sequence[str],
@@ -156,7 +156,7 @@ def render(
 
 def page_data(
     features: feature_file.Features, analysis: report_analysis.Analysis, album: report_pictures.Album | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the page's script draws the ranked lists from: columns of plain values, names for those rows that occur."""
     lists = analysis.lists
     shown = lists.item != ranked_lists.NOTHING
@@ -202,7 +202,7 @@ def _tiles(analysis):
     return tiles if rate is None else [*tiles, ('EER', f'{100 * rate:.1f}', '', 'equal error rate of pairs, %')]
 
 
-def facts(protocol: Mapping[str, Any], features: feature_file.Features, distance: str) -> list[tuple[str, str]]:
+def facts(protocol: protocols.Description, features: feature_file.Features, distance: str) -> list[tuple[str, str]]:
     """What the numbers depend on, in words; 'unknown' for what the feature file does not say."""
     meta = features.meta
     clips, seen = meta.get('clips', 'unknown'), meta.get('frames_seen')
@@ -225,18 +225,32 @@ def facts(protocol: Mapping[str, Any], features: feature_file.Features, distance
     ]  # fmt: skip
 
 
-def camera_table(analysis: report_analysis.Analysis) -> list[dict[str, Any]]:
-    """Rows of the table of camera pairs, for cameras that have queries.
+class CameraCell(TypedDict):
+    """Queries of one camera with a match in another, in percent."""
 
-    Each has `camera`, and `cells` with `queries`, `rank1` and `map` in percent, or None where no query has a match.
-    """
-    pairs, table = analysis.pairs, []
+    camera: int
+    queries: int
+    rank1: float
+    map: float
+
+
+class CameraRow(TypedDict):
+    """A row of the table of camera pairs; None where no query has a match there."""
+
+    camera: int
+    cells: list[CameraCell | None]
+
+
+def camera_table(analysis: report_analysis.Analysis) -> list[CameraRow]:
+    """The table of camera pairs, for cameras that have queries."""
+    pairs = analysis.pairs
+    table: list[CameraRow] = []
     for i, camera in enumerate(analysis.cameras):
-        cells: list[dict[str, Any] | None] = []
+        cells: list[CameraCell | None] = []
         for j, other in enumerate(analysis.cameras):
             n = int(pairs.answered[i, j])
-            cell = {'queries': n, 'rank1': 100 * pairs.first[i, j] / n, 'map': 100 * pairs.ap[i, j] / n} if n else None
-            cells.append(cell and cell | {'camera': int(other)})
+            rank1, mean_ap = (100 * sums[i, j] / max(n, 1) for sums in (pairs.first, pairs.ap))
+            cells.append({'camera': int(other), 'queries': n, 'rank1': rank1, 'map': mean_ap} if n else None)
         if any(cells):
             table.append({'camera': int(camera), 'cells': cells})
     return table

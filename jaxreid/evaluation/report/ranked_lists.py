@@ -4,7 +4,7 @@ All of it is data for figures; `sheet`, `svg` and `evaluation/report` draw it.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -173,7 +173,20 @@ def add_pairs(parts: Iterable[CameraPairs]) -> CameraPairs:
     return CameraPairs(*(np.sum(field, axis=0) for field in zip(*parts)))
 
 
-def confusions(query_ids: np.ndarray, first_ids: np.ndarray, marks: np.ndarray) -> list[dict[str, Any]]:
+class Confusion(TypedDict):
+    """Two identities of which one takes the other's first place; lists have the smaller identity's value first.
+
+    times: queries of the one that are answered by the other. queries: in all.
+    examples: positions of a query of the one that is answered by the other, None without one.
+    """
+
+    ids: tuple[int, int]
+    times: list[int]
+    queries: list[int]
+    examples: list[int | None]
+
+
+def confusions(query_ids: np.ndarray, first_ids: np.ndarray, marks: np.ndarray) -> list[Confusion]:
     """Pairs of identities that take each other's first place, most often first.
 
     Args:
@@ -182,12 +195,10 @@ def confusions(query_ids: np.ndarray, first_ids: np.ndarray, marks: np.ndarray) 
       marks: [Q] int, that item's mark; only WRONG ones are confusions with someone.
 
     Returns:
-      Per pair: `ids` (a < b), `times` (queries of a answered by b, queries of b answered by a), `queries` of a and b in
-      all, and `examples`, positions of a query of a answered by b and of one of b answered by a (None without one).
-      Pairs confused as often are in the order of their ids.
+      One per pair; pairs confused as often are in the order of their ids.
     """
     totals = dict(zip(*(x.tolist() for x in np.unique(query_ids, return_counts=True))))
-    pairs: dict[tuple[int, int], dict[str, Any]] = {}
+    pairs: dict[tuple[int, int], Confusion] = {}
     for i in np.flatnonzero(marks == WRONG).tolist():
         a, b = int(query_ids[i]), int(first_ids[i])
         pair = min(a, b), max(a, b)
