@@ -114,12 +114,12 @@ def export(
     if new:
         _create(client, collection, gallery.features.dim, distance, index)
     else:
-        there, here = check(client, collection, gallery, distance)[1], _made(gallery)
-        if there not in (None, here):
+        theirs, ours = check(client, collection, gallery, distance)[1], _made(gallery)
+        if theirs is not None and theirs != ours:
             lines = [
-                f'{text}: {there.get(key, "not known")} there, {here.get(key, "not known")} here'
+                f'{text}: {theirs.get(key, "not known")} there, {ours.get(key, "not known")} here'
                 for key, text in tracklets.MADE.items()
-                if there.get(key) != here.get(key)
+                if theirs.get(key) != ours.get(key)
             ]
             raise ValueError(
                 f'the features of {gallery.where} were made in another way than those of {collection!r}:\n  '
@@ -224,9 +224,8 @@ def check(
         )
     client.load_collection(collection)
     held = client.query(collection, filter='frames >= 0', limit=1, output_fields=['made'])
-    made: tracklets.Made | None = (
-        json.loads(held[0]['made']) if held else None
-    )  # `export` sees to it that all rows say the same
+    # `export` sees to it that all rows say the same.
+    made: tracklets.Made | None = json.loads(held[0]['made']) if held else None
     dim = int(fields['embedding']['params']['dim'])
     tracklets.check_made(f'the collection {collection!r}', dim, made or tracklets.Made(), given)
     return {metric: name for name, metric in METRICS.items()}[metric], made
