@@ -14,7 +14,7 @@ PEOPLE: Changes = {
     'backbone.block': 'c2d',
     'backbone.frame_pool': 'avg',
     'backbone.init': 'random',
-    'train.epochs': 12,
+    'train.epochs': 8,
     'train.eval_every_epochs': 0,
     'test.references': False,
 }

@@ -260,6 +260,9 @@ class Stmn:
     )
     key_norm: Literal['item', 'channel'] = setting('item', 'of both memories; channel: across items (released code)')
     stem_relu: bool = setting(True, "False: no ReLU after the stem's BN (released code)")
+    scale_start: float = setting(
+        0.0, "of the spatial memory's BN, before training; 0: changes nothing at first", affects='training'
+    )
 
 
 @section(affects='network')
@@ -325,6 +328,9 @@ class Optim:
     """Adam with coupled weight decay and a schedule over epochs."""
 
     lr: float = setting(3e-4, 'learning rate', above=0)
+    memory_rate: float = setting(
+        1.0, "factor on the learning rate of the keys, values and BN of STMN's memories", above=0
+    )
     weight_decay: float = setting(5e-4, "L2, added to the gradient before Adam's moments", minimum=0)
     schedule: Literal['step', 'cosine', 'constant'] = setting('step', 'of the learning rate')
     decay_epochs: tuple[int, ...] = setting((50, 100, 150, 200), 'step: at whose start lr drops', 'epochs')

@@ -87,6 +87,7 @@ class Stmn(nn.Module):
                 norm,
                 query_layout=self.stmn.query_layout,
                 key_norm=self.stmn.key_norm,
+                scale_start=self.stmn.scale_start,
                 name='spatial_memory',
             )(stage(4, x, '_spatial', final_relu=False), person)
             features = pool(refined)

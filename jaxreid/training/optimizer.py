@@ -16,15 +16,29 @@ def build(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> optax.Grad
     scales, shifts and biases too.
 
     Args:
-      cfg: learning rate, decay and schedule.
+      cfg: learning rate, decay, schedule and the memories' factor.
       steps_per_epoch: length of the sampler's epoch.
       epochs: planned length of training; only the cosine depends on it.
     """
-    return optax.chain(
+    parts = [
         optax.add_decayed_weights(cfg.weight_decay),
         optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
         optax.scale_by_learning_rate(learning_rate(cfg, steps_per_epoch=steps_per_epoch, epochs=epochs)),
-    )
+    ]
+    if cfg.memory_rate != 1:  # no part where nothing changes: the state of older checkpoints has none
+
+        def scaled(updates, params=None):
+            del params
+            return jax.tree.map_with_path(lambda path, u: u * cfg.memory_rate if _of_memory(path) else u, updates)
+
+        parts.append(optax.stateless(scaled))
+    return optax.chain(*parts)
+
+
+def _of_memory(path: tuple) -> bool:
+    """Whether a parameter is a key, a value or of the norm of one of STMN's memories; their LSTM's are not."""
+    names = [key.key for key in path]
+    return names[0] in ('spatial_memory', 'temporal_memory') and names[1] in ('keys', 'values', 'norm')
 
 
 def learning_rate(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> Callable[[int | jax.Array], jax.Array]:

@@ -119,3 +119,23 @@ def test_settings_that_are_no_training_are_refused():
         optimizer.learning_rate(config.Optim(), steps_per_epoch=0, epochs=3)
     with pytest.raises(ValueError, match='leaves none of 20'):
         rates(config.Optim(schedule='cosine', warmup_epochs=5))
+
+
+def test_memories_learn_faster_by_their_factor_and_all_else_as_ever():
+    parts = ('keys', 'values', 'norm/scale')
+    tree = {
+        'spatial_memory': {'keys': jnp.ones(2), 'values': jnp.ones(2), 'norm': {'scale': jnp.ones(2)}},
+        'temporal_memory': {'keys': jnp.ones(2), 'values': jnp.ones(2), 'lstm': {'weight_ih': jnp.ones(2)}},
+        'layer4': {'norm': {'scale': jnp.ones(2)}, 'keys': jnp.ones(2)},
+    }
+    plain, fast = (
+        optimizer.build(config.Optim(memory_rate=rate), steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)
+        for rate in (1.0, 7.0)
+    )
+    gradient = jax.tree.map(lambda x: 0.5 * x, tree)
+    one, many = (tx.update(gradient, tx.init(tree), tree)[0] for tx in (plain, fast))
+    for path, update in jax.tree_util.tree_leaves_with_path(jax.tree.map(jnp.divide, many, one)):
+        name = '/'.join(key.key for key in path)
+        expected = 7 if name.startswith(('spatial_memory', 'temporal_memory')) and name.endswith(parts) else 1
+        np.testing.assert_allclose(update, expected, rtol=1e-6, err_msg=name)
+    assert jax.tree.structure(plain.init(tree)) != jax.tree.structure(fast.init(tree))  # checkpoints of 1 stay readable

@@ -1,4 +1,4 @@
-"""How likely a query reads each item of a memory (STMN, ICCV 2021, eqs. 1 and 4; docs/stmn.md)."""
+"""How likely a query reads each item of a memory (STMN, ICCV 2021, eqs. 1 and 5; docs/stmn.md)."""
 
 import jax
 import jax.numpy as jnp

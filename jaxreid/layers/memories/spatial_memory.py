@@ -22,8 +22,8 @@ from jaxreid.layers.memories import memory_match
 class SpatialMemory(nn.Module):
     """Refines every position of every frame (eqs. 1-3): f^s = f^o - BN(sum_n a_n v_n).
 
-    Parameters: `keys` and `values` [M, D], N(0, 1), and a BatchNorm `norm` whose scale and shift start at 0, so that
-    the map is not changed at first.
+    Parameters: `keys` and `values` [M, D], N(0, 1), and a BatchNorm `norm` whose shift starts at 0, and its scale at
+    `scale_start`; at 0 the map is not changed at first.
 
     Attributes:
       items: M.
@@ -38,6 +38,7 @@ class SpatialMemory(nn.Module):
     norm: functools.partial[batch_norm.BatchNorm]
     query_layout: str = 'position'
     key_norm: str = 'item'
+    scale_start: float = 0.0
 
     @nn.compact
     def __call__(self, query: jax.Array, person: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -60,7 +61,7 @@ class SpatialMemory(nn.Module):
         # At first all queries match all items alike, and BN magnifies the small differences between the sums: they need
         # every digit of the product.
         read = jnp.einsum('blhwm,md->blhwd', match_map, values, precision='highest')
-        read = self.norm(dtype=dtype, name='norm', scale_init=nn.initializers.zeros)(read)
+        read = self.norm(dtype=dtype, name='norm', scale_init=nn.initializers.constant(self.scale_start))(read)
         if self.query_layout == 'flat':
             b, l, h, w, _ = read.shape
             read = jnp.moveaxis(read.reshape(b, l, d, h, w), 2, -1)
