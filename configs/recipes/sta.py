@@ -39,9 +39,9 @@ DATASETS: dict[str, Changes] = {'mars': {}, 'dukev': {}}
 SMALL: Changes = {
     'sampler.num_ids': 8,
     'sta.dim': 128,
-    # From a random start embeddings hardly differ from their mean: cross entropy on them learns next to nothing, and the
-    # Euclidean triplet's gradient is 50 to 100 times as large as its. Both see them behind a BN neck, the triplet their
-    # angles, as in STAR's small recipe.
+    # From a random start embeddings hardly differ from their mean: cross entropy on them learns next to nothing, and
+    # the Euclidean triplet's gradient is 50 to 100 times as large as its. Both see them behind a BN neck, the triplet
+    # their angles, as in STAR's small recipe.
     'head.kind': 'b',
     'loss.triplet_on': 'after_neck',
     'loss.distance': 'cosine',

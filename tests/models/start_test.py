@@ -1,6 +1,6 @@
 """What is put into a backbone leaves it, at the start, nearly what it was: else a trained network is lost at once.
 
-With the letter of the papers (`strf.cov_norm=none`, `star.gates=sigmoid`) that is not so, which the tests show beside it.
+With the letter of the papers (`strf.cov_norm=none`, `star.gates=sigmoid`) that is not so; the tests show it too.
 """
 
 import functools
