@@ -12,7 +12,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxreid import command_line, config
 from jaxreid.models import build, cost
 from jaxreid.process import whole
 from jaxreid.reproduce import runs as reproduce
+from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import step
 from jaxreid.visualize import svg
@@ -36,13 +37,23 @@ def count(experiment: config.Experiment) -> int:
     return cost.parameters(jax.eval_shape(lambda: step.init_variables(model, experiment, jax.random.key(0))))[0]
 
 
+class Point(TypedDict):
+    """A network of the figure: millions of parameters, and mAP in percent, None where unknown."""
+
+    label: str
+    variant: str
+    millions: float
+    paper: float | None
+    ours: float | None
+
+
 def points(
     table: paper.Table,
     dataset: str,
     *,
     parameters: Mapping[str, int],
-    results: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
+    results: report_table.Report | None = None,
+) -> list[Point]:
     """The points of the figure.
 
     Args:
@@ -52,33 +63,30 @@ def points(
       results: a report of `jaxreid.reproduce` on this table.
 
     Returns:
-      {'label', 'variant', 'millions', 'paper', 'ours'} each; mAP in percent, None where unknown.
+      One per row.
     """
-    ours = {row['variant']: row['ours'] for row in (results or {}).get('rows', [])}
-    made = []
+    ours = {row['variant']: row['ours'] for row in results['rows']} if results else {}
+    listed = []
     for row in table.rows:
-        paper = row.paper.get(dataset, {}).get('mAP')
-        mine = ours.get(row.variant, {}).get('mAP', {}).get('mean')
-        made.append(
-            {
-                'label': row.label,
-                'variant': row.variant,
-                'millions': parameters[row.variant] / 1e6,
-                'paper': paper if isinstance(paper, int | float) else None,
-                'ours': mine,
-            }
+        printed = row.paper.get(dataset, {}).get('mAP')
+        measured = ours.get(row.variant, {}).get('mAP')
+        listed.append(
+            Point(
+                label=row.label,
+                variant=row.variant,
+                millions=parameters[row.variant] / 1e6,
+                paper=printed if isinstance(printed, int | float) else None,
+                ours=measured['mean'] if measured else None,
+            )
         )
-    return made
+    return listed
 
 
-def chart(networks: Sequence[Mapping[str, Any]], others: Mapping[str, tuple[float, float]]) -> str:
+def chart(listed: Sequence[Point], others: Mapping[str, tuple[float, float]]) -> str:
     """The points as SVG: the paper's, ours, and other works."""
-    curves = [
-        svg.Line(p['label'] + (' (ours)' if who == 'ours' else ''), [p['millions']], [p[who]], colour)
-        for who, colour in (('paper', 'c0'), ('ours', 'c1'))
-        for p in networks
-        if p[who] is not None
-    ]
+    ours = [(f'{p["label"]} (ours)', p['millions'], p['ours'], 'c1') for p in listed]
+    papers = [(p['label'], p['millions'], p['paper'], 'c0') for p in listed]
+    curves = [svg.Line(label, [x], [y], colour) for label, x, y, colour in papers + ours if y is not None]
     curves += [svg.Line(name, [x], [y], 'c2') for name, (x, y) in others.items()]
     if not curves:
         raise ValueError('the table has no mAP on this data set; name a report of jaxreid.reproduce')
@@ -108,15 +116,15 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     for row in table.rows:
         experiment = reproduce.read_config(f'{reproduce.CONFIGS / table.system}_{options.dataset}.py:{row.variant}', [])
         counts[row.variant] = count(experiment)
-    networks = points(table, options.dataset, parameters=counts, results=results)
+    listed = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)
     for path, text in (
-        (out, svg.document(chart(networks, OTHERS.get(options.dataset, {})))),
-        (out.with_suffix('.json'), json.dumps(networks, indent=1) + '\n'),
+        (out, svg.document(chart(listed, OTHERS.get(options.dataset, {})))),
+        (out.with_suffix('.json'), json.dumps(listed, indent=1) + '\n'),
     ):
         with whole.file(path) as file:
             file.write(text.encode())
-    for p in networks:
+    for p in listed:
         shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)
         print(f'{p["label"]:<28}{p["millions"]:>8.2f} M   {shown}')
     return out

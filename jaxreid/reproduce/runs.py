@@ -69,12 +69,12 @@ def numbers(text: str, option: str) -> list[int]:
       flags.Error: something else; names the option.
     """
     try:
-        found = [int(part) for part in text.split(',')]
+        listed = [int(part) for part in text.split(',')]
     except ValueError:
-        found = []
-    if not found or min(found) < 0 or len(set(found)) != len(found):
+        listed = []
+    if not listed or min(listed) < 0 or len(set(listed)) != len(listed):
         raise flags.Error(f'{option}={text} is not a list of different numbers such as 0,1,2')
-    return found
+    return listed
 
 
 def read_config(spec: str, overrides: list[str]) -> config.Experiment:
