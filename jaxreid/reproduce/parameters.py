@@ -66,11 +66,11 @@ def points(
       One per row.
     """
     ours = {row['variant']: row['ours'] for row in results['rows']} if results else {}
-    listed = []
+    networks = []
     for row in table.rows:
         printed = row.paper.get(dataset, {}).get('mAP')
         measured = ours.get(row.variant, {}).get('mAP')
-        listed.append(
+        networks.append(
             Point(
                 label=row.label,
                 variant=row.variant,
@@ -79,13 +79,13 @@ def points(
                 ours=measured['mean'] if measured else None,
             )
         )
-    return listed
+    return networks
 
 
-def chart(listed: Sequence[Point], others: Mapping[str, tuple[float, float]]) -> str:
+def chart(networks: Sequence[Point], others: Mapping[str, tuple[float, float]]) -> str:
     """The points as SVG: the paper's, ours, and other works."""
-    ours = [(f'{p["label"]} (ours)', p['millions'], p['ours'], 'c1') for p in listed]
-    papers = [(p['label'], p['millions'], p['paper'], 'c0') for p in listed]
+    ours = [(f'{p["label"]} (ours)', p['millions'], p['ours'], 'c1') for p in networks]
+    papers = [(p['label'], p['millions'], p['paper'], 'c0') for p in networks]
     curves = [svg.Line(label, [x], [y], colour) for label, x, y, colour in papers + ours if y is not None]
     curves += [svg.Line(name, [x], [y], 'c2') for name, (x, y) in others.items()]
     if not curves:
@@ -116,15 +116,15 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     for row in table.rows:
         experiment = reproduce.read_config(f'{reproduce.CONFIGS / table.system}_{options.dataset}.py:{row.variant}', [])
         counts[row.variant] = count(experiment)
-    listed = points(table, options.dataset, parameters=counts, results=results)
+    networks = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)
     for path, text in (
-        (out, svg.document(chart(listed, OTHERS.get(options.dataset, {})))),
-        (out.with_suffix('.json'), json.dumps(listed, indent=1) + '\n'),
+        (out, svg.document(chart(networks, OTHERS.get(options.dataset, {})))),
+        (out.with_suffix('.json'), json.dumps(networks, indent=1) + '\n'),
     ):
         with whole.file(path) as file:
             file.write(text.encode())
-    for p in listed:
+    for p in networks:
         shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)
         print(f'{p["label"]:<28}{p["millions"]:>8.2f} M   {shown}')
     return out
