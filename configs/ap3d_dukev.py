@@ -5,12 +5,5 @@ Paper, `ap3d_nl`: mAP 96.1, rank-1 97.2. Ours: not run yet.
 """
 
 from configs.recipes import ap3d, variants
-from jaxreid import config
 
-VARIANTS = ap3d.VARIANTS
-
-
-def get_config(variant: str = 'ap3d') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = ap3d.RECIPE, variants.dataset('dukev'), ap3d.DATASETS['dukev']
-    return variants.experiment('ap3d_dukev', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(ap3d, 'dukev')

@@ -5,12 +5,5 @@ Paper, `ap3d_nl`: rank-1 88.7. Ours: not run yet.
 """
 
 from configs.recipes import ap3d, variants
-from jaxreid import config
 
-VARIANTS = ap3d.VARIANTS
-
-
-def get_config(variant: str = 'ap3d') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = ap3d.RECIPE, variants.dataset('ilids'), ap3d.DATASETS['ilids']
-    return variants.experiment('ap3d_ilids', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(ap3d, 'ilids')

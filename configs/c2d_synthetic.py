@@ -6,7 +6,6 @@ Training with that start makes this network once, in the cache. The people of pr
 
 from configs.recipes import small, strf, variants
 from configs.recipes.variants import Changes
-from jaxreid import config
 
 PEOPLE: Changes = {
     'data.preset': 'people',
@@ -19,9 +18,5 @@ PEOPLE: Changes = {
     'test.references': False,
 }
 VARIANTS: dict[str, Changes] = {'people': {}}
-
-
-def get_config(variant: str = 'people') -> config.Experiment:
-    """Settings of the one variant."""
-    layers = strf.RECIPE, variants.dataset('synthetic'), small.SMALL, strf.SMALL, strf.OFF, PEOPLE
-    return variants.experiment('c2d_synthetic', *layers, variants=VARIANTS, variant=variant)
+LAYERS = strf.RECIPE, variants.dataset('synthetic'), small.SMALL, strf.SMALL, strf.OFF, PEOPLE
+get_config = variants.getter('c2d_synthetic', *LAYERS, variants=VARIANTS)

@@ -5,12 +5,5 @@ Paper, Table 1, last row: rank-1 86.3, mAP 80.8. Ours: not run yet.
 """
 
 from configs.recipes import sta, variants
-from jaxreid import config
 
-VARIANTS = sta.VARIANTS
-
-
-def get_config(variant: str = 'table1_full') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = sta.RECIPE, variants.dataset('mars'), sta.DATASETS['mars']
-    return variants.experiment('sta_mars', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(sta, 'mars')

@@ -5,12 +5,5 @@ Paper, Table 3, last row: rank-1 85.4, mAP 76.0. Ours: not run yet.
 """
 
 from configs.recipes import star, variants
-from jaxreid import config
 
-VARIANTS = star.VARIANTS
-
-
-def get_config(variant: str = 'table3_full') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = star.RECIPE, variants.dataset('mars'), star.DATASETS['mars']
-    return variants.experiment('star_mars', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(star, 'mars')

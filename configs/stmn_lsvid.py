@@ -5,12 +5,5 @@ Paper, Table 1, row 7: rank-1 80.6, mAP 66.6; all frames (`table2_all_frames`): 
 """
 
 from configs.recipes import stmn, variants
-from jaxreid import config
 
-VARIANTS = stmn.VARIANTS
-
-
-def get_config(variant: str = 'table1_full') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = stmn.RECIPE, variants.dataset('lsvid'), stmn.DATASETS['lsvid']
-    return variants.experiment('stmn_lsvid', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(stmn, 'lsvid')

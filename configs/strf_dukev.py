@@ -5,12 +5,5 @@ Paper, Table 2, row P3D-C + STRF: mAP 96.2, rank-1 97.2 (row P3D-B + STRF: 96.4,
 """
 
 from configs.recipes import strf, variants
-from jaxreid import config
 
-VARIANTS = strf.VARIANTS
-
-
-def get_config(variant: str = 'table2_p3dc') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = strf.RECIPE, variants.dataset('dukev'), strf.DATASETS['dukev']
-    return variants.experiment('strf_dukev', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(strf, 'dukev')

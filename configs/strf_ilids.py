@@ -5,12 +5,5 @@ Paper: rank-1 89.3, the row not named. Ours: not run yet.
 """
 
 from configs.recipes import strf, variants
-from jaxreid import config
 
-VARIANTS = strf.VARIANTS
-
-
-def get_config(variant: str = 'table2_p3dc') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = strf.RECIPE, variants.dataset('ilids'), strf.DATASETS['ilids']
-    return variants.experiment('strf_ilids', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(strf, 'ilids')

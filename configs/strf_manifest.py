@@ -9,7 +9,6 @@ Ours: not run yet.
 
 from configs.recipes import small, strf, variants
 from configs.recipes.variants import Changes
-from jaxreid import config
 
 RECIPE: Changes = strf.RECIPE | {
     'sampler.kind': 'tracklet_epoch_distinct',
@@ -22,9 +21,4 @@ VARIANTS: dict[str, Changes] = {
     'small': small.SMALL | strf.SMALL | {'sampler.num_ids': 4},
     'c2d': {'backbone.block': 'c2d'} | strf.OFF,
 }
-
-
-def get_config(variant: str = 'own') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = RECIPE, variants.dataset('manifest')
-    return variants.experiment('strf_manifest', *layers, variants=VARIANTS, variant=variant)
+get_config = variants.getter('strf_manifest', RECIPE, variants.dataset('manifest'), variants=VARIANTS)

@@ -5,12 +5,5 @@ Paper, Table 2, row P3D-C + STRF: mAP 86.1, rank-1 90.3. Ours: not run yet.
 """
 
 from configs.recipes import strf, variants
-from jaxreid import config
 
-VARIANTS = strf.VARIANTS
-
-
-def get_config(variant: str = 'table2_p3dc') -> config.Experiment:
-    """Settings of a variant; see VARIANTS."""
-    layers = strf.RECIPE, variants.dataset('mars'), strf.DATASETS['mars']
-    return variants.experiment('strf_mars', *layers, variants=VARIANTS, variant=variant)
+VARIANTS, get_config = variants.rows_of(strf, 'mars')

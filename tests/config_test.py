@@ -50,7 +50,7 @@ def test_variants_joined_by_commas_are_applied_in_order():
 
 def test_a_variant_that_names_no_setting_is_refused():
     with pytest.raises(config.ConfigError, match=r"Did you mean 'optim\.lr'"):
-        variants.experiment('x', {'optim.lrr': 1}, variants={'a': {}}, variant='a')
+        variants.getter('x', {'optim.lrr': 1}, variants={'a': {}})()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Every row of a system is a variant of its `configs/<system>_synthetic.py`, at th
 comma changes the size, as in `configs/sta_synthetic.py:table1_sta,tiny`.
 """
 
+from configs.recipes import variants
 from configs.recipes.variants import Changes
 
 SMALL: Changes = {
@@ -32,11 +33,8 @@ SIZES: dict[str, Changes] = {
 }
 
 
-def rows(variants: dict[str, Changes], adapted: dict[str, Changes] | None = None) -> dict[str, Changes]:
-    """VARIANTS of a synthetic config: the sizes and a system's rows.
-
-    Args:
-      variants: rows of the system.
-      adapted: for rows that name what the small network lacks, the settings that replace theirs.
-    """
-    return SIZES | variants | (adapted or {})
+def rows_of(recipe: variants.Recipe) -> tuple[dict[str, Changes], variants.Getter]:
+    """VARIANTS and `get_config` of `configs/<system>_synthetic.py`: the sizes and a system's rows."""
+    layers = recipe.RECIPE, variants.dataset('synthetic'), SMALL, recipe.SMALL
+    rows = SIZES | recipe.VARIANTS | recipe.ADAPTED
+    return rows, variants.getter(f'{variants.stem(recipe)}_synthetic', *layers, variants=rows)

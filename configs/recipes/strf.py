@@ -111,4 +111,5 @@ VARIANTS |= {f'table4_{"+".join(s)}': {'strf.branches': s} for s in SUBSETS}
 ADAPTED: dict[str, Changes] = {
     'nonlocal': OFF | {'nonlocal_blocks.stage2': (0,), 'nonlocal_blocks.stage3': (0,)},
     'pool_strided_t8': VARIANTS['pool_strided_t8'] | {'sampler.stride_frames': 1},
+    'p3dc': OFF,  # a short name for table2_p3dc_plain
 }
