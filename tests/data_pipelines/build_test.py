@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 from data_pipelines import build, builders, record_writer
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data.datasets import catalogue
+from jaxreid.data.datasets import catalogue, mars
 from jaxreid.data.stores import record_files, record_index
 from jaxreid.data.synthetic import render
 from jaxreid.process import exit_status
@@ -218,7 +218,9 @@ def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_wa
     assert files(out) == expected  # and nothing temporary is left
     for name, (inode, data) in left.items():
         assert ((folder / name).stat().st_ino, (folder / name).read_bytes()) == (inode, data)  # kept, not made again
-    source.read(config.Data(dataset='synthetic', preset='tiny', store='records', records=str(out)))
+    read = source.read(config.Data(dataset='synthetic', preset='tiny', store='records', records=str(out)))
+    assert [one.attributes for one in read.test] == [one.attributes for one in mars.read(root).test]
+    assert read.test[0].attributes['view'] in ('front', 'left', 'back', 'right')
 
 
 def test_shards_that_are_lost_or_cut_off_are_made_again_and_only_they(mars_root, tmp_path):

@@ -121,35 +121,35 @@ class Ceiling:
     look_alike_rank1: float  # NaN without look-alikes
 
 
-def ceilings(root: pathlib.Path, path: pathlib.Path) -> list[Ceiling]:
-    """The network of a checkpoint without and with each oracle that the data has a use for; the first is without.
-
-    Args:
-      root: of the rendered data.
-      path: a workdir, a folder of checkpoints or one checkpoint.
+def load(root: pathlib.Path, path: pathlib.Path) -> network.Network:
+    """The network of a checkpoint, to be used on the rendered data in `root`.
 
     Raises:
-      ValueError: the network takes frames of another size, or optical flow.
+      ValueError: it takes frames of another size than the data has, or optical flow.
       CheckpointError: there is no checkpoint.
     """
-    plan = plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text()))
+    preset = _plan(root).preset
     experiment = config.from_dict(checkpoint.read_meta(*checkpoint.find(path))['config'])
     data = experiment.data
-    size, drawn = (data.height, data.width), (plan.preset.height, plan.preset.width)
+    size, drawn = (data.height, data.width), (preset.height, preset.width)
     if size != drawn or data.flow != 'off':
         raise ValueError(
-            f'{path} takes frames of {size[0]}x{size[1]} with flow {data.flow}; the oracles draw {plan.preset.name} in '
+            f'{path} takes frames of {size[0]}x{size[1]} with flow {data.flow}; the oracles draw {preset.name} in '
             f'{drawn[0]}x{drawn[1]} without flow. Give a checkpoint that was trained so.'
         )
     experiment.data = dataclasses.replace(
-        data, dataset='synthetic', preset=plan.preset.name, root=str(root), records='', part='official', also=()
+        data, dataset='synthetic', preset=preset.name, root=str(root), records='', part='official', also=()
     )
-    dataset = source.read(experiment.data)
-    store = source.store(experiment.data, dataset, split='test')
-    plain_network = network.Network.load(path, experiment=experiment)
+    return network.Network.load(path, experiment=experiment)
 
+
+def ceilings(helped: network.Network) -> list[Ceiling]:
+    """The network, from `load`, without and with each oracle that the data has a use for; the first is without."""
+    experiment = helped.experiment
+    plan, dataset = _plan(pathlib.Path(experiment.data.root)), source.read(experiment.data)
+    store = source.store(experiment.data, dataset, split='test')
     walks = plan.tracklets['test']
-    views: dict[str, tuple[tracklet.Dataset, Any, bool]] = {'as it is': (dataset, store, False)}
+    views: dict[str, tuple[tracklet.Dataset, frame_store.Store, bool]] = {'as it is': (dataset, store, False)}
     if any(walk.occluder != 'none' for walk in walks):
         shown = shown_only(plan, dataset)
         views['frames that show the person'] = shown, source.store(experiment.data, shown, split='test'), False
@@ -164,8 +164,8 @@ def ceilings(root: pathlib.Path, path: pathlib.Path) -> list[Ceiling]:
     rows: list[Ceiling] = []
     plain = np.zeros((0, 0))
     for name, (seen, frames, one_frame) in views.items():
-        found = plain_network.features(seen, label=name, one_frame=one_frame, store=frames)
-        values, inside = _score(found, experiment, plan)
+        features = helped.features(seen, label=name, one_frame=one_frame, store=frames)
+        values, inside = _score(features, experiment, plan)
         plain = plain if rows else values
         gain = 100 * (values - plain)[:, :1]
         low, high = bootstrap.intervals([gain], seed=0)[0].tolist()
@@ -175,12 +175,16 @@ def ceilings(root: pathlib.Path, path: pathlib.Path) -> list[Ceiling]:
     return rows
 
 
+def _plan(root: pathlib.Path) -> plan_lib.Plan:
+    return plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text()))
+
+
 def _score(
-    found: feature_file.Features, experiment: config.Experiment, plan: plan_lib.Plan
+    features: feature_file.Features, experiment: config.Experiment, plan: plan_lib.Plan
 ) -> tuple[np.ndarray, float]:
     """What `protocols.per_query` gives, and rank-1 inside the look-alike groups."""
     rule = protocols.named(experiment.test.protocols[0])
-    roles = found.embedding, found.pid, found.camera, found.query, found.gallery, rule
+    roles = features.embedding, features.pid, features.camera, features.query, features.gallery, rule
     ranked = protocols.rank_queries(*roles, distance=experiment.test.distance)
     inside = protocols.look_alike_rank1(*roles, plan.groups['test'], distance=experiment.test.distance)
     return protocols.per_query(ranked, rule), inside.rank1
@@ -217,11 +221,10 @@ def table(rows: Sequence[Ceiling], bones: dict[str, skeleton_oracle.OracleScore]
 def run(options: argparse.Namespace) -> None:
     """Prints the table of a preset."""
     root = render.ensure(options.root, options.preset)
-    plan = plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text()))
-    rows: list[Ceiling] = []
+    plan, rows = _plan(root), []
     if options.checkpoint:
         command_line.set_up('float32')
-        rows = ceilings(root, options.checkpoint)
+        rows = ceilings(load(root, options.checkpoint))
     print(table(rows, skeletons(plan, frames=options.frames) if plan.groups['test'] else {}))
 
 
