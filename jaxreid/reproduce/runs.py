@@ -19,6 +19,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from configs.recipes import small
 from jaxreid import command_line, config
 from jaxreid.data.datasets import catalogue
 from jaxreid.process import exit_status, interrupt, metrics_log
@@ -47,7 +48,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument('table', nargs='?', help='as --list names it, e.g. stmn-table1')
     parser.add_argument('--dataset', help='as data.dataset names it, where the system has a config for it: see --list')
     parser.add_argument('--root', help='folder of the data set')
-    parser.add_argument('--preset', choices=('demo', 'tiny', 'gait'), help='synthetic: its size; demo by default')
+    parser.add_argument('--preset', choices=tuple(small.SIZES), help='synthetic: its size; demo by default')
     parser.add_argument('--workdir', type=pathlib.Path, help='default runs/reproduce/<dataset>[-<preset>]')
     parser.add_argument('--seeds', default='0', help='e.g. 0,1,2: mean and spread are reported')
     parser.add_argument('--splits', help='which, of a data set that has several; all by default')
