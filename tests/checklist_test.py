@@ -35,12 +35,12 @@ def test_every_number_is_there_once():
     assert len(re.findall(r'^\| \d+ \|', TEXT, re.MULTILINE)) == 139
 
 
-@pytest.mark.parametrize('number', range(1, 140))
-def test_what_a_row_names_exists(number):
-    entries = re.findall('`([^`]+)`', ROWS[number][1])
-    assert entries
-    for entry in entries:
-        resolve(entry)
+def test_what_the_rows_name_exists():
+    for number, (_, runs) in ROWS.items():
+        entries = re.findall('`([^`]+)`', runs)
+        assert entries, number
+        for entry in entries:
+            resolve(entry)
 
 
 @pytest.mark.parametrize('command', re.findall(r'^python -m jaxreid\.reproduce (.*)$', TEXT, re.MULTILINE))

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from configs import sta_synthetic, strf_mars, strf_synthetic
 from configs.recipes import variants
 from jaxreid import config, main
 from jaxreid.reproduce import one_run
+from jaxreid.reproduce.published import tables
 from jaxreid.training import checkpoint
 
 ROW = {'mAP': 50.0, 'cmc': {'1': 60.0}, 'step': 2, 'selected': 'last step', 'protocol': {'name': 'mars-paper'}}
@@ -32,7 +34,19 @@ def test_the_docstring_of_a_config_holds_command_and_figure(file):
     assert 'python -m jaxreid.main' in text
     if not file.endswith('_synthetic'):
         assert f'--config configs/{file}.py --config.data.root=' in text
-        assert 'Ours: not run yet.' in text
+        paper, ours = text.split('Ours: ')
+        assert ours.split('.')[0]
+        system, dataset = file.split('_')
+        published = {
+            f'{value:.1f}'
+            for table in tables.TABLES.values()
+            if table.system == system
+            for row in table.rows
+            for value in row.paper.get(dataset, {}).values()
+            if isinstance(value, float)
+        }
+        said = re.findall(r'\b\d\d\.\d\b', paper)
+        assert not published or (said and set(said) <= published)
 
 
 @pytest.mark.parametrize('module', [strf_mars, strf_synthetic])

@@ -1,72 +1,38 @@
 """One device, eight devices and two processes compute the same training."""
 
-import subprocess
+import shutil
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from tests.fixtures import checkpoint_arrays, commands
+from tests.fixtures import checkpoint_arrays, commands, gradient_worker
 
-
-def gradients(command, out, dtype, bn_groups, *, devices=1, processes=1):
-    """The .npz of gradient_worker."""
-    address = f'127.0.0.1:{commands.free_port()}'
-    environment = command.environment(devices)
-    if dtype == 'float64':  # compiles in half the time; in float32 its rounding alone is 1e-3 of a small gradient
-        environment['XLA_FLAGS'] += ' --xla_backend_optimization_level=0'
-    running = []
-    for i in range(processes):
-        cluster = [address, str(processes), str(i)] if processes > 1 else []
-        arguments = [
-            sys.executable,
-            '-m',
-            'tests.fixtures.gradient_worker',
-            str(out),
-            dtype,
-            str(bn_groups),
-            *cluster,
-        ]
-        running.append(
-            subprocess.Popen(
-                arguments, env=environment, cwd=commands.ROOT, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True,
-            )
-        )  # fmt: skip
-    for process in running:
-        output = process.communicate(timeout=400)[0]
-        assert process.returncode == 0, output
-    return dict(np.load(out))
+CASES = [('float32', 1, 1e-4), ('float64', 1, 1e-9), ('float64', 4, 1e-9), ('float64', 2, 1e-9)]  # groups, tolerance
 
 
 @pytest.fixture(scope='module')
-def single(command, tmp_path_factory):
-    """Gradients on one device, by (dtype, groups)."""
-    cache = {}
+def two_processes(command, tmp_path_factory):
+    """Folder of what two processes of two devices each found."""
+    out = tmp_path_factory.mktemp('two')
+    address = f'127.0.0.1:{commands.free_port()}'
+    worker = [sys.executable, '-m', 'tests.fixtures.gradient_worker', str(out), address, '2']
+    running = [command.launch([*worker, str(i)], devices=2, quick=True) for i in range(2)]
+    for process in running:
+        output = process.communicate(timeout=400)[0]
+        assert process.returncode == 0, output
+    return out
 
-    def get(dtype, groups):
-        if (dtype, groups) not in cache:
-            out = tmp_path_factory.mktemp('single') / 'gradients.npz'
-            cache[dtype, groups] = gradients(command, out, dtype, groups)
-        return cache[dtype, groups]
 
-    return get
-
-
-@pytest.mark.parametrize(
-    ('dtype', 'groups', 'devices', 'processes', 'tolerance'),
-    [
-        ('float32', 1, 1, 2, 1e-4),
-        ('float64', 1, 8, 1, 1e-9),
-        ('float64', 4, 2, 2, 1e-9),
-        ('float64', 2, 8, 1, 1e-9),
-    ],
-)
-def test_gradients_of_the_first_step_agree_leaf_by_leaf(
-    command, single, tmp_path, dtype, groups, devices, processes, tolerance
-):
-    one = single(dtype, groups)
-    many = gradients(command, tmp_path / 'many.npz', dtype, groups, devices=devices, processes=processes)
+@pytest.mark.parametrize(('dtype', 'groups', 'tolerance'), CASES)
+def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, two_processes, monkeypatch, dtype, groups, tolerance):
+    monkeypatch.setenv('JAXREID_CACHE', str(command.cache))
+    one = gradient_worker.first_gradient(dtype, groups, jax.devices()[:1])
+    if (dtype, groups) in gradient_worker.OF_TWO_PROCESSES:
+        many = dict(np.load(two_processes / f'{dtype}-{groups}.npz'))
+    else:
+        many = gradient_worker.first_gradient(dtype, groups, jax.devices())
     assert one.keys() == many.keys()
     for name in one:
         difference = np.linalg.norm(one[name] - many[name])
@@ -74,25 +40,38 @@ def test_gradients_of_the_first_step_agree_leaf_by_leaf(
     assert sum(np.linalg.norm(v) > 0 for k, v in one.items() if 'gradient' in k) > 30
 
 
-def test_two_processes_train_to_the_parameters_of_one(command, tmp_path):
-    arguments = ['--config.train.compute_dtype=float64', '--config.train.max_steps=5']
-    command.run(tmp_path / 'one', *arguments)
-    address = f'--coordinator=127.0.0.1:{commands.free_port()}'
-    running = [
-        command.start(tmp_path / 'two', *arguments, address, '--num_processes=2', f'--process_id={i}') for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=400)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], '\n'.join(outputs)
-    ours, theirs = checkpoint_arrays.read(tmp_path / 'two', 5), checkpoint_arrays.read(tmp_path / 'one', 5)
+EXACT = '--config.train.compute_dtype=float64'
+
+
+@pytest.fixture(scope='module')
+def one(command):
+    """Workdir of ten steps on one device, with checkpoints of steps 5 and 10."""
+    arguments = EXACT, '--config.train.max_steps=10', '--config.train.checkpoint_every_steps=5'
+    return command.once('one-device', *arguments, quick=True)
+
+
+def assert_same_state(ours, theirs, step):
+    ours, theirs = checkpoint_arrays.read(ours, step), checkpoint_arrays.read(theirs, step)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-def test_eight_devices_train_to_the_parameters_of_one(command, tmp_path):
-    arguments = ['--config.train.compute_dtype=float64', '--config.train.max_steps=5']
-    command.run(tmp_path / 'one', *arguments)
-    command.run(tmp_path / 'eight', *arguments, devices=8)
-    ours, theirs = checkpoint_arrays.read(tmp_path / 'eight', 5), checkpoint_arrays.read(tmp_path / 'one', 5)
-    for name in ours:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
+def test_two_processes_train_to_the_parameters_of_one(command, one, tmp_path):
+    arguments = [EXACT, '--config.train.max_steps=5']
+    address = f'--coordinator=127.0.0.1:{commands.free_port()}'
+    running = [
+        command.start(tmp_path, *arguments, address, '--num_processes=2', f'--process_id={i}', quick=True)
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=400)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], '\n'.join(outputs)
+    assert_same_state(tmp_path, one, 5)
+
+
+def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(command, one, tmp_path):
+    moved = shutil.copytree(one, tmp_path / 'moved')
+    shutil.rmtree(moved / 'checkpoints' / '10')
+    output = command.run(moved, EXACT, '--config.train.max_steps=10', devices=8, quick=True)
+    assert 'start: checkpoint of step 5' in output
+    assert_same_state(moved, one, 10)

@@ -1,6 +1,5 @@
 """A run that is killed, stopped or moved to other devices continues as if nothing had happened."""
 
-import fcntl
 import json
 import shutil
 import signal
@@ -13,10 +12,8 @@ from data_pipelines import build
 from jaxreid.training import checkpoint
 from tests.fixtures import checkpoint_arrays, commands
 
-LAST = 40
-STEPS = f'--config.train.max_steps={LAST}'
-LONG = '--config.train.epochs=20'
-OFTEN = '--config.train.checkpoint_every_steps=3'
+LAST = commands.LAST
+STEPS, LONG, OFTEN = commands.LONG
 
 
 def wait_for_step(workdir, step, process, *, after_checkpoint=False):
@@ -31,17 +28,6 @@ def wait_for_step(workdir, step, process, *, after_checkpoint=False):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     pytest.fail('the run made no progress')
-
-
-@pytest.fixture(scope='session')
-def uninterrupted(command):
-    """Workdir of a run that nothing disturbed, one for all processes of the suite: copy it to change it."""
-    workdir = command.cache.parent / 'uninterrupted'
-    with open(f'{workdir}.lock', 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (workdir / 'results.json').exists():
-            command.run(workdir, STEPS, LONG, OFTEN)
-    return workdir
 
 
 @pytest.fixture
@@ -83,18 +69,6 @@ def test_a_signal_leaves_a_resumable_workdir_and_no_traceback(command, uninterru
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(command, tmp_path):
-    exact = '--config.train.compute_dtype=float64'
-    one, moved = tmp_path / 'one', tmp_path / 'moved'
-    command.run(one, exact, '--config.train.max_steps=10')
-    command.run(moved, exact, '--config.train.max_steps=5')
-    output = command.run(moved, exact, '--config.train.max_steps=10', devices=8)
-    assert 'start: checkpoint of step 5' in output
-    ours, theirs = checkpoint_arrays.read(moved, 10), checkpoint_arrays.read(one, 10)
-    for name in ours:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
-
-
 def test_a_run_that_changes_its_store_on_the_way_ends_with_the_bits_of_one_on_the_folder(
     command, uninterrupted, tmp_path
 ):
@@ -124,43 +98,39 @@ def test_a_finished_run_started_again_only_evaluates(command, finished):
     assert [(r['mAP'], r['cmc']) for r in before] == [(r['mAP'], r['cmc']) for r in after]
 
 
-def test_other_settings_do_not_continue_a_run(command, uninterrupted):
-    output = command.run(uninterrupted, STEPS, LONG, '--config.optim.lr=0.5', status=1)
+def test_other_settings_do_not_continue_a_run(here, uninterrupted):
+    output = here(uninterrupted, STEPS, LONG, '--config.optim.lr=0.5', status=1)
     assert 'holds a run with other settings' in output
     assert 'config.optim.lr: 0.001 before, 0.5 now' in output
 
 
-def test_a_checkpoint_of_another_model_is_refused_with_what_differs(command, uninterrupted, tmp_path):
-    other = command.run(
-        tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.backbone.width=16', status=1
-    )
+def test_a_checkpoint_of_another_model_is_refused_with_what_differs(here, uninterrupted, tmp_path):
+    other = here(tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.backbone.width=16', status=1)
     assert 'belongs to another model' in other
     assert 'config.backbone.width: 8 before, 16 now' in other
 
 
-def test_eval_restores_on_other_devices_and_scores_alike(command, uninterrupted, tmp_path):
-    command.run(tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', devices=4)
+def test_eval_restores_on_other_devices_and_scores_alike(here, uninterrupted, tmp_path):
+    here(tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}')
     ours = json.loads((tmp_path / 'results.json').read_text())[0]
     theirs = json.loads((uninterrupted / 'results.json').read_text())[-1]
     assert ours['protocol'] == theirs['protocol']
     assert ours['mAP'] == pytest.approx(theirs['mAP'], abs=0.2)
 
 
-def test_another_network_of_the_same_shapes_is_refused_too(command, uninterrupted, tmp_path):
-    output = command.run(
-        tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.strf.order=parallel', status=1
-    )
+def test_another_network_of_the_same_shapes_is_refused_too(here, uninterrupted, tmp_path):
+    output = here(tmp_path, '--mode=eval', f'--checkpoint={uninterrupted}', '--config.strf.order=parallel', status=1)
     assert "config.strf.order: 't_then_s' before, 'parallel' now" in output
 
 
-def test_a_run_beyond_the_steps_asked_for_is_not_relabelled(command, uninterrupted):
-    output = command.run(uninterrupted, '--config.train.max_steps=3', LONG, OFTEN, status=1)
+def test_a_run_beyond_the_steps_asked_for_is_not_relabelled(here, uninterrupted):
+    output = here(uninterrupted, '--config.train.max_steps=3', LONG, OFTEN, status=1)
     assert f'is trained to step {LAST} already, beyond the 3 steps asked for' in output
 
 
-def test_an_evaluation_does_not_overwrite_features_made_in_another_way(command, finished):
+def test_an_evaluation_does_not_overwrite_features_made_in_another_way(here, finished):
     before = (finished / 'features.npz').read_bytes()
-    command.run(finished, '--mode=eval', '--config.test.clips=rrs', '--config.test.flip=true')
+    here(finished, '--mode=eval', '--config.test.clips=rrs', '--config.test.flip=true')
     assert (finished / 'features.npz').read_bytes() == before
     assert (finished / f'features-synthetic-tiny-step{LAST}-rrs-flip.npz').exists()
 

@@ -5,12 +5,14 @@ import sys
 
 import pytest
 
-from tests.fixtures import commands
+from tests.fixtures import commands, mars_folder
 
 SETTINGS = [
     f'--config={commands.ROOT / "configs" / "star_synthetic.py"}:table3_lsta,tiny',
     '--config.data.height=32',
     '--config.data.width=16',
+    '--config.data.dataset=mars',
+    '--config.data.num_ids=4',
 ]
 NETWORK = [
     '--config.backbone.width=4',
@@ -18,6 +20,8 @@ NETWORK = [
     '--config.star.attention_stages=(2,)',
     '--config.sampler.num_ids=2',
     '--config.sampler.tracklets_per_id=2',
+    '--config.sampler.frames=2',
+    '--config.test.frames=2',
     '--config.train.max_steps=2',
     '--config.train.log_every_steps=1',
     '--config.test.references=false',
@@ -29,19 +33,21 @@ def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tm
     def folder(name):
         return f'--config.data.flow_folder={tmp_path / name}'
 
-    settings = [*SETTINGS, f'--config.data.flow_engine={engine}']
+    train = tuple((pid, camera, 5) for pid in (1, 3, 5, 7) for camera in (1, 2))
+    root = mars_folder.write(tmp_path / 'data', train=train, height=32, width=16)
+    settings = [*SETTINGS, f'--config.data.root={root}', f'--config.data.flow_engine={engine}']
 
     def numbers(name):
         rows = [json.loads(line) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
         timed = ('second', 'waiting', 'memory')
         return [{k: v for k, v in row.items() if not any(word in k for word in timed)} for row in rows]
 
-    def train(name, flow):
+    def run(name, flow):
         command.execute(
             [sys.executable, '-m', 'jaxreid.main', *settings, *NETWORK, f'--workdir={tmp_path / name}', folder(flow)]
         )
 
-    train('on_the_fly', 'computed')
+    run('on_the_fly', 'computed')
     sampled = {file.relative_to(tmp_path / 'computed') for file in (tmp_path / 'computed').rglob('*.npy')}
     assert sampled
     output = command.execute([sys.executable, '-m', 'data_pipelines.optical_flow', *settings, folder('stored')])
@@ -49,7 +55,7 @@ def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tm
     assert 'frames have their flow' in output
     assert sampled < stored.keys()
     before = {file: file.stat().st_mtime_ns for file in stored.values()}
-    train('from_the_store', 'stored')
+    run('from_the_store', 'stored')
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / 'stored').rglob('*.npy')}
     assert [row['step'] for row in numbers('on_the_fly')] == [1, 2, 2]
     assert all(row['loss'] > 0 for row in numbers('on_the_fly')[:2])

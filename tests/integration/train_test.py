@@ -11,7 +11,7 @@ from tests.fixtures import commands
 def test_a_run_leaves_results_features_logs_and_references(command, tmp_path):
     output = command.run(
         tmp_path, '--config.train.eval_every_epochs=1', '--config.train.max_steps=10', '--config.augment.erase=0.5',
-        "--config.test.protocols=('mars-paper','torchreid')",
+        "--config.test.protocols=('mars-paper','torchreid')", '--config.test.references=true',
     )  # fmt: skip
     rows = json.loads((tmp_path / 'results.json').read_text())
     assert [(r['selected'], r['step'], r['protocol']['name']) for r in rows] == [
@@ -68,7 +68,7 @@ def test_training_lowers_the_loss(command, tmp_path):
     ],
 )  # fmt: skip
 def test_options_of_the_loop_run(command, tmp_path, options):
-    command.run(tmp_path, '--config.train.max_steps=2', *options, devices=2)
+    command.run(tmp_path, '--config.train.max_steps=2', *options, devices=2, quick=True)
     assert json.loads((tmp_path / 'results.json').read_text())[0]['mAP'] > 0
 
 
@@ -83,7 +83,7 @@ def test_the_full_network_trains_and_evaluates_on_real_footage(command, shared, 
     arguments = [a for a in arguments if 'backbone.width' not in a and 'num_ids' not in a]
     # A quarter of the pixels, a quarter of the time: widths and depths are what is full here.
     smaller = ['--config.data.height=128', '--config.data.width=64']
-    command.execute([*arguments, *smaller, '--config.sampler.num_ids=3', '--config.test.clips=begin_crop'])
+    command.execute([*arguments, *smaller, '--config.sampler.num_ids=3', '--config.test.clips=begin_crop'], quick=True)
     row = json.loads((tmp_path / 'results.json').read_text())[-1]
     assert row['protocol']['answered_queries'] == 6
     with np.load(tmp_path / 'features.npz') as file:
