@@ -41,3 +41,9 @@ def test_pairs_show_a_gain_that_their_spread_would_hide():
     assert bootstrap.chance_of_no_gain([-gain], seed=0) < 0.01
     assert bootstrap.chance_of_no_gain([base - base], seed=0) == 1
     assert np.diff(bootstrap.intervals([base], seed=0)[0]) > 3 * (high - low)
+
+
+def test_splits_are_redrawn_independently_so_that_their_mean_is_surer_than_one_of_them():
+    values = np.random.default_rng(0).normal(size=(40, 1))
+    (alone,), (four,) = (np.diff(bootstrap.intervals([values] * n, seed=3, resamples=2000))[:, 0] for n in (1, 4))
+    np.testing.assert_allclose(four, alone / 2, rtol=0.1)  # one draw for all would leave it as wide

@@ -26,11 +26,11 @@ def two_processes(command, tmp_path_factory):
 
 
 @pytest.mark.parametrize(('dtype', 'groups', 'tolerance'), CASES)
-def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, two_processes, monkeypatch, dtype, groups, tolerance):
+def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, request, monkeypatch, dtype, groups, tolerance):
     monkeypatch.setenv('JAXREID_CACHE', str(command.cache))
     one = gradient_worker.first_gradient(dtype, groups, jax.devices()[:1])
     if (dtype, groups) in gradient_worker.OF_TWO_PROCESSES:
-        many = dict(np.load(two_processes / f'{dtype}-{groups}.npz'))
+        many = dict(np.load(request.getfixturevalue('two_processes') / f'{dtype}-{groups}.npz'))
     else:
         many = gradient_worker.first_gradient(dtype, groups, jax.devices())
     assert one.keys() == many.keys()
