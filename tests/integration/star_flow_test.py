@@ -44,7 +44,8 @@ def test_stored_and_computed_flow_train_the_same_network_bit_for_bit(command, tm
 
     def run(name, flow):
         command.execute(
-            [sys.executable, '-m', 'jaxreid.main', *settings, *NETWORK, f'--workdir={tmp_path / name}', folder(flow)]
+            [sys.executable, '-m', 'jaxreid.main', *settings, *NETWORK, f'--workdir={tmp_path / name}', folder(flow)],
+            quick=True,
         )
 
     run('on_the_fly', 'computed')
