@@ -29,7 +29,7 @@ SIZES: dict[str, Changes] = {
     'distractors': {'data.preset': 'distractors', 'data.num_ids': 120},
     'misaligned': {'data.preset': 'misaligned', 'data.num_ids': 120},
     # Frames side by side: at every second one the legs are where they were half a cycle ago.
-    'motion': {'data.preset': 'motion', 'data.num_ids': 120, 'sampler.stride_frames': 1},
+    'motion': {'data.preset': 'motion', 'data.num_ids': 96, 'sampler.stride_frames': 1},
 }
 
 

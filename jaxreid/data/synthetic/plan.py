@@ -52,6 +52,7 @@ class Preset:
     clutter: float = 0.0  # share of tracklets with a dressed dummy at the camera's place for it
     wander: float = 0.0  # how far boxes are off, as a share of the crop: the tracklet's and every frame's by itself
     only_cadence: bool = False  # look-alikes share build and gait as well and differ in their cadence alone
+    light: float = 1.0  # power of the factor by which light differs between walks; 0: not at all
     views: tuple[str, ...] = tuple(VIEWS)  # from which a tracklet draws its own
 
 
@@ -102,8 +103,8 @@ _CLEAN = dataclasses.replace(
     misaligned=0.0,
 )
 _MOTION: dict[str, typing.Any] = {
-    'test_ids': 78, 'group_size': 3, 'group_share': 1.0, 'fps': 8.0, 'median_frames': 14, 'min_frames': 8,
-    'only_cadence': True, 'views': ('left', 'right'),
+    'train_ids': 96, 'test_ids': 60, 'group_share': 1.0, 'fps': 8.0, 'median_frames': 14, 'only_cadence': True,
+    'views': ('right',), 'light': 0.25,
 }  # fmt: skip
 PRESETS |= {
     'occlusion': dataclasses.replace(_CLEAN, name='occlusion', staying=0.52, stripes=0.2),
@@ -251,7 +252,7 @@ def _tracklet(preset, rng, *, seed, name, identity, person, camera, people, cont
         when = ('start', 'middle', 'end')[int(rng.integers(3))]
         time = {'start': 0.08, 'middle': 0.5, 'end': 0.92}[when] * frames
         crossing = rng.choice((-1, 1)) * preset.fps * rng.uniform(0.8, 1.8)
-    tint = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)
+    tint = (rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)) ** preset.light
     made = Tracklet(
         name=name,
         identity=identity,

@@ -44,14 +44,14 @@ def sheet(
 
 
 def main(preset_name: str, path: str, height: str = '0') -> None:
-    """Writes a sheet: a look-alike group, six other people, distractors and junk; `height` redraws at another size."""
+    """Writes a sheet: look-alikes if there are any, six others, distractors, junk; `height` redraws at another size."""
     preset = render.PRESETS[preset_name]
     if int(height):
         preset = dataclasses.replace(
             preset, height=int(height), width=int(height) // 2, supersample=1 if int(height) >= 256 else 2
         )
     plan = synthetic_plan.make_plan(preset)
-    group = plan.groups['test'][0]
+    group = plan.groups['test'][0] if plan.groups['test'] else []
     others = [
         i for i in range(preset.train_ids + 1, preset.train_ids + 40) if not any(i in g for g in plan.groups['test'])
     ]

@@ -24,9 +24,9 @@ def motion():
 
 def test_single_frames_do_not_tell_the_motion_look_alikes_apart_and_frames_in_order_do(motion):
     alone, ordered = ceilings.skeletons(motion, frames=4).values()
-    assert alone.chance == ordered.chance == pytest.approx(100 / 3)
+    assert alone.chance == ordered.chance == 50
     assert alone.queries == ordered.queries > 40
-    assert abs(alone.accuracy - alone.chance) <= 15  # of 60 queries: twice the standard error
+    assert abs(alone.accuracy - alone.chance) <= 15  # of some 60 queries: twice the standard error
     assert ordered.accuracy >= 90
 
 
@@ -145,3 +145,15 @@ def test_a_network_of_another_size_is_refused(everything, tmp_path, monkeypatch)
     monkeypatch.setattr(checkpoint, 'read_meta', lambda *_: {'config': config.to_dict(other)})
     with pytest.raises(ValueError, match='takes frames of 256x128 with flow off; the oracles draw everything in 64x32'):
         ceilings.load(root, tmp_path)
+
+
+def test_the_command_prints_the_ceilings_and_what_skeletons_tell(helped, everything, monkeypatch, capsys):
+    monkeypatch.setattr(ceilings, 'load', lambda root, path: helped if path == pathlib.Path('runs/plain') else None)
+    assert ceilings.main(['tiny', '--root', str(everything[0]), '--checkpoint', 'runs/plain']) == 0
+    said = capsys.readouterr().out
+    assert [line.split('  ')[0] for line in said.split('\n')[1:-1]] == [
+        'as it is', 'frames that show the person', 'nothing in the way', 'no dummies', 'right boxes', 'clips shuffled',
+        'one frame of each clip', 'skeletons, each frame by itself', 'skeletons in order',
+    ]  # fmt: skip
+    assert ceilings.main(['tiny', '--root', str(everything[0])]) == 0
+    assert capsys.readouterr().out.startswith('skeletons')
