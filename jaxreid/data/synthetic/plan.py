@@ -336,6 +336,11 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
             seen_by = 1 + rng.choice(
                 preset.cameras, int(rng.integers(preset.cameras_per_id[0], preset.cameras_per_id[1] + 1)), replace=False
             )
+            group = next((group for group in groups[split] if identity in group), [])
+            if preset.only_cadence and split == 'test' and group:
+                # A query's own camera holds look-alikes but, by the rule, not the person: no member passes another's.
+                shared = np.random.default_rng((seed, 9, group[0])).permutation(preset.cameras)
+                seen_by = 1 + shared[group.index(identity) :: len(group)]
             for camera in sorted(int(c) for c in seen_by):
                 for _ in range(int(rng.integers(preset.tracklets_per_camera[0], preset.tracklets_per_camera[1] + 1))):
                     number += 1

@@ -113,6 +113,12 @@ def test_look_alikes_of_the_motion_preset_differ_in_cadence_alone(plans):
         cadences = np.sort([p.gait.cadence for p in people])
         assert np.diff(cadences).min() > 0.4
         assert 2 * np.pi * 1.07 * cadences.max() / plan.preset.fps < np.pi / 2  # legs look alike half a cycle later
+    cameras = {}
+    for walk in plan.tracklets['test']:
+        cameras.setdefault(walk.identity, set()).add(walk.camera)
+    for first, second in plan.groups['test']:
+        assert len(cameras[first]) == len(cameras[second]) == 3
+        assert not cameras[first] & cameras[second]
     assert {attributes.of(plan, walk)['look_alikes'] for walk in queries(plan)} == {'1'}
     assert {walk.view for walk in queries(plan)} == {'right'}
     assert synthetic_person.draw_cadences(np.random.default_rng(0), 1)
