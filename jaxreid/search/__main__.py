@@ -73,7 +73,7 @@ def search(options: argparse.Namespace) -> None:
         when = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
         _write(options.html, page.render(held, asked, answers, budget_mb=options.budget_mb, when=when))
     # Last, since what reads the terminal may stop listening.
-    print(results.table(held, asked, answers, shown=_SHOWN))
+    print(results.table(held, asked, answers, shown=_SHOWN, rates=options.rates))
     for path in filter(None, (options.json, options.html)):
         print(f'written    {path}')
 
@@ -132,6 +132,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--top', type=int, help=f'answers per query ({_TOP})')
     parser.add_argument('--threshold', default='', help='least similarity, or with --calibration a rate such as 0.1%%')
     parser.add_argument('--calibration', default='', help='report.calibration.json of the same network')
+    parser.add_argument(
+        '--rates', action='store_true', help='with --calibration: how often other people are as similar'
+    )
     parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')
     parser.add_argument('--camera', action='append', help='answers from this camera only; may be repeated')
     parser.add_argument('--not-camera', action='append', help='no answers from this camera; may be repeated')

@@ -78,6 +78,12 @@ def false_accept_rate(measured: Calibration, similarity: float) -> float:
     return 1.0 if place < 0 else float(measured.false_accept_rate[place])
 
 
+def true_accept_rate(measured: Calibration, similarity: float) -> float:
+    """Share of pairs of the same person that are at least about as similar; no less than was measured."""
+    place = int(np.searchsorted(measured.threshold, similarity, side='right')) - 1
+    return 1.0 if place < 0 else float(measured.true_accept_rate[place])
+
+
 def threshold(text: str, measured: Calibration | None) -> float:
     """The similarity that `--threshold` asks for: a number, or a false-accept rate such as 0.1%.
 

@@ -67,6 +67,7 @@ def render(
             {
                 'name': queries.name[row],
                 'facts': _facts(queries, row),
+                'verdict': results.conclusion(answers, hits),
                 'film': album.film(queries, row, tracklets.FILM),
                 'hits': [
                     {
@@ -74,7 +75,8 @@ def render(
                         'facts': _facts(gallery, hit.row),
                         'film': album.film(gallery, hit.row, 3),
                         'similarity': f'{hit.similarity:.3f}',
-                        'chance': results.chance(answers, hit),
+                        'verdict': results.verdict(answers, hit),
+                        'rates': results.error_rates(answers, hit),
                         'mark': _mark(tracklets.who(queries, row), tracklets.who(gallery, hit.row)),
                     }
                     for hit in hits

@@ -12,6 +12,8 @@ from jaxreid.search import calibration_file, nearest, tracklets
 
 _OTHER_CLOCK = 'The time of'
 _SAME = 1e-9  # similarities that differ by no more are of equal features
+_SURE = 0.05  # a verdict is wrong about that often, or less
+SOMEBODY_ELSE = 'somebody else'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,12 +181,14 @@ def meaning(answers: Answers, *, calibrate: str = ' (--calibration FILE does)') 
     if answers.calibration is None:
         said.append(f'It is uncalibrated: it orders answers, and does not say how sure they are{calibrate}.')
     else:
-        said.append(
-            f'"By chance" is the share of pairs of different people that were as similar in '
-            f'{answers.calibration.where} ({answers.calibration.impostor_pairs:,} pairs), and how many of the '
-            f'{answers.searched:,} tracklets searched that makes. It holds for this network and for footage like the '
-            'one measured.'
-        )
+        said += [
+            f'The verdicts are counted from {answers.calibration.impostor_pairs:,} pairs of different people in '
+            f'{answers.calibration.where}, for the {answers.searched:,} tracklets searched.',
+            f'"Same person": at most {_SURE} tracklets of other people are expected to be as similar.',
+            f'"Nobody here": one or more is expected, and {1 - _SURE:.0%} of the pairs of the same person are more '
+            'similar.',
+            'They hold for this network and for footage like the one measured.',
+        ]
     if answers.threshold is not None:
         said.append(f'Answers below {answers.threshold:.3f} are left out.')
     if answers.known:
@@ -195,13 +199,40 @@ def meaning(answers: Answers, *, calibrate: str = ' (--calibration FILE does)') 
     return [*said, *answers.notes]
 
 
-def chance(answers: Answers, hit: Hit) -> str:
-    """How often other people are as similar, in words; '' without a calibration."""
+def verdict(answers: Answers, hit: Hit | None) -> str:
+    """What an answer means, in words; '' without a calibration. None: no answer is left.
+
+    It is the same person where at most `_SURE` tracklets of other people are expected to be as similar among those
+    searched; somebody else where one or more are, and all but `_SURE` of the pairs of the same person are more similar.
+    """
+    if answers.calibration is None:
+        return ''
+    if hit is None:
+        return SOMEBODY_ELSE
+    if _strangers(answers, hit) <= _SURE:
+        return 'same person'
+    alike = calibration_file.true_accept_rate(answers.calibration, hit.similarity)
+    return SOMEBODY_ELSE if alike >= 1 - _SURE and _strangers(answers, hit) >= 1 else 'unsure'
+
+
+def conclusion(answers: Answers, hits: Sequence[Hit]) -> str:
+    """The verdict of a query, which is that of its first answer; '' without a calibration."""
+    said = verdict(answers, hits[0] if hits else None)
+    return 'nobody here' if said == SOMEBODY_ELSE else said
+
+
+def error_rates(answers: Answers, hit: Hit) -> str:
+    """How often other people are as similar, in numbers; '' without a calibration."""
     if answers.calibration is None or hit.false_accept_rate is None:
         return ''
-    rate = hit.false_accept_rate
-    expected = (rate or 1 / answers.calibration.impostor_pairs) * answers.searched
-    return f'by chance {calibration_file.words(answers.calibration, rate)}, {"" if rate else "< "}{expected:.2g} here'
+    share = calibration_file.words(answers.calibration, hit.false_accept_rate)
+    least = '' if hit.false_accept_rate else '< '
+    return f'{share} of other people, {least}{_strangers(answers, hit):.2g} expected here'
+
+
+def _strangers(answers, hit):
+    """Tracklets of other people that are expected to be as similar, or more than that where none was counted."""
+    return (hit.false_accept_rate or 1 / answers.calibration.impostor_pairs) * answers.searched
 
 
 def describe(of: tracklets.Tracklets, row: int) -> list[str]:
@@ -218,21 +249,27 @@ def table(
     answers: Answers,
     *,
     shown: int,
+    rates: bool = False,
     all_in: str = '--json and --html have',
     **hints: str,
 ) -> str:
-    """The answers to the first `shown` queries for a terminal; `all_in` has the others, `hints` go to `meaning`."""
+    """The answers to the first `shown` queries for a terminal, with their error rates where `rates`.
+
+    `all_in` says what has the other queries; `hints` go to `meaning`.
+    """
     lines = []
     for row, hits in enumerate(answers.hits[:shown]):
         known = ' · '.join(text for text in describe(queries, row) if text)
-        lines.append(_plain(f'{queries.name[row]}  {known}'))
+        said = conclusion(answers, hits)
+        lines.append(_plain(f'{queries.name[row]}  {known}' + (f': {said}' if said else '')))
         cells = [
             [
                 f'#{place}',
                 f'{hit.similarity:.3f}',
                 gallery.name[hit.row],
                 *describe(gallery, hit.row),
-                chance(answers, hit),
+                verdict(answers, hit),
+                error_rates(answers, hit) if rates else '',
             ]
             for place, hit in enumerate(hits, start=1)
         ]
@@ -240,7 +277,7 @@ def table(
         for line in cells:
             lines.append(_plain('  ' + '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True) if w).rstrip()))
         if not hits:
-            lines.append('  nobody')
+            lines.append('  nobody here')
         lines.append('')
     if len(answers.hits) > shown:
         lines.append(f'... and {len(answers.hits) - shown} more queries ({all_in} all)\n')

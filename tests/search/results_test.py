@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxreid.search import feature_rows, page, results, tracklets
+from jaxreid.search import calibration_file, feature_rows, page, results, tracklets
 
 
 def made(names, angles, **columns):
@@ -128,7 +128,7 @@ def test_a_threshold_may_leave_nobody():
     how = {'top': 5, 'distance': 'euclidean', 'filters': results.Filters()}
     found = results.search(GALLERY, QUERIES, threshold=-0.1, **how)
     assert [[GALLERY.name[hit.row] for hit in hits] for hits in found.hits] == [[], ['d']]
-    assert '  nobody' in results.table(GALLERY, QUERIES, found, shown=9)
+    assert '  nobody here\n' in results.table(GALLERY, QUERIES, found, shown=9)
     assert 'minus the Euclidean distance' in results.table(GALLERY, QUERIES, found, shown=9)
 
 
@@ -144,3 +144,51 @@ def test_the_table_moves_no_cursor_and_json_says_it_all():
     assert one['hits'][0]['name'] == 'a'
     assert one['hits'][0]['similarity'] == pytest.approx(np.cos(np.deg2rad(5)), abs=1e-6)
     assert 'uncalibrated' in text
+
+
+# 100 pairs of different people and 20 of the same person: the shares that reach each similarity.
+MEASURED = calibration_file.Calibration(
+    'by hand', 'cosine', '', 100, np.array([0.5, 0.7, 0.9, 0.99]), np.array([0.5, 0.2, 0.01, 0]),
+    np.array([1, 0.95, 0.5, 0.25]),
+)  # fmt: skip
+
+
+def sure(similarity, *, searched, calibration=MEASURED):
+    hits = [[results.Hit(0, similarity, calibration_file.false_accept_rate(MEASURED, similarity))]]
+    found = results.Answers(hits, 'cosine', None, calibration, searched, [], [])
+    return results.verdict(found, hits[0][0]), results.conclusion(found, hits[0])
+
+
+@pytest.mark.parametrize(
+    ('similarity', 'searched', 'verdict', 'query'),
+    [
+        (0.95, 5, 'same person', 'same person'),  # 0.01 * 5 = 0.05 of other people
+        (0.95, 6, 'unsure', 'unsure'),
+        (0.995, 5, 'same person', 'same person'),  # none was counted: less than 1 of 100 pairs
+        (0.995, 6, 'unsure', 'unsure'),
+        (0.8, 5, 'somebody else', 'nobody here'),  # 0.2 * 5 = 1, and 95 % of the same person are as similar
+        (0.8, 4, 'unsure', 'unsure'),
+        (0.95, 1000, 'unsure', 'unsure'),  # ten other people, but half of the pairs of the same person are below
+        (-0.5, 1, 'somebody else', 'nobody here'),
+    ],
+)
+def test_a_verdict_weighs_other_people_against_the_same_person(similarity, searched, verdict, query):
+    assert sure(similarity, searched=searched) == (verdict, query)
+
+
+def test_without_a_calibration_there_is_no_verdict_and_without_an_answer_nobody():
+    assert sure(0.95, searched=5, calibration=None) == ('', '')
+    found = results.Answers([[]], 'cosine', None, MEASURED, 5, [], [])
+    assert results.conclusion(found, []) == 'nobody here'
+
+
+def test_error_rates_are_shown_when_asked_for():
+    hits = [[results.Hit(1, 0.95, 0.01), results.Hit(2, 0.995, 0.0)], []]
+    found = results.Answers(hits, 'cosine', None, MEASURED, 5, [], [])
+    plain, full = (results.table(GALLERY, QUERIES, found, shown=9, rates=rates) for rates in (False, True))
+    assert re.search(r'^a  .*: same person$', plain, re.MULTILINE)
+    assert '% of other people' not in plain
+    assert '1% of other people, 0.05 expected here' in full
+    assert '< 1% of other people, < 0.05 expected here' in full
+    drawn = page.render(GALLERY, QUERIES, found, budget_mb=1, when='now')
+    assert '<summary>same person</summary>1% of other people, 0.05 expected here</details>' in drawn
