@@ -42,13 +42,13 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
       in_flight.NonFiniteLoss: names step and terms; the last good checkpoint stays.
       interrupt.Interrupted: a signal came; the state is saved.
     """
+    if experiment.backbone.init == 'rendered':
+        make_rendered_start(experiment.backbone)
     clock = time.monotonic()
     mesh = sharding.make_mesh()
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
     sharding.check_divides(clips_per_step, mesh)
     sharding.check_divides(experiment.test.batch_clips, mesh)
-    if experiment.backbone.init == 'rendered':
-        make_rendered_start(experiment.backbone)
     earlier = results.read(workdir / 'results.json')  # before any work: a file of something else stops here
 
     # Data.

@@ -91,6 +91,8 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
             result['tested_on'] = meta['tested_on']
         if meta.get('used_items'):
             result['used_items'] = meta['used_items']
+        if 'frame_weights' in meta:
+            result['frame_weights'] = meta['frame_weights']
         made.append(result)
     return made
 

@@ -18,6 +18,7 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 
+from jaxreid.evaluation import frame_weights
 from jaxreid.process import whole
 
 NECKS = ('after', 'before')
@@ -48,7 +49,7 @@ class Meta(TypedDict, total=False):
     clips: as `test.clips`; clip_seed: of random clips, else None; one_frame: only the first frame was seen.
     step: of training. network: see `fingerprint.of`. compute_dtype: of the activations. flow: as `data.flow`.
     frames_seen, corrupt_frames_replaced: counted over all clips.
-    used_items: of networks with memories, by the name of the memory.
+    used_items: of networks with memories, by the name of the memory. frame_weights: of networks that weigh frames.
     config: all settings, as `config.to_dict` gives them.
     pid_names, camera_names: what a manifest calls a number, the number as text.
     """
@@ -69,6 +70,7 @@ class Meta(TypedDict, total=False):
     step: int
     network: str
     used_items: dict[str, UsedItems]
+    frame_weights: frame_weights.FrameWeights
     config: dict
     pid_names: dict[str, str]
     camera_names: dict[str, str]

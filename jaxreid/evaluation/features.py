@@ -29,7 +29,7 @@ def over_clips(
     total: int,
     label: str,
 ) -> dict[str, np.ndarray]:
-    """Means of the clip features of every tracklet, and sums of what else the network gives for a clip.
+    """Means of the clip features of every tracklet, and sums of what the network counts for a clip.
 
     Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
     on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine.
@@ -44,7 +44,7 @@ def over_clips(
       label: what the bar says.
 
     Returns:
-      [N, ...] float32 by the names of `eval_step`: means of `embedding` and `embedding_before_neck`, sums of others.
+      [N, ...] float32 by the names of `eval_step`: sums of the counts `*_items`, means of all others.
     """
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros(tracklets, np.float32)
@@ -74,7 +74,7 @@ def over_clips(
         sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
         counts = np.sum(multihost_utils.process_allgather(counts), axis=0)
     counts = np.maximum(counts, 1)[:, None]
-    return {name: x / counts if name.startswith('embedding') else x for name, x in sums.items()}
+    return {name: x if name.endswith('_items') else x / counts for name, x in sums.items()}
 
 
 def used_items(counts: np.ndarray) -> feature_file.UsedItems:

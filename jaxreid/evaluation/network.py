@@ -16,7 +16,7 @@ from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.data.stores import frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, fingerprint
+from jaxreid.evaluation import feature_file, fingerprint, frame_weights
 from jaxreid.evaluation import features as features_lib
 from jaxreid.models import bn_folding, build
 from jaxreid.process import metrics_log
@@ -159,7 +159,7 @@ class Network:
         def run(dtype: jnp.dtype) -> dict[str, np.ndarray]:
             nonlocal replaced
             eval_step = self._eval_step(dtype, one_frame=one_frame, chunk=test.frames if clips == 'whole' else 0)
-            with self._batches(dataset, store, clips=clips) as batches:
+            with self.batches(dataset, store, clips=clips) as batches:
                 outputs = features_lib.over_clips(
                     eval_step, self.folded, batches, len(dataset.test), mesh=self.mesh, total=total, label=label
                 )
@@ -169,6 +169,7 @@ class Network:
         items, dtype = self._in_test_dtype(run, label)
         after, before = items.pop('embedding'), items.pop('embedding_before_neck')
         _check_finite(after, f'tracklets are NaN or infinite at step {self.step} in {dtype}')
+        weights = items.pop('frame_weights', None)
         meta: feature_file.Meta = {
             **self.making(clips=clips, one_frame=one_frame),
             'compute_dtype': str(dtype),
@@ -178,6 +179,11 @@ class Network:
             'corrupt_frames_replaced': replaced,
             'used_items': {name: features_lib.used_items(of.sum(0)) for name, of in items.items()},
         }
+        if weights is not None:
+            hidden = frame_weights.hidden_frames(dataset, clips=clips, frames=test.frames, seed=test.seed)
+            meta['frame_weights'] = frame_weights.of(weights, hidden)
+            if memory := self.variables['params'].get('spatial_memory'):
+                meta['frame_weights']['memory_scale'] = float(np.abs(np.asarray(memory['norm']['scale'])).mean())
         return features_lib.describe(dataset, after, before, meta)
 
     def making(self, *, clips: str = '', one_frame: bool = False) -> feature_file.Meta:
@@ -203,7 +209,8 @@ class Network:
     def _eval_step(self, dtype: jnp.dtype, **how) -> Callable:
         return step_lib.make_eval_step(self.model.clone(dtype=dtype), self.mesh, flip=self.experiment.test.flip, **how)
 
-    def _batches(self, dataset: tracklet.Dataset, store: frame_store.Store, *, clips: str):
+    def batches(self, dataset: tracklet.Dataset, store: frame_store.Store, *, clips: str):
+        """Clips of the test split, as many batches on every process; closes like a file."""
         data, test = self.experiment.data, self.experiment.test
         return eval_pipeline.batches(
             dataset.test,

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
-from jaxreid.evaluation import feature_file, protocols
+from jaxreid.evaluation import feature_file, frame_weights, protocols
 from jaxreid.evaluation import strata as strata_lib
 from jaxreid.process import whole
 
@@ -25,7 +25,7 @@ class Result(protocols.Score):
 
     step: of training. selected: how the network was chosen: 'last step', 'monitoring' or 'selected on the test set'.
     trained_on, tested_on: as `data.source.describe`; older files lack them.
-    used_items: of networks with memories, by the name of the memory.
+    used_items: of networks with memories, by the name of the memory. frame_weights: of networks that weigh frames.
     test_ids_trained_on: people that were trained on and tested with; missing where none was.
     strata: of the queries, where more is known of them than id and camera; of the first protocol alone.
     references: what else was scored on a rendered data set, by name; see `references.compute`.
@@ -37,6 +37,7 @@ class Result(protocols.Score):
     trained_on: NotRequired[str]
     tested_on: NotRequired[str]
     used_items: NotRequired[dict[str, feature_file.UsedItems]]
+    frame_weights: NotRequired[frame_weights.FrameWeights]
     test_ids_trained_on: NotRequired[int]
     strata: NotRequired[list[strata_lib.Stratum]]
     references: NotRequired[dict[str, dict[str, float | None]]]
@@ -75,6 +76,8 @@ def table(rows: Sequence[Result]) -> str:
             lines.append(
                 f'  {memory.replace("_", " ")}: {used["used"]:.2f} of {used["of"]} used (2^entropy of the most read)'
             )
+        if 'frame_weights' in row:
+            lines.append(f'  {frame_weights.sentence(row["frame_weights"])}')
     return '\n'.join(lines)
 
 

@@ -18,8 +18,8 @@ class Sta(nn.Module):
     (Algorithm 1); 'sta' the weighted ones; 'avg' the mean of the frames' maps. With 'image' every frame is a sample:
     training supervises the stream `frames`, and embedding and logits of a clip are the mean of its frames'.
 
-    Any number of frames runs with the same variables. Extras: `attention` [B, T, H, W], g of eq. 1; with 'sta' and
-    'fusion' also `stripe_scores` [B, T, K], S of eq. 4.
+    Any number of frames runs with the same variables. Extras: `maps` [B, T, H, W, D], what is fused; `attention` [B, T,
+    H, W], g of eq. 1; with 'sta' and 'fusion' also `stripe_scores` [B, T, K], S of eq. 4.
 
     Attributes:
       num_ids: training identities.
@@ -69,7 +69,7 @@ class Sta(nn.Module):
     def _fuse(self, x):
         """Maps to pool, [B, 1, H, W, D'] or, in image mode, [B, T, H, W, D], and what is worth seeing."""
         attention = stripe_attention.attention_map(x, kind=self.sta.attn_map)
-        extras = {'attention': attention}
+        extras = {'attention': attention, 'maps': x}
         match self.sta.mode:
             case 'image':
                 return x, extras

@@ -178,7 +178,7 @@ def make_eval_step(
     """`(variables, inputs) -> {'embedding', 'embedding_before_neck'}`, [B, D] each, jitted and split over the mesh.
 
     Networks with memories give `spatial_items` [B, M] and `temporal_items` [B, N] too: how many of a clip's queries
-    read each item most.
+    read each item most. Those that weigh frames give `frame_weights` [B, T], but not of whole tracklets.
 
     `inputs` holds `clips` [B,T,H,W,3] uint8 and may hold `flow` [B,T,H,W,2] in pixels and `lengths` [B] int32; what is
     there is given to the model. Asked again for the same network it returns the same function, so that monitoring
@@ -210,10 +210,19 @@ def make_eval_step(
         items = {
             k: outputs[0].extras[f'{k}_match'] for k in ('spatial', 'temporal') if f'{k}_match' in outputs[0].extras
         }
-        return {
-            'embedding': sum(o.embedding for o in outputs) / len(outputs),
-            'embedding_before_neck': sum(o.embedding_before_neck for o in outputs) / len(outputs),
-        } | {f'{k}_items': memory_match.item_counts(match) for k, match in items.items()}
+        weights = (
+            {}
+            if 'lengths' in inputs
+            else {k: outputs[0].extras[k] for k in ('frame_weights',) if k in outputs[0].extras}
+        )
+        return (
+            weights
+            | {
+                'embedding': sum(o.embedding for o in outputs) / len(outputs),
+                'embedding_before_neck': sum(o.embedding_before_neck for o in outputs) / len(outputs),
+            }
+            | {f'{k}_items': memory_match.item_counts(match) for k, match in items.items()}
+        )
 
     return jax.jit(
         jax.shard_map(local_step, mesh=mesh, in_specs=(sharding.COPIED, sharding.SPLIT), out_specs=sharding.SPLIT)
