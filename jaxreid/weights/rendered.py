@@ -23,7 +23,10 @@ def experiment(backbone: config.Backbone) -> config.Experiment:
 
 def folder(backbone: config.Backbone) -> pathlib.Path:
     """Its workdir in the cache; another one for other settings or another version of the renderer."""
-    settings = json.dumps([config.to_dict(experiment(backbone)), plan.RENDERER_VERSION], sort_keys=True)
+    default = config.flatten(config.Experiment())
+    # Only what differs from the defaults: settings that come later make no other network.
+    changed = {k: v for k, v in config.flatten(experiment(backbone)).items() if v != default[k]}
+    settings = json.dumps([changed, plan.RENDERER_VERSION], sort_keys=True)
     return cache.folder() / f'c2d_synthetic-{hashlib.sha256(settings.encode()).hexdigest()[:10]}'
 
 

@@ -1,0 +1,29 @@
+"""A unit put into a trained network must not lose what it knows (slow: trains small networks)."""
+
+import pytest
+
+from configs import strf_synthetic
+from jaxreid import config, train
+
+MOST = 3.0  # points of mAP that a unit may cost
+
+
+def trained(variant, folder, *, steps, start=None, seed=100):
+    """mAP after some steps on few rendered people, from the network in the folder `start` or at random."""
+    e = strf_synthetic.get_config(f'{variant},tiny')
+    e.data.root = str(folder / 'tiny')
+    e.sampler.num_ids, e.backbone.frame_pool = 4, 'max'
+    e.train.epochs, e.train.max_steps, e.train.eval_every_epochs = steps, steps, 0
+    e.optim.warmup_epochs, e.optim.schedule, e.optim.lr = 0.0, 'constant', 3e-4 if start else 1e-3
+    e.test.references, e.train.seed = False, seed
+    e.backbone.init, e.backbone.weights = ('checkpoint', str(start)) if start else ('random', '')
+    return train.train_and_evaluate(config.validate(e), folder / variant)[0]['mAP']
+
+
+@pytest.mark.slow
+def test_a_unit_of_strf_costs_a_trained_network_nothing(tmp_path):
+    trained('c2d', tmp_path, steps=150)
+    plain, unit = (
+        trained(variant, tmp_path, steps=60, start=tmp_path / 'c2d') for variant in ('table2_p3da_plain', 'table2_p3da')
+    )
+    assert unit > plain - MOST, (plain, unit)
