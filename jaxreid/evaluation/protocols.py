@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 import numpy as np
 
 from jaxreid import config
-from jaxreid.evaluation import single_shot
-from jaxreid.evaluation.ordering import ranking
+from jaxreid.evaluation.ordering import ranking, single_shot
 
 JUNK_ID = -1  # boxes without a person
 DISTRACTOR_ID = 0  # people nobody asks for

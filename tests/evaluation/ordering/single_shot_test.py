@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxreid.evaluation import protocols, single_shot
-from jaxreid.evaluation.ordering import ranking
+from jaxreid.evaluation import protocols
+from jaxreid.evaluation.ordering import ranking, single_shot
 from tests.oracles import ranking as oracle
 
 
