@@ -14,7 +14,7 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from jaxreid.data.stores import frame_store
 from jaxreid.data.synthetic import attributes, render
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import bootstrap, feature_file, network, protocols
+from jaxreid.evaluation import bootstrap, feature_file, network, protocols, strata
 from jaxreid.evaluation.references import skeleton_oracle
 from jaxreid.process import exit_status
 from jaxreid.training import checkpoint
@@ -111,14 +111,18 @@ def redrawn(plan: plan_lib.Plan, what: str) -> list[plan_lib.Tracklet]:
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-    """One way to see the test split. All in percent or points; `gain` and `interval` are of mAP, against the plain."""
+    """One way to see the test split. All in percent or points; `gain`, `interval` and `strata` are against the plain.
+
+    gain, interval: of mAP. look_alike_rank1: NaN without look-alikes. strata: differences, without intervals.
+    """
 
     name: str
     map: float
     rank1: float
     gain: float
     interval: tuple[float, float]
-    look_alike_rank1: float  # NaN without look-alikes
+    look_alike_rank1: float
+    strata: list[strata.Stratum]
 
 
 def load(root: pathlib.Path, path: pathlib.Path) -> network.Network:
@@ -143,8 +147,13 @@ def load(root: pathlib.Path, path: pathlib.Path) -> network.Network:
     return network.Network.load(path, experiment=experiment)
 
 
-def ceilings(helped: network.Network) -> list[Ceiling]:
-    """The network, from `load`, without and with each oracle that the data has a use for; the first is without."""
+def ceilings(helped: network.Network, *, only: Collection[str] | None = None) -> list[Ceiling]:
+    """The network, from `load`, without and with each oracle that the data has a use for; the first is without.
+
+    Args:
+      helped: the network.
+      only: names of the oracles that are wanted; None: all.
+    """
     experiment = helped.experiment
     plan, dataset = _plan(pathlib.Path(experiment.data.root)), source.read(experiment.data)
     store = source.store(experiment.data, dataset, split='test')
@@ -161,17 +170,21 @@ def ceilings(helped: network.Network) -> list[Ceiling]:
     if plan.groups['test']:
         views['clips shuffled'] = dataset, Shuffled(store), False
         views['one frame of each clip'] = dataset, store, True
+    rule = protocols.named(experiment.test.protocols[0])
     rows: list[Ceiling] = []
-    plain = np.zeros((0, 0))
+    plain: protocols.Results | None = None
     for name, (seen, frames, one_frame) in views.items():
+        if rows and only is not None and name not in only:
+            continue
         features = helped.features(seen, label=name, one_frame=one_frame, store=frames)
-        values, inside = _score(features, experiment, plan)
-        plain = plain if rows else values
-        gain = 100 * (values - plain)[:, :1]
+        ranked, inside = _score(features, experiment, plan)
+        plain = plain or ranked
+        values, without = (100 * protocols.per_query(one, rule) for one in (ranked, plain))
+        gain = (values - without)[:, :1]
         low, high = bootstrap.intervals([gain], seed=0)[0].tolist()
-        rows.append(
-            Ceiling(name, 100 * values[:, 0].mean(), 100 * values[:, 2].mean(), gain.mean(), (low, high), inside)
-        )
+        by_stratum = strata.scores([features], [ranked], rule, minus=[plain], resamples=0)
+        means = values[:, 0].mean(), values[:, 2].mean(), gain.mean()
+        rows.append(Ceiling(name, *means, (low, high), inside, by_stratum))
     return rows
 
 
@@ -181,13 +194,13 @@ def _plan(root: pathlib.Path) -> plan_lib.Plan:
 
 def _score(
     features: feature_file.Features, experiment: config.Experiment, plan: plan_lib.Plan
-) -> tuple[np.ndarray, float]:
-    """What `protocols.per_query` gives, and rank-1 inside the look-alike groups."""
+) -> tuple[protocols.Results, float]:
+    """The queries ranked, and rank-1 inside the look-alike groups."""
     rule = protocols.named(experiment.test.protocols[0])
     roles = features.embedding, features.pid, features.camera, features.query, features.gallery, rule
     ranked = protocols.rank_queries(*roles, distance=experiment.test.distance)
     inside = protocols.look_alike_rank1(*roles, plan.groups['test'], distance=experiment.test.distance)
-    return protocols.per_query(ranked, rule), inside.rank1
+    return ranked, inside.rank1
 
 
 def skeletons(plan: plan_lib.Plan, *, frames: int) -> dict[str, skeleton_oracle.OracleScore]:

@@ -123,6 +123,12 @@ def test_every_oracle_that_has_a_use_is_scored_against_the_plain_network(helped)
         assert row.gain == pytest.approx(row.map - plain.map)
         assert row.interval[0] <= row.gain <= row.interval[1]
         assert 0 <= row.look_alike_rank1 <= 100
+        for attribute in ('occluded_when', 'hidden_stripe', 'clutter'):  # every query is in one stratum of each
+            parts = [(one['queries'], one['mAP']) for one in row.strata if one['attribute'] == attribute]
+            counts, gains = zip(*parts, strict=True)
+            assert len(parts) > 1
+            assert np.average(gains, weights=counts) == pytest.approx(row.gain)
+    assert ceilings.ceilings(helped, only=['right boxes', 'sunshine']) == [plain, rows['right boxes']]
     text = ceilings.table(list(rows.values()), {}).split('\n')
     assert len(text) == 8
     assert text[1].split()[:3] == ['as', 'it', 'is']
