@@ -113,4 +113,6 @@ ADAPTED: dict[str, Changes] = {
     'hidden128': {'star.hidden': 8},
     'hidden512': {'star.hidden': 32},
     'last_stride1': {},
+    # Without flow no frames need be the same at every epoch.
+    'rgb': RGB | {'sampler.clip': 'random', 'test.clips': 'whole', 'test.batch_clips': 8},
 }

@@ -1,6 +1,8 @@
-"""See `runs`."""
+"""Tables: see `runs`; claims: see `claims`."""
 
-from jaxreid.reproduce import runs
+import sys
+
+from jaxreid.reproduce import claims, runs
 
 if __name__ == '__main__':
-    runs.main()
+    (claims if sys.argv[1:2] == ['claims'] else runs).main()

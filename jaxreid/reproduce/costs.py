@@ -1,4 +1,4 @@
-"""What the runs of a table would cost: steps, multiply-accumulates, and an estimate of the time on this device."""
+"""What runs would cost: steps, multiply-accumulates, and an estimate of the time on this device."""
 
 import functools
 import time
@@ -10,20 +10,19 @@ import jax.numpy as jnp
 from jaxreid import config, summary
 from jaxreid.data.datasets import catalogue
 from jaxreid.reproduce import one_run
-from jaxreid.reproduce.published import paper
 from jaxreid.training import step
 
 SECONDS = 0.5  # of calibration
 
 
-def show(table: paper.Table, runs: Sequence[one_run.Run]) -> None:
-    """Prints command, steps, GMACs per frame and predicted training time of every run, and the sum."""
-    print(f'{table.title}\n')
+def show(title: str, runs: Sequence[tuple[str, one_run.Run]]) -> None:
+    """Prints label, command, steps, GMACs per frame and predicted training time of every run, and the sum."""
+    print(f'{title}\n')
     seen: dict[str, one_run.Run] = {}
     total, unknown = 0.0, 0
-    for run in runs:
+    for label, run in runs:
         e = run.experiment
-        print(f'{table.rows[run.row].label}\n  {run.command()}')
+        print(f'{label}\n  {run.command()}')
         if (twin := seen.setdefault(run.trained_as(), run)) is not run:
             print(f'  no training: tests the last step of {twin.folder.name}')
             continue

@@ -4,6 +4,7 @@
   python -m jaxreid.reproduce sta-table1 --dataset synthetic               all rows, one after the other
   python -m jaxreid.reproduce stmn-table1 --dataset mars --root /path/to/MARS --seeds 0,1,2
   python -m jaxreid.reproduce stmn-table1 --dataset mars --dry-run         commands and costs; opens no data set
+  python -m jaxreid.reproduce claims --help                                what the papers claim, row against row
 
 Every row and seed has a folder of its own under --workdir. The same command continues: finished rows are read, a row
 that was stopped or killed goes on where it was. Rows that differ only in how they are tested share one training. After
@@ -46,14 +47,19 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument('table', nargs='?', help='as --list names it, e.g. stmn-table1')
-    parser.add_argument('--dataset', help='as data.dataset names it, where the system has a config for it: see --list')
-    parser.add_argument('--root', help='folder of the data set')
     parser.add_argument('--preset', choices=tuple(small.SIZES), help='synthetic: its size; demo by default')
-    parser.add_argument('--workdir', type=pathlib.Path, help='default runs/reproduce/<dataset>[-<preset>]')
-    parser.add_argument('--seeds', default='0', help='e.g. 0,1,2: mean and spread are reported')
     parser.add_argument('--splits', help='which, of a data set that has several; all by default')
     parser.add_argument('--rows', help='variants, with commas between; all by default')
-    parser.add_argument('--list', action='store_true', help='print tables and rows, and stop')
+    return parsed(parser, argv)
+
+
+def parsed(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """As `parse`, with what tables and claims have in common added to the parser."""
+    parser.add_argument('--dataset', help='as data.dataset names it, where the system has a config for it: see --list')
+    parser.add_argument('--root', help='folder of the data set')
+    parser.add_argument('--workdir', type=pathlib.Path, help='default runs/reproduce/<dataset>[-<preset>]')
+    parser.add_argument('--seeds', default='0', help='e.g. 0,1,2: mean and spread are reported')
+    parser.add_argument('--list', action='store_true', help='print what there is to run, and stop')
     parser.add_argument('--dry-run', action='store_true', help='print commands and costs, and stop')
     parser.epilog = '--config.section.field=value is passed on to every row; see python -m jaxreid.main --help.'
     options, rest = parser.parse_known_args(argv)
@@ -172,25 +178,31 @@ def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
     )
     write(runs, results)
     metrics_log.say(f'{table.title}, {options.dataset}: {len(runs)} runs, {len(results)} of them finished')
-    failed = False
+    status = 0
     for number, run in enumerate(wanted, 1):
-        row = table.rows[run.row]
-        head = f'[{number}/{len(wanted)}] {row.label} ({run.folder.name})'
-        if run.folder in results:
-            metrics_log.say(f'{head}: finished')
-            continue
-        metrics_log.say(f'\n{head}\n{run.command()}')
-        try:
-            results[run.folder] = one_run.execute(run)
-        except in_flight.NonFiniteLoss as e:  # of this row only: the others can still be had
-            exit_status.fail(f'{head}: {e}', 1)
-            results[run.folder] = str(e)
-            failed = True
-        jax.clear_caches()  # programs of a row are of no use to the next, and a table has many
+        status |= execute(run, f'[{number}/{len(wanted)}] {table.rows[run.row].label}', results)
         write(runs, results)
     text, path = write(runs, results)
     metrics_log.say(f'\n{text}\nwritten to {path} and {path.with_suffix(".json").name}')
-    return 1 if failed else 0
+    return status
+
+
+def execute(run: one_run.Run, head: str, results: dict[pathlib.Path, one_run.Finished | str]) -> int:
+    """Runs one that is not among the results, and puts there what it left or why it failed; 1 where it failed."""
+    head = f'{head} ({run.folder.name})'
+    if run.folder in results:
+        metrics_log.say(f'{head}: finished')
+        return 0
+    metrics_log.say(f'\n{head}\n{run.command()}')
+    try:
+        results[run.folder] = one_run.execute(run)
+        return 0
+    except in_flight.NonFiniteLoss as e:  # of this row only: the others can still be had
+        exit_status.fail(f'{head}: {e}', 1)
+        results[run.folder] = str(e)
+        return 1
+    finally:
+        jax.clear_caches()  # programs of a row are of no use to the next, and a table has many
 
 
 def list_tables(name: str | None) -> str:
@@ -220,7 +232,7 @@ def run(argv: list[str]) -> int:
     if options.dry_run:
         runs = plan(table, options, overrides)
         command_line.set_up(runs[0].experiment.train.compute_dtype)
-        dry_run.show(table, chosen(table, runs, options.rows))
+        dry_run.show(table.title, [(table.rows[run.row].label, run) for run in chosen(table, runs, options.rows)])
         return 0
     command_line.parse_absl()
     with interrupt.listen() as requests, requests.at_once():

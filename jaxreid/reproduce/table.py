@@ -199,14 +199,15 @@ def markdown(report: Report) -> str:
         status = str(len(done)) if row['status'] == 'finished' else row['status']
         cells = [row['label'], f'`{row["variant"]}`', status, steps or '–']
         for metric in shown:
-            cells.append(_measured(row['ours'].get(metric)))
+            cells.append(measured_text(row['ours'].get(metric)))
             if metric in papers:
                 cells.append(_printed(row['paper'].get(metric)))
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join([f'# {report["title"]}', '', *_circumstances(report), '', *lines]) + '\n'
 
 
-def _measured(value: Measured | None) -> str:
+def measured_text(value: Measured | None) -> str:
+    """Mean and, of several runs, deviation; a dash where there is none."""
     if value is None:
         return '–'
     return f'{value["mean"]:.1f}' + (f' ± {value["deviation"]:.1f}' if value['deviation'] is not None else '')

@@ -55,3 +55,43 @@ def test_a_killed_table_goes_on_where_it_was_and_ends_complete(command, tmp_path
     assert text in output
     assert text.count('| 1 | 3 | ') == 4
     assert '| paper, mars |' in text
+
+
+CLAIMS = [
+    sys.executable, '-m', 'jaxreid.reproduce', 'claims', '--dataset=synthetic', '--preset=tiny', '--seeds=0',
+    '--claims=sta-stripes,sta-fusion', '--config.backbone.init=random', '--config.train.epochs=3',
+    *[argument for argument in TABLE if argument.startswith('--config.')],
+]  # fmt: skip
+
+
+def test_killed_claims_go_on_where_they_were_and_share_what_they_trained(command, tmp_path):
+    arguments = [*CLAIMS, f'--workdir={tmp_path}']
+    first, plain, third = (tmp_path / f'sta_synthetic-table1_{row},tiny-seed0' for row in ('sta', 'avg', 'fusion'))
+    page, ceilings = tmp_path / 'claims-synthetic.json', plain / 'ceilings.json'
+
+    # In the middle of the third training: both rows of one claim are there, and one of the other's.
+    kill_when(command.launch(arguments), lambda: any(p.name.isdigit() for p in (third / 'checkpoints').glob('*')))
+    logs = [(folder / 'metrics.jsonl').read_text() for folder in (first, plain)]
+    helped = ceilings.read_text()
+    stripes, fusion = json.loads(page.read_text())['claims']
+    assert (stripes['verdict'], fusion['verdict']) == ('one seed: no interval', 'not run')
+    assert fusion['seeds'] == [
+        {'seed': 0, 'row': None, 'against': stripes['seeds'][0]['row'], 'ceiling': fusion['seeds'][0]['ceiling'],
+         'failed': []}
+    ]  # fmt: skip
+
+    output = command.execute(arguments)
+    assert '2 claims, synthetic: 3 runs, 2 of them finished' in output
+    assert 'start: checkpoint of step' in output
+    assert logs == [(folder / 'metrics.jsonl').read_text() for folder in (first, plain)]
+    assert ceilings.read_text() == helped
+    stripes, fusion = json.loads(page.read_text())['claims']
+    assert fusion['verdict'] == 'one seed: no interval'
+    assert stripes['row_values'] == fusion['against_values']
+    assert stripes['difference'] == stripes['seeds'][0]['row'] - stripes['seeds'][0]['against']
+    without, clear = json.loads(helped)['views']
+    assert clear['name'] == stripes['ceiling_by'] == 'nothing in the way'
+    assert stripes['ceiling'] == clear['mAP'] - without['mAP']
+    text = (tmp_path / 'claims-synthetic.md').read_text()
+    assert text in output
+    assert text.count('| one seed: no interval |') == 2

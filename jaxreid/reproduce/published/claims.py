@@ -1,0 +1,207 @@
+"""What the papers claim of their parts, as comparisons: one network against the same network without the part.
+
+Every claim has a place on the rendered benchmark where its mechanism has something to gain, the queries and the measure
+by which that shows, and the oracle that says how much (`evaluation.references.ceilings`). On another data set the same
+rows are compared, over all queries.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxreid import config
+
+Expected = Literal['gain', 'loss']
+# In percent, but for the items of a memory that are used.
+Metric = Literal['mAP', 'rank1', 'look_alike_rank1', 'spatial_items', 'temporal_items']
+SHOWN = 'frames that show the person'
+BOXES = 'right boxes'
+DUMMIES = 'no dummies'
+CLEAR = 'nothing in the way'
+SKELETONS = 'skeletons in order'
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A row against another of the same system.
+
+    Attributes:
+      says: what the paper says of the row, and where; "ours" where no paper does.
+      system: prefix of the config files.
+      row, against: variants.
+      metric: by which they are compared; on other data sets mAP stands in for rank-1 inside look-alike groups.
+      rendered: what is added to both variants on the rendered benchmark, its preset last.
+      stratum: an attribute and those of its values that the queries have; empty: all queries.
+      ceiling: the oracle that helps `against`; empty: there is none.
+      expected: of the row, as the paper has it.
+    """
+
+    says: str
+    system: str
+    row: str
+    against: str
+    metric: Metric = 'mAP'
+    rendered: str = 'demo'
+    stratum: tuple[str, tuple[str, ...]] | tuple[()] = ()
+    ceiling: str = ''
+    expected: Expected = 'gain'
+
+
+_HIDDEN = 'occluded_when', ('start', 'middle', 'end')
+_STRIPES = 'hidden_stripe', ('1', '2', '3', '4')
+
+# The order is that in which they are run.
+CLAIMS: dict[str, Claim] = {
+    'strf-p3dc': Claim(
+        'STRF, Table 2: P3D-C gains by the unit', 'strf', 'table2_p3dc', 'table2_p3dc_plain', ceiling=BOXES
+    ),
+    'strf-p3da': Claim(
+        'STRF, Table 2: P3D-A gains by the unit', 'strf', 'table2_p3da', 'table2_p3da_plain', ceiling=BOXES
+    ),
+    'strf-p3dc-misaligned': Claim(
+        'STRF: the unit gains where boxes are off the person', 'strf', 'table2_p3dc', 'table2_p3dc_plain',
+        rendered='misaligned', ceiling=BOXES,
+    ),
+    'stmn-tm': Claim(
+        'STMN, Table 1: the temporal memory weighs down occluded frames', 'stmn', 'table1_tm', 'table1_baseline',
+        rendered='occlusion', ceiling=SHOWN,
+    ),
+    'stmn-tm-hidden': Claim(
+        'the same, queries before which something stays', 'stmn', 'table1_tm', 'table1_baseline',
+        rendered='occlusion', stratum=_HIDDEN, ceiling=SHOWN,
+    ),
+    'star-lsta': Claim(
+        'STAR, Table 3: attention on the trunk gains (LSTA)', 'star', 'table3_lsta', 'figure4a_none',
+        rendered='rgb,distractors', ceiling=DUMMIES,
+    ),
+    'star-lsta-branch': Claim(
+        'ours: LSTA in the branch of every bottleneck', 'star', 'lsta_branch', 'figure4a_none',
+        rendered='rgb,distractors', ceiling=DUMMIES,
+    ),
+    'star-cbam': Claim(
+        'STAR, Figure 4a: CBAM on the trunk gains', 'star', 'figure4a_cbam', 'figure4a_none',
+        rendered='rgb,distractors', ceiling=DUMMIES,
+    ),
+    'star-cbam-branch': Claim(
+        'STAR, Table 3: CBAM gains, in the branch', 'star', 'table3_cbam', 'figure4a_none',
+        rendered='rgb,distractors', ceiling=DUMMIES,
+    ),
+    'star-lsta-over-cbam': Claim(
+        'STAR, Figure 4a: LSTA gains over CBAM in the same place', 'star', 'table3_lsta', 'figure4a_cbam',
+        rendered='rgb,distractors',
+    ),
+    'p3dc-motion': Claim(
+        '3-D convolutions tell motion that no frame shows (P3D-C over C2D)', 'strf', 'table2_p3dc_plain', 'c2d',
+        'look_alike_rank1', 'motion', ceiling=SKELETONS,
+    ),
+    'i3d-motion': Claim(
+        '3-D convolutions tell motion that no frame shows (I3D over C2D)', 'strf', 'table2_i3d_plain', 'c2d',
+        'look_alike_rank1', 'motion', ceiling=SKELETONS,
+    ),
+    'ap3d-misaligned': Claim(
+        'AP3D: aligning frames before the convolution gains', 'ap3d', 'ap3d', 'p3dc',
+        rendered='misaligned', ceiling=BOXES,
+    ),
+    'sta-stripes': Claim(
+        'STA, Table 1: scores of stripes gain over the mean', 'sta', 'table1_sta', 'table1_avg',
+        rendered='occlusion', ceiling=CLEAR,
+    ),
+    'sta-stripes-hidden': Claim(
+        'the same, queries of which a stripe is hidden', 'sta', 'table1_sta', 'table1_avg',
+        rendered='occlusion', stratum=_STRIPES, ceiling=CLEAR,
+    ),
+    'sta-fusion': Claim(
+        'STA, Table 1: fusion with the strongest stripes gains', 'sta', 'table1_fusion', 'table1_sta',
+        rendered='occlusion', ceiling=CLEAR,
+    ),
+    'sta-reg': Claim(
+        'STA, Table 1: the regularisation between frames gains', 'sta', 'table1_full', 'table1_fusion',
+        rendered='occlusion', ceiling=CLEAR,
+    ),
+    'strf-p3db': Claim(
+        'STRF, Table 2: P3D-B gains by the unit', 'strf', 'table2_p3db', 'table2_p3db_plain', ceiling=BOXES
+    ),
+    'strf-i3d': Claim(
+        'STRF, Table 2: I3D gains by the unit', 'strf', 'table2_i3d', 'table2_i3d_plain', ceiling=BOXES
+    ),
+    'stmn-sm': Claim(
+        'STMN, Table 1: the spatial memory takes out what belongs to the scene', 'stmn', 'table1_sm', 'table1_baseline',
+        rendered='distractors', ceiling=DUMMIES,
+    ),
+    'stmn-sm-spread': Claim(
+        'STMN, Table 1: the spread loss gains (spatial memory)', 'stmn', 'table1_sm', 'table1_sm_no_spread',
+        rendered='distractors',
+    ),
+    'stmn-sm-items': Claim(
+        'STMN, eq. 9: by the spread loss more items are read (spatial memory)', 'stmn', 'table1_sm',
+        'table1_sm_no_spread', 'spatial_items', 'distractors',
+    ),
+    'stmn-tm-spread': Claim(
+        'STMN, Table 1: the spread loss gains (temporal memory)', 'stmn', 'table1_tm', 'table1_tm_no_spread',
+        rendered='occlusion',
+    ),
+    'stmn-tm-items': Claim(
+        'STMN, eq. 9: by the spread loss more items are read (temporal memory)', 'stmn', 'table1_tm',
+        'table1_tm_no_spread', 'temporal_items', 'occlusion',
+    ),
+    'star-gsta': Claim(
+        'STAR, Figure 4b: GSTA gains over pooling', 'star', 'figure4b_gsta', 'figure4a_none',
+        rendered='rgb,occlusion', ceiling=SHOWN,
+    ),
+    'star-regulariser': Claim(
+        'STAR, Table 3: the ranking regulariser R_pr gains', 'star', 'table3_full', 'table3_lsta_gsta',
+        rendered='rgb,occlusion',
+    ),
+    'star-flow': Claim(
+        'STAR, Figure 7: flow gains over RGB, here where people differ in motion alone', 'star', 'table3_lsta',
+        'figure7_rgb', 'look_alike_rank1', 'motion', ceiling=SKELETONS,
+    ),
+    'strf-dynamic-motion': Claim(
+        'STRF: the dynamic branches tell motion', 'strf', 'table4_t_tau+s_tau', 'table2_p3dc_plain',
+        'look_alike_rank1', 'motion', ceiling=SKELETONS,
+    ),
+    'strf-dynamic-over-static': Claim(
+        'STRF: they tell it better than the static ones', 'strf', 'table4_t_tau+s_tau',
+        'table4_t_sigma+s_sigma', 'look_alike_rank1', 'motion',
+    ),
+    'strf-t-tau': Claim(
+        'STRF, Table 4: one branch alone gains (t, dynamic)', 'strf', 'table4_t_tau', 'table2_p3dc_plain',
+        rendered='misaligned', ceiling=BOXES,
+    ),
+    'strf-t-sigma': Claim(
+        'STRF, Table 4: one branch alone gains (t, static)', 'strf', 'table4_t_sigma', 'table2_p3dc_plain',
+        rendered='misaligned', ceiling=BOXES,
+    ),
+    'strf-s-tau': Claim(
+        'STRF, Table 4: one branch alone gains (s, dynamic)', 'strf', 'table4_s_tau', 'table2_p3dc_plain',
+        rendered='misaligned', ceiling=BOXES,
+    ),
+    'strf-s-sigma': Claim(
+        'STRF, Table 4: one branch alone gains (s, static)', 'strf', 'table4_s_sigma', 'table2_p3dc_plain',
+        rendered='misaligned', ceiling=BOXES,
+    ),
+    'strf-ffm-only': Claim(
+        'STRF, Figure 6a: factorisation without the affinity loses', 'strf', 'figure6a_ffm_only', 'table2_p3dc_plain',
+        rendered='misaligned', expected='loss',
+    ),
+    'stmn-full': Claim('STMN, Table 1: both memories gain', 'stmn', 'table1_full', 'table1_baseline', ceiling=SHOWN),
+    'sta-full': Claim(
+        'STA, Table 1: the whole system gains over the mean', 'sta', 'table1_full', 'table1_avg', ceiling=SHOWN
+    ),
+    'star-full': Claim(
+        'STAR, Table 3: the whole system gains over its two streams', 'star', 'table3_full', 'figure4a_none'
+    ),
+}  # fmt: skip
+
+
+def chosen(names: str | None) -> dict[str, Claim]:
+    """Those that a list with commas names, in its order; all where it is empty.
+
+    Raises:
+      ConfigError: there is none of a name; names the nearest.
+    """
+    wanted: Sequence[str] = names.split(',') if names else list(CLAIMS)
+    for name in wanted:
+        if name not in CLAIMS:
+            raise config.ConfigError(f'no claim {name!r}.{config.nearest(name, CLAIMS)}')
+    return {name: CLAIMS[name] for name in wanted}
