@@ -309,7 +309,9 @@ def _is_rendered(root, preset, seed):
         )
     try:
         found = json.loads(description.read_text(encoding='utf-8'))
-        found = (found['preset'], found['seed'], found['version'])
+        # What a preset has learnt to say since then, it says by a default that draws as before.
+        since = {f.name: f.default for f in dataclasses.fields(Preset) if f.default is not dataclasses.MISSING}
+        found = (json.loads(json.dumps(since)) | found['preset'], found['seed'], found['version'])
     except (ValueError, KeyError, TypeError) as error:
         raise FileExistsError(f'{description} cannot be read ({error}); {advice}') from error
     wanted = (json.loads(json.dumps(dataclasses.asdict(preset))), seed, plan_lib.RENDERER_VERSION)

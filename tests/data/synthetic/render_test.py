@@ -309,6 +309,19 @@ def test_a_damaged_description_is_refused(tmp_path):
         render.ensure(tmp_path, 'tiny', progress=False)
 
 
+def test_a_data_set_from_before_a_preset_had_a_further_field_is_taken(tiny, tmp_path):
+    folder = tmp_path / 'data'
+    (folder / 'info').mkdir(parents=True)
+    description = json.loads((tiny / 'info' / 'synthetic.json').read_text())
+    del description['preset']['light'], description['preset']['views']
+    (folder / 'info' / 'synthetic.json').write_text(json.dumps(description))
+    assert render.ensure(folder, 'tiny', progress=False) == folder
+    description['preset']['light'] = 0.5
+    (folder / 'info' / 'synthetic.json').write_text(json.dumps(description))
+    with pytest.raises(FileExistsError, match=r'the presets differ in light: 0\.5 there, 1\.0 wanted'):
+        render.ensure(folder, 'tiny', progress=False)
+
+
 def test_another_version_of_the_renderer_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(synthetic_plan, 'RENDERER_VERSION', 10**6)
     with pytest.raises(FileExistsError, match='renderer version 1000000 was asked for'):
