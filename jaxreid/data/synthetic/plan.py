@@ -109,7 +109,7 @@ _MOTION: dict[str, typing.Any] = {
 PRESETS |= {
     'occlusion': dataclasses.replace(_CLEAN, name='occlusion', staying=0.52, stripes=0.2),
     'distractors': dataclasses.replace(_CLEAN, name='distractors', clutter=0.85),
-    'misaligned': dataclasses.replace(_CLEAN, name='misaligned', wander=0.12),
+    'misaligned': dataclasses.replace(_CLEAN, name='misaligned', wander=0.14),
     'motion': dataclasses.replace(_CLEAN, name='motion', **_MOTION),
 }
 
