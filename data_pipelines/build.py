@@ -36,7 +36,7 @@ from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import exit_status
+from jaxreid.process import arguments, exit_status
 
 FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted
 _opening = threading.Lock()
@@ -421,16 +421,14 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses, builds, prints where.
 
     Raises:
       ValueError, OSError, ImportError: as `build` and `build_flow`.
       SystemExit: the command line is wrong, or asks for help.
     """
-    parser = argparse.ArgumentParser(
-        prog='data_pipelines.build', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments.parser('data_pipelines.build', __doc__)
     parser.add_argument('dataset', choices=config.DATASETS)
     parser.add_argument('root', metavar='ROOT', help="the data set's folder; for synthetic '' renders into the cache")
     parser.add_argument('out', metavar='OUT', help='folder or URL (gs://..., s3://...) that receives the records')
@@ -460,7 +458,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar='OPTIONS',
         help="write on Apache Beam, e.g. --beam='--runner=FlinkRunner'",
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     if bool(given.flow_folder) != bool(given.flow_size):
         parser.error('--flow_folder and --flow_size belong together')
     common = {'preset': given.preset, 'frames_root': given.frames_root, 'workers': given.workers}

@@ -12,7 +12,6 @@ of them as gallery, and everybody else is trained on (pid -1 and 0, junk and dis
 and 0000). The draw depends on the people's names alone.
 """
 
-import argparse
 import csv
 import io
 import json
@@ -28,7 +27,7 @@ import tqdm
 
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import hash_order
-from jaxreid.process import exit_status, whole
+from jaxreid.process import arguments, exit_status, whole
 
 _SHOWN = 3
 _NOBODY = re.compile('-1|0+', re.ASCII)  # junk and distractors
@@ -210,9 +209,7 @@ def write(out: str | os.PathLike, found: Sequence[Found]) -> None:
 
 def run(argv: Sequence[str]) -> str:
     """Does what the command line asks for; returns what to print."""
-    parser = argparse.ArgumentParser(
-        'python -m data_pipelines.manifest', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments.parser('python -m data_pipelines.manifest', __doc__)
     parser.add_argument('folder', help='searched for images')
     parser.add_argument('out', type=pathlib.Path, help='the manifest: .csv or .jsonl')
     parser.add_argument('--pattern', required=True, help='regular expression for the path of an image below FOLDER')

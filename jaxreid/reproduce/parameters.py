@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from jaxreid import command_line, config
 from jaxreid.models import build, cost
-from jaxreid.process import whole
+from jaxreid.process import arguments, whole
 from jaxreid.reproduce import runs as reproduce
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
@@ -132,11 +132,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
 
 def run(argv: Sequence[str]) -> int:
     """Parses and writes; expected errors become one message and an exit status."""
-    parser = argparse.ArgumentParser(
-        prog='python -m jaxreid.reproduce.parameters',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser('python -m jaxreid.reproduce.parameters', __doc__)
     parser.add_argument('results', nargs='?', help='TABLE-DATASET.json of jaxreid.reproduce')
     parser.add_argument('--table', default='strf-table2', choices=sorted(tables.TABLES))
     parser.add_argument('--dataset', default='mars', choices=config.DATASETS)

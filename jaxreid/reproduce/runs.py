@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from configs.recipes import small
 from jaxreid import command_line, config
 from jaxreid.data.datasets import catalogue
-from jaxreid.process import exit_status, interrupt, metrics_log
+from jaxreid.process import arguments, exit_status, interrupt, metrics_log
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce import one_run
 from jaxreid.reproduce import table as report_table
@@ -40,12 +40,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     Raises:
       flags.Error: anything else that is not known.
     """
-    parser = argparse.ArgumentParser(
-        'python -m jaxreid.reproduce',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = arguments.parser('python -m jaxreid.reproduce', __doc__, allow_abbrev=False)
     parser.add_argument('table', nargs='?', help='as --list names it, e.g. stmn-table1')
     parser.add_argument('--preset', choices=tuple(small.SIZES), help='synthetic: its size; demo by default')
     parser.add_argument('--splits', help='which, of a data set that has several; all by default')

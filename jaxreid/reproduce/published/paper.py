@@ -35,6 +35,11 @@ class Table:
         return tuple(dict.fromkeys(name for row in self.rows for name in row.paper))
 
 
+def table_of(system: str, title: str, *rows: TableRow, note: str = '') -> Table:
+    """A table of a system from its rows."""
+    return Table(title, system, rows, note)
+
+
 def map_r1(mars: tuple[Value, Value] | None, dukev: tuple[Value, Value] | None = None) -> dict[str, Scores]:
     """STRF and AP3D print mAP and rank-1."""
     given = {'mars': mars, 'dukev': dukev}

@@ -1,6 +1,8 @@
 """STAR (BMVC 2019): its tables and figures that compare variants."""
 
-from jaxreid.reproduce.published.paper import Scores, Table, TableRow
+import functools
+
+from jaxreid.reproduce.published.paper import Scores, TableRow, table_of
 
 
 def _ranks(**values: tuple[float, ...]) -> dict[str, Scores]:
@@ -25,113 +27,87 @@ _STAR_LSTA = _ranks(ilids=(84.3, 96.6), prid=(91.2, 98.2), mars=(84.7, 93.9), du
 _STAR_GSTA = _ranks(ilids=(85.1, 96.4), prid=(92.2, 99.1), mars=(84.9, 95.0), dukev=(93.7, 99.0))
 _FIGURE = 'The paper shows a figure without numbers in the text.'
 
+table = functools.partial(table_of, 'star')
 TABLES = {
-    'star-table1': Table(
+    'star-table1': table(
         'STAR, Tables 1 and 2: the full system and a two-stream ResNet-50',
-        'star',
-        (
-            TableRow('two-stream ResNet-50', 'table1_two_stream', _STAR_BASE),
-            TableRow('STAR', 'table3_full', _STAR_FULL),
-        ),
+        TableRow('two-stream ResNet-50', 'table1_two_stream', _STAR_BASE),
+        TableRow('STAR', 'table3_full', _STAR_FULL),
     ),
-    'star-table3': Table(
+    'star-table3': table(
         'STAR, Table 3: parts of the system',
-        'star',
-        (
-            TableRow('two-stream ResNet-50', 'table1_two_stream', _STAR_BASE),
-            TableRow('two-stream ResNet-50, multi-loss (ours)', 'figure4a_none'),
-            TableRow('CBAM, multi-loss', 'table3_cbam', _STAR_CBAM),
-            TableRow('LSTA', 'table3_lsta', _STAR_LSTA),
-            TableRow('LSTA + GSTA', 'table3_lsta_gsta', _STAR_GSTA),
-            TableRow('LSTA + GSTA + R_pr', 'table3_full', _STAR_FULL),
-        ),
+        TableRow('two-stream ResNet-50', 'table1_two_stream', _STAR_BASE),
+        TableRow('two-stream ResNet-50, multi-loss (ours)', 'figure4a_none'),
+        TableRow('CBAM, multi-loss', 'table3_cbam', _STAR_CBAM),
+        TableRow('LSTA', 'table3_lsta', _STAR_LSTA),
+        TableRow('LSTA + GSTA', 'table3_lsta_gsta', _STAR_GSTA),
+        TableRow('LSTA + GSTA + R_pr', 'table3_full', _STAR_FULL),
     ),
-    'star-figure4a': Table(
+    'star-figure4a': table(
         'STAR, Figure 4a and c: frame attention',
-        'star',
-        (
-            TableRow('LSTA', 'table3_lsta', _STAR_LSTA),
-            TableRow('CBAM', 'figure4a_cbam'),
-            TableRow('SE', 'figure4a_se'),
-            TableRow('holistic', 'figure4a_holistic'),
-            TableRow('none', 'figure4a_none'),
-        ),
-        _FIGURE,
+        TableRow('LSTA', 'table3_lsta', _STAR_LSTA),
+        TableRow('CBAM', 'figure4a_cbam'),
+        TableRow('SE', 'figure4a_se'),
+        TableRow('holistic', 'figure4a_holistic'),
+        TableRow('none', 'figure4a_none'),
+        note=_FIGURE,
     ),
-    'star-attention': Table(
+    'star-attention': table(
         'STAR, which attention and where, each with cross entropy and triplet',
-        'star',
-        (
-            TableRow('none', 'figure4a_none'),
-            TableRow('LSTA on the trunk, after every stage', 'table3_lsta', _STAR_LSTA),
-            TableRow('LSTA on the branch of every bottleneck', 'lsta_branch'),
-            TableRow('CBAM on the trunk', 'figure4a_cbam'),
-            TableRow('CBAM on the branch', 'table3_cbam', _STAR_CBAM),
-            TableRow('LSTA on the trunk, gates that start as random masks', 'lsta_gates_sigmoid'),
-        ),
-        "The paper's Table 3 has CBAM on the branch and LSTA, as we read it, on the trunk.",
+        TableRow('none', 'figure4a_none'),
+        TableRow('LSTA on the trunk, after every stage', 'table3_lsta', _STAR_LSTA),
+        TableRow('LSTA on the branch of every bottleneck', 'lsta_branch'),
+        TableRow('CBAM on the trunk', 'figure4a_cbam'),
+        TableRow('CBAM on the branch', 'table3_cbam', _STAR_CBAM),
+        TableRow('LSTA on the trunk, gates that start as random masks', 'lsta_gates_sigmoid'),
+        note="The paper's Table 3 has CBAM on the branch and LSTA, as we read it, on the trunk.",
     ),
-    'star-figure4b': Table(
+    'star-figure4b': table(
         'STAR, Figure 4b and d: from frames to the clip',
-        'star',
-        (
-            TableRow('GSTA', 'figure4b_gsta'),
-            TableRow('LSTM', 'figure4b_lstm'),
-            TableRow('Conv3D-STIM', 'figure4b_conv3d'),
-            TableRow('holistic temporal attention', 'figure4b_holistic'),
-            TableRow('pooling', 'figure4a_none'),
-        ),
-        _FIGURE,
+        TableRow('GSTA', 'figure4b_gsta'),
+        TableRow('LSTM', 'figure4b_lstm'),
+        TableRow('Conv3D-STIM', 'figure4b_conv3d'),
+        TableRow('holistic temporal attention', 'figure4b_holistic'),
+        TableRow('pooling', 'figure4a_none'),
+        note=_FIGURE,
     ),
-    'star-figure5': Table(
+    'star-figure5': table(
         'STAR, Figure 5: losses',
-        'star',
-        (
-            TableRow('L_id', 'figure5_id'),
-            TableRow('L_id + L_trip', 'table3_lsta_gsta', _STAR_GSTA),
-            TableRow('L_id + L_trip + R_pr', 'table3_full', _STAR_FULL),
-        ),
-        _FIGURE,
+        TableRow('L_id', 'figure5_id'),
+        TableRow('L_id + L_trip', 'table3_lsta_gsta', _STAR_GSTA),
+        TableRow('L_id + L_trip + R_pr', 'table3_full', _STAR_FULL),
+        note=_FIGURE,
     ),
-    'star-figure6': Table(
+    'star-figure6': table(
         'STAR, Figure 6: forms of the local attention',
-        'star',
-        (
-            TableRow('CBAM in place of LSTA', 'figure4a_cbam'),
-            TableRow('one 7x7 convolution', 'figure6_conv7'),
-            TableRow('3x3, no dilation', 'figure6_plain'),
-            TableRow('no spatial attention', 'figure6_no_spatial'),
-            TableRow('LSTA', 'table3_lsta', _STAR_LSTA),
-        ),
-        _FIGURE,
+        TableRow('CBAM in place of LSTA', 'figure4a_cbam'),
+        TableRow('one 7x7 convolution', 'figure6_conv7'),
+        TableRow('3x3, no dilation', 'figure6_plain'),
+        TableRow('no spatial attention', 'figure6_no_spatial'),
+        TableRow('LSTA', 'table3_lsta', _STAR_LSTA),
+        note=_FIGURE,
     ),
-    'star-figure7': Table(
+    'star-figure7': table(
         'STAR, Figure 7: cues, without R_pr',
-        'star',
-        (
-            TableRow('RGB', 'figure7_rgb'),
-            TableRow('RGB + flow', 'table3_lsta', _STAR_LSTA),
-            TableRow('RGB + GSTA', 'figure7_rgb_gsta'),
-            TableRow('RGB + flow + GSTA', 'table3_lsta_gsta', _STAR_GSTA),
-        ),
-        _FIGURE,
+        TableRow('RGB', 'figure7_rgb'),
+        TableRow('RGB + flow', 'table3_lsta', _STAR_LSTA),
+        TableRow('RGB + GSTA', 'figure7_rgb_gsta'),
+        TableRow('RGB + flow + GSTA', 'table3_lsta_gsta', _STAR_GSTA),
+        note=_FIGURE,
     ),
-    'star-options': Table(
+    'star-options': table(
         'STAR, where the paper leaves a choice',
-        'star',
-        (
-            TableRow('default', 'table3_full', _STAR_FULL),
-            TableRow('no flow: zeros', 'flow_zeros'),
-            TableRow('flow with its magnitude', 'flow_magnitude'),
-            TableRow('gates that start as random masks', 'gates_sigmoid'),
-            TableRow('one kernel for the three dilations', 'lsta_shared'),
-            TableRow('hidden 128', 'hidden128'),
-            TableRow('hidden 512', 'hidden512'),
-            TableRow('last stride 1', 'last_stride1'),
-            TableRow('regulariser mined on the embedding', 'mine_embedding'),
-            TableRow('CBAM with R_pr', 'cbam_pyramid'),
-            TableRow('whole tracklets at test time (the default but on synthetic)', 'whole'),
-            TableRow('pieces at test time', 'pieces'),
-        ),
+        TableRow('default', 'table3_full', _STAR_FULL),
+        TableRow('no flow: zeros', 'flow_zeros'),
+        TableRow('flow with its magnitude', 'flow_magnitude'),
+        TableRow('gates that start as random masks', 'gates_sigmoid'),
+        TableRow('one kernel for the three dilations', 'lsta_shared'),
+        TableRow('hidden 128', 'hidden128'),
+        TableRow('hidden 512', 'hidden512'),
+        TableRow('last stride 1', 'last_stride1'),
+        TableRow('regulariser mined on the embedding', 'mine_embedding'),
+        TableRow('CBAM with R_pr', 'cbam_pyramid'),
+        TableRow('whole tracklets at test time (the default but on synthetic)', 'whole'),
+        TableRow('pieces at test time', 'pieces'),
     ),
 }
