@@ -7,7 +7,6 @@ writes a feature file on the real metadata of MARS: whose table of rules is in d
 
 import argparse
 import datetime
-import json
 import pathlib
 import platform
 import subprocess
@@ -92,8 +91,7 @@ def write(name: str, rows: list[dict[str, Any]]) -> pathlib.Path:
         'commit': commit.stdout.strip() or 'unknown',
         'rows': rows,
     }
-    with whole.file(path) as file:
-        file.write(json.dumps(made, indent=1).encode() + b'\n')
+    whole.write_json(path, made)
     return path
 
 

@@ -9,7 +9,6 @@ table and writes benchmarks/results/optical_flow.json.
 
 import argparse
 import datetime
-import json
 import os
 import pathlib
 import platform
@@ -175,8 +174,7 @@ def main() -> None:
             f'  {row["mean_difference_px"]:.4f} px, {row["difference_px_of_99_percent"]:.3f} px'
         )
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    with whole.file(given.out) as file:
-        file.write((json.dumps(report, indent=1) + '\n').encode())
+    whole.write_json(given.out, report)
 
 
 if __name__ == '__main__':

@@ -203,8 +203,7 @@ def write(out: str | os.PathLike, found: Sequence[Found]) -> None:
             text = buffer.getvalue()
         case suffix:
             raise ValueError(f'{path} ends in {suffix!r}; a manifest is a .csv or a .jsonl file.')
-    with whole.file(path) as file:
-        file.write(text.encode())
+    whole.write(path, text)
 
 
 def run(argv: Sequence[str]) -> str:

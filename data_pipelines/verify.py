@@ -10,7 +10,6 @@ Exit status 0: as published; 2: the command is wrong or the folder is not such a
 
 import argparse
 import itertools
-import json
 import os
 import pathlib
 import statistics
@@ -319,8 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(as_text(report))
             status = 1 if report['problems'] else 0
         if options.json:
-            with whole.file(options.json) as file:
-                file.write((json.dumps(report, indent=1) + '\n').encode())
+            whole.write_json(options.json, report)
     except OSError as error:  # of the report's file
         print(f'data_pipelines.verify: {error}', file=sys.stderr)
         return 2

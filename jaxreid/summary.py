@@ -1,6 +1,5 @@
 """`--mode summary`: sizes and costs of a network, without opening a data set."""
 
-import json
 import pathlib
 from typing import TypedDict
 
@@ -54,8 +53,7 @@ def compute(experiment: config.Experiment) -> Summary:
 def write(experiment: config.Experiment, workdir: pathlib.Path) -> None:
     """Prints the table and writes `<workdir>/summary.json`."""
     summary = compute(experiment)
-    with whole.file(workdir / 'summary.json') as file:
-        file.write(json.dumps(summary, indent=1).encode() + b'\n')
+    whole.write_json(workdir / 'summary.json', summary)
     for part, number in summary['parameters_by_part'].items():
         print(f'{part:<28}{number:>14,}')
     print(f'{"trainable parameters":<28}{summary["trainable_parameters"]:>14,}  ({summary["num_ids"]} training ids)')

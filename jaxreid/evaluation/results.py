@@ -117,5 +117,4 @@ def append(path: pathlib.Path, rows: Sequence[Result]) -> None:
 
     new = {identity(r) for r in rows}
     kept = [r for r in old if identity(r) not in new]
-    with whole.file(path) as file:
-        file.write(json.dumps([*kept, *rows], indent=1).encode() + b'\n')
+    whole.write_json(path, [*kept, *rows])

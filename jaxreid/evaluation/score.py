@@ -5,7 +5,6 @@ Needs NumPy alone (SciPy for --rerank, JAX for --device). docs/protocols.md says
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -204,8 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores = run(options)
         if options.json:
             kept = {name: score for name, score in scores.items() if not isinstance(score, str)}
-            with whole.file(options.json) as file:
-                file.write(json.dumps(kept, indent=1).encode() + b'\n')
+            whole.write_json(options.json, kept)
 
     return exit_status.run(act)
 

@@ -7,7 +7,7 @@ import math
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -266,7 +266,7 @@ def _time(begin, frame, rate):
     return (begin + datetime.timedelta(seconds=seconds)).isoformat(timespec='milliseconds')
 
 
-def _write_manifest(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+def _write_manifest(path: pathlib.Path, rows: list[dict[str, object]]) -> None:
     text = io.StringIO(newline='')
     table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
     table.writeheader()

@@ -4,7 +4,8 @@ import functools
 import json
 import math
 import pathlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import tqdm
@@ -23,8 +24,7 @@ class MetricsLog:
         self._path = workdir / 'metrics.jsonl'
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
-            with whole.file(self._path) as file:
-                file.write(''.join(line + '\n' for line in lines).encode())
+            whole.write(self._path, ''.join(line + '\n' for line in lines))
         try:
             self._file = self._path.open('a', buffering=1)
         except OSError as e:
@@ -40,7 +40,7 @@ class MetricsLog:
         except OSError as e:
             raise OSError(f'cannot write {self._folder}: {e}; choose a writable --workdir') from e
 
-    def write(self, step: int, values: dict[str, Any]) -> None:
+    def write(self, step: int, values: Mapping[str, float | str | jax.Array]) -> None:
         """Appends {'step': step, ...values}; numbers go to TensorBoard too."""
         plain = {k: float(v) if hasattr(v, 'dtype') else v for k, v in values.items()}
         try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import pathlib
 import secrets
@@ -42,6 +43,17 @@ def file(
             temporary.unlink(missing_ok=True)
     except OSError as e:
         raise OSError(f'cannot {doing} {path}: {e}; {advice}') from e
+
+
+def write(path: pathlib.Path, content: str | bytes) -> None:
+    """A `file` of a text or of bytes; errors as there."""
+    with file(path) as opened:
+        opened.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: pathlib.Path, value: object) -> None:
+    """A `file` of a value as JSON, for people too."""
+    write(path, json.dumps(value, indent=1) + '\n')
 
 
 @contextlib.contextmanager

@@ -86,6 +86,5 @@ def execute(run: Run) -> Finished:
         row=rows[0],
         rows=rows,
     )
-    with whole.file(run.folder / 'finished.json') as file:
-        file.write(json.dumps(left, indent=1).encode() + b'\n')
+    whole.write_json(run.folder / 'finished.json', left)
     return left

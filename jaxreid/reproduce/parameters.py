@@ -118,12 +118,8 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         counts[row.variant] = count(experiment)
     networks = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)
-    for path, text in (
-        (out, svg.document(chart(networks, OTHERS.get(options.dataset, {})))),
-        (out.with_suffix('.json'), json.dumps(networks, indent=1) + '\n'),
-    ):
-        with whole.file(path) as file:
-            file.write(text.encode())
+    whole.write(out, svg.document(chart(networks, OTHERS.get(options.dataset, {}))))
+    whole.write_json(out.with_suffix('.json'), networks)
     for p in networks:
         shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)
         print(f'{p["label"]:<28}{p["millions"]:>8.2f} M   {shown}')

@@ -1,6 +1,5 @@
 """A reproduced table as Markdown and JSON: ours beside the paper's, row by row."""
 
-import json
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -88,11 +87,10 @@ def write(
     """
     report = collect(name, dataset, runs, results)
     text = markdown(report)
-    files = path.with_name(path.name + '.md'), path.with_name(path.name + '.json')
-    for file, content in zip(files, (text, json.dumps(report, indent=1) + '\n')):
-        with whole.file(file) as out:
-            out.write(content.encode())
-    return text, files[0]
+    page = path.with_name(path.name + '.md')
+    whole.write(page, text)
+    whole.write_json(path.with_name(path.name + '.json'), report)
+    return text, page
 
 
 def collect(

@@ -51,19 +51,12 @@ def search(options: argparse.Namespace) -> None:
                 f'{one.where} does not say which network made its features; make sure that it is the same',
                 file=sys.stderr,
             )
-    filters = results.Filters(
-        camera=options.camera or (),
-        not_camera=options.not_camera or (),
-        same_camera=options.same_camera,
-        after=options.after,
-        before=options.before,
-    )
     answers = results.search(
         held,
         asked,
         top=min(_TOP, len(held)) if options.top is None else options.top,
         distance=distance,
-        filters=filters,
+        filters=results.Filters.of(options),
         calibration=calibration,
         threshold=threshold,
     )
@@ -94,8 +87,7 @@ def _check_output(path, ours, options):
 
 def _write(path, text):
     try:
-        with whole.file(pathlib.Path(path)) as file:
-            file.write(text.encode())
+        whole.write(pathlib.Path(path), text)
     except OSError as e:
         raise OSError(
             f'cannot write {path}: {e.__cause__}; make space, or choose a place that can be written to'
@@ -132,13 +124,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         '--rates', action='store_true', help='with --calibration: how often other people are as similar'
     )
     parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')
-    parser.add_argument('--camera', action='append', help='answers from this camera only; may be repeated')
-    parser.add_argument('--not-camera', action='append', help='no answers from this camera; may be repeated')
-    parser.add_argument(
-        '--same-camera', choices=('keep', 'drop', 'only'), default='keep', help="answers from the query's own (keep)"
-    )
-    parser.add_argument('--after', default='', help='answers that begin then or later: 2026-11-21T14:05, or seconds')
-    parser.add_argument('--before', default='', help='answers that begin before')
+    results.Filters.add_arguments(parser)
     parser.add_argument('--html', default='', help='writes a page with film strips')
     parser.add_argument('--json', default='', help='writes everything as JSON')
     parser.add_argument('--budget-mb', type=float, default=12.0, help='MiB of pictures in the page (12)')

@@ -126,8 +126,7 @@ def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> Appended:
             _check_values(added, new)
             if not is_gallery(folder) or not held:  # or whoever wrote the header was killed before the first shard
                 header = {'format': _FORMAT, 'dim': added.features.dim, 'dtype': 'float32', 'made': added.made}
-                with whole.file(folder / HEADER) as file:
-                    file.write(json.dumps(header, indent=1).encode() + b'\n')
+                whole.write_json(folder / HEADER, header)
             number = max((int(shard.name.removeprefix('shard-')) for shard in _shards(folder)), default=-1) + 1
             with whole.folder(folder / f'shard-{number:08d}') as partial:
                 _write(partial, added, new)

@@ -6,11 +6,10 @@ Names come from anywhere: Jinja escapes them.
 import base64
 import pathlib
 
-import jinja2
-import markupsafe
 import tqdm
 
 from jaxreid.data.tracklets import frame_decode
+from jaxreid.evaluation.report import page as report_page
 from jaxreid.search import results, tracklets
 from jaxreid.visualize import sheet
 
@@ -83,29 +82,13 @@ def render(
                 ],
             }
         )
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader('jaxreid.search', 'template'),
-                jinja2.PackageLoader('jaxreid.evaluation.report', 'template'),
-            ]
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def style(file):  # ours, not anybody's data
-        assert environment.loader is not None
-        return markupsafe.Markup(environment.loader.get_source(environment, file)[0])
-
+    template, asset = report_page.template('search.html', 'jaxreid.search', 'jaxreid.evaluation.report')
     notes = []
     if without:
         notes.append(f'Pictures of the first {len(entries) - without} queries are kept; the others are listed without.')
     if album.unreadable:
         notes.append(f'{album.unreadable} pictures could not be read; their files have moved or are damaged.')
-    return environment.get_template('search.html').render(
+    return template.render(
         gallery=gallery.where,
         queries=queries.where,
         answers=answers,
@@ -113,7 +96,7 @@ def render(
         meaning=results.meaning(answers),
         notes=notes,
         when=when,
-        style=style('page.css') + style('search.css'),
+        style=asset('page.css') + asset('search.css'),
     )
 
 

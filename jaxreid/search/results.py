@@ -1,5 +1,6 @@
 """From a gallery and queries to the answers: filters, ranking, what each answer means, and a table of it."""
 
+import argparse
 import dataclasses
 import json
 import pathlib
@@ -25,6 +26,24 @@ class Filters:
     same_camera: str = 'keep'  # the query's own camera: keep | drop | only
     after: str = ''  # begins then or later
     before: str = ''  # begins before
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Tells the filters to a command."""
+        parser.add_argument('--camera', action='append', help='answers from this camera only; may be repeated')
+        parser.add_argument('--not-camera', action='append', help='no answers from this camera; may be repeated')
+        own = ('keep', 'drop', 'only')
+        parser.add_argument('--same-camera', choices=own, default='keep', help="answers from the query's own (keep)")
+        parser.add_argument(
+            '--after', default='', help='answers that begin then or later: 2026-11-21T14:05, or seconds'
+        )
+        parser.add_argument('--before', default='', help='answers that begin before')
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> 'Filters':
+        """Those that `add_arguments` let somebody ask for."""
+        cameras = options.camera or (), options.not_camera or ()
+        return cls(*cameras, options.same_camera, options.after, options.before)
 
 
 class Hit(NamedTuple):

@@ -446,11 +446,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             one.add_argument('--index', choices=tuple(INDEXES), default='hnsw', help='hnsw: approximate, flat: exact')
             one.add_argument('--replace', action='store_true', help='overwrite tracklets of the same id')
         if mode == 'search':
-            one.add_argument('--camera', action='append', help='answers from this camera only; may be repeated')
-            one.add_argument('--not-camera', action='append', help='no answers from this camera; may be repeated')
-            one.add_argument('--same-camera', choices=('keep', 'drop', 'only'), default='keep')
-            one.add_argument('--after', default='', help='answers that begin then or later')
-            one.add_argument('--before', default='', help='answers that begin before')
+            results.Filters.add_arguments(one)
             one.add_argument('--json', default='', help='writes everything as JSON')
     return parser.parse_args(argv)
 
@@ -493,13 +489,7 @@ def act(options: argparse.Namespace) -> None:
             print(f'recall at top {options.top} against exact search: {share:.4f} ({len(queries):,} queries)')
         case 'search':
             queries = read('query')
-            filters = results.Filters(
-                camera=options.camera or (),
-                not_camera=options.not_camera or (),
-                same_camera=options.same_camera,
-                after=options.after,
-                before=options.before,
-            )
+            filters = results.Filters.of(options)
             with connect(options.uri) as client:
                 answered, answers = search(
                     client, options.collection, queries, top=options.top, filters=filters, ef=options.ef
@@ -510,8 +500,7 @@ def act(options: argparse.Namespace) -> None:
                 )
             print(results.table(answered, queries, answers, shown=_SHOWN, all_in='--json has', calibrate=''))
             if options.json:
-                with whole.file(pathlib.Path(options.json)) as file:
-                    file.write(json.dumps(results.to_json(answered, queries, answers), indent=1).encode())
+                whole.write_json(pathlib.Path(options.json), results.to_json(answered, queries, answers))
                 print(f'written    {options.json}')
 
 

@@ -59,8 +59,7 @@ def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
     network = network_lib.Network.load(path)
     imported = network.meta.get('imported', {}).get('source')
     tensors = state_dict(network.variables, network.experiment, source=imported)
-    with whole.file(out) as file:
-        file.write(safetensors.numpy.save(tensors))
+    whole.write(out, safetensors.numpy.save(tensors))
     return tensors
 
 

@@ -90,7 +90,7 @@ class Facts:
         size = {'preset': preset} if self.presets else {}
         return [split | rule | part | size for rule in rules for split in splits for part in parts]
 
-    def split_settings(self, data: Settings) -> dict[str, Any]:
+    def split_settings(self, data: Settings) -> dict[str, str | int]:
         """What of the settings chooses the split, as record sets note it."""
         return (
             ({'split': data.split} if self.num_splits > 1 else {})

@@ -54,6 +54,9 @@ _SHOWN = 5  # of many bad rows, how many a message lists
 _NUMBER = re.compile(r'-?[0-9]{1,10}', re.ASCII)
 
 
+Cells = dict[str, object]  # column -> cell: text, or what JSON has there
+
+
 class _Row(NamedTuple):
     line: int
     tracklet: str
@@ -196,7 +199,7 @@ def _path(text: str) -> str:
     return '/'.join(parts)
 
 
-def _cells(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _cells(path: str) -> Iterator[tuple[int, Cells]]:
     """Line number and cells of every row; columns are checked."""
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:
@@ -212,7 +215,7 @@ def _cells(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ValueError(f'{path} ends in {suffix!r}; a manifest is a .csv or a .jsonl file. {LAYOUT}')
 
 
-def _csv_cells(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_cells(path: str, text: str) -> Iterator[tuple[int, Cells]]:
     limit = csv.field_size_limit(_LARGEST)  # of the whole process; a list of frames may be longer than 128 KB
     try:
         table = csv.reader(io.StringIO(text, newline=''), strict=True)
@@ -237,7 +240,7 @@ def _csv_cells(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         csv.field_size_limit(limit)
 
 
-def _json_cells(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_cells(path: str, text: str) -> Iterator[tuple[int, Cells]]:
     for line, row in enumerate(text.split('\n'), start=1):
         if not row.strip():
             continue
@@ -250,7 +253,7 @@ def _json_cells(path: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, cells
 
 
-def _row(line: int, cells: dict[str, Any], files: _Files) -> _Row:
+def _row(line: int, cells: Cells, files: _Files) -> _Row:
     name, pid, camera, role = [_text(cells, column) for column in COLUMNS]
     if re.fullmatch('0+-1', pid):
         raise ValueError(f'pid {pid!r} is how MARS calls its folder of junk; write -1, or leave the row out')
@@ -266,7 +269,7 @@ def _row(line: int, cells: dict[str, Any], files: _Files) -> _Row:
     return _Row(line, name, pid, camera, role, frames, time, _attributes(cells))
 
 
-def _attributes(cells: dict[str, Any]) -> dict[str, str]:
+def _attributes(cells: Cells) -> dict[str, str]:
     known = {column: cell for column, cell in cells.items() if column.startswith(ATTRIBUTE) and cell is not None}
     wrong = next((column for column, cell in known.items() if isinstance(cell, (list, dict))), None)
     if wrong:
@@ -275,7 +278,7 @@ def _attributes(cells: dict[str, Any]) -> dict[str, str]:
     return {column: text for column, text in texts.items() if text}
 
 
-def _text(cells: dict[str, Any], column: str) -> str:
+def _text(cells: Cells, column: str) -> str:
     value = cells.get(column)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return str(value)

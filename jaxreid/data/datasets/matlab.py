@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-import h5py
 import numpy as np
 
 _HEAD = 128  # bytes before the first element
@@ -37,6 +36,8 @@ def read(path: str | os.PathLike, key: str) -> np.ndarray:
 
 def read_all(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Those of the variables `keys` that the file has; see `read`."""
+    import h5py  # the settings know every reader, and what reads settings alone does without
+
     path = os.fspath(path)
     try:
         if h5py.is_hdf5(path):

@@ -37,9 +37,7 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
     except FileNotFoundError:
         step = max(1, len(paths) // _FRAMES)
         if made := _digests(paths[::step][:_FRAMES], read):
-            with whole.file(file) as opened:
-                text = json.dumps({'dataset': dataset, 'root': root, 'frames': made}, indent=1)
-                opened.write(text.encode() + b'\n')
+            whole.write_json(file, {'dataset': dataset, 'root': root, 'frames': made})
         return
     except (ValueError, KeyError, TypeError) as e:
         raise ValueError(f'{file} is damaged ({e!r}); remove it if {folder} holds the flow of {dataset}.') from e

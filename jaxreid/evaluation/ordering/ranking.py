@@ -153,38 +153,6 @@ def _precisions(ranks: np.ndarray, ap: str, nearer: np.ndarray, no_farther: np.n
     return (np.where(before == 0, 1.0, hits_before / np.maximum(before, 1)) + hits / ranks) / 2
 
 
-def rank_features(
-    queries: np.ndarray,
-    gallery: np.ndarray,
-    query_ids: np.ndarray,
-    query_cameras: np.ndarray,
-    gallery_ids: np.ndarray,
-    gallery_cameras: np.ndarray,
-    *,
-    distance: str,
-    ap: str,
-    drop_same_camera: bool = True,
-    ignored: np.ndarray | None = None,
-    cut: int | None = None,
-    block: int = BLOCK,
-) -> Ranked:
-    """`rank` from features `queries` [Q, D] and `gallery` [G, D]; holds the distances of `block` queries at a time."""
-    return join(
-        rank(
-            distances,
-            query_ids[rows],
-            query_cameras[rows],
-            gallery_ids,
-            gallery_cameras,
-            ap=ap,
-            drop_same_camera=drop_same_camera,
-            ignored=ignored,
-            cut=cut,
-        )
-        for rows, distances in distance_blocks(queries, gallery, distance=distance, block=block)
-    )
-
-
 def join(parts: Iterable[Ranked]) -> Ranked:
     """Results of consecutive blocks of queries as one."""
     return Ranked(*(np.concatenate(field) for field in zip(*parts)))

@@ -19,7 +19,7 @@ COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly 
 
 def compute(
     trained: network.Network, dataset: tracklet.Dataset, *, untrained: dict, found: feature_file.Features
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float | None]]:
     """Scores the references on a rendered data set.
 
     Args:
@@ -45,7 +45,7 @@ def compute(
         'colour': colour_baseline.features(read_spread(experiment.data, dataset), found.camera),
     }
     rule = protocols.named(experiment.test.protocols[0])
-    scores: dict[str, Any] = {}
+    scores: dict[str, dict[str, float | None]] = {}
     for name, embedding in embeddings.items():
         roles = (embedding, found.pid, found.camera, found.query, found.gallery, rule)
         distance = 'cosine' if name == 'colour' else experiment.test.distance

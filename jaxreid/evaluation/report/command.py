@@ -99,11 +99,11 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         'network': features.meta.get('network'),
     }
     for name, chart in made.items():
-        _write(files / f'{name}.svg', svg.document(chart).encode())
+        whole.write(files / f'{name}.svg', svg.document(chart))
     if footage is not None:
         _write_sheets(files, features, analysis, footage, drawn)
-    _write(out.with_name(out.stem + '.calibration.json'), json.dumps(about | analysis.calibration, indent=1).encode())
-    _write(out, text.encode())
+    whole.write(out.with_name(out.stem + '.calibration.json'), json.dumps(about | analysis.calibration, indent=1))
+    whole.write(out, text)
     return out
 
 
@@ -115,18 +115,13 @@ def _write_sheets(files, features, analysis, footage, drawn):
         ('best', 'Queries with the highest average precision', by_ap[::-1][:SHEET_QUERIES]),
     ):
         rows = report_pictures.list_rows(features, analysis, footage, queries)
-        _write(files / f'ranked_lists_{name}.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
+        whole.write(files / f'ranked_lists_{name}.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
     rows = report_pictures.first_place_rows(features, analysis, footage)
     title = 'First places, from the lowest to the highest average precision'
-    _write(files / 'first_places.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
+    whole.write(files / 'first_places.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
     for panel in drawn:
         rows = [(row.heading, row.pictures) for row in panel.rows]
-        _write(files / f'{panel.name}.png', sheet.png(sheet.sheet(rows, title=panel.title)))
-
-
-def _write(path, content):
-    with whole.file(path) as file:
-        file.write(content)
+        whole.write(files / f'{panel.name}.png', sheet.png(sheet.sheet(rows, title=panel.title)))
 
 
 def _inputs(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None]:

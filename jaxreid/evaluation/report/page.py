@@ -6,7 +6,7 @@ JSON. The script puts text into the page as text only.
 
 import base64
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 import jinja2
@@ -115,21 +115,8 @@ def render(
       notes: what is missing and why.
       when: time.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('jaxreid.evaluation.report', 'template'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies['json.dumps_kwargs'] = {'separators': (',', ':'), 'sort_keys': False}
-    source = environment.loader
-
-    def asset(file):  # ours, not anybody's data
-        assert source is not None
-        return markupsafe.Markup(source.get_source(environment, file)[0])
-
-    return environment.get_template('page.html').render(
+    page, asset = template('page.html', 'jaxreid.evaluation.report')
+    return page.render(
         title=title,
         name=name,
         when=when,
@@ -152,6 +139,16 @@ def render(
         queries=len(analysis.queries),
         with_pictures=with_pictures,
     )
+
+
+def template(name: str, *packages: str) -> tuple[jinja2.Template, Callable[[str], markupsafe.Markup]]:
+    """A page in the folders `template` of packages, and what gives their files as they are: ours, not others' data."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package, 'template') for package in packages])
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies['json.dumps_kwargs'] = {'separators': (',', ':'), 'sort_keys': False}
+    return environment.get_template(name), lambda file: markupsafe.Markup(loader.get_source(environment, file)[0])
 
 
 def page_data(

@@ -20,6 +20,14 @@ def draw(seed, *, q=23, g=61, num_ids=6, cameras=3):
     )
 
 
+def rank_features(queries, gallery, query_ids, query_cameras, *of_gallery, distance, block=ranking.BLOCK):
+    """Ranks a block of queries after the other by the distances of features."""
+    return ranking.join(
+        ranking.rank(distances, query_ids[rows], query_cameras[rows], *of_gallery, ap='step')
+        for rows, distances in ranking.distance_blocks(queries, gallery, distance=distance, block=block)
+    )
+
+
 def check(drawn, *, ap, ignored=None, cut=None, same_camera='drop'):
     distances, query_ids, query_cameras, gallery_ids, gallery_cameras = drawn
     found = ranking.rank(*drawn, ap=ap, ignored=ignored, cut=cut, drop_same_camera=same_camera == 'drop')
@@ -139,7 +147,7 @@ def test_features_are_ranked_as_by_their_distances_whatever_the_block(distance, 
 
     slow = np.array([[between(x, y) for y in gallery] for x in queries])
     expected = ranking.rank(slow, *rest, ap='step')
-    found = ranking.rank_features(queries, gallery, *rest, distance=distance, ap='step', block=block)
+    found = rank_features(queries, gallery, *rest, distance=distance, block=block)
     for one, other in zip(found, expected):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
@@ -179,8 +187,8 @@ def test_features_of_absurd_sizes_are_ranked_as_those_of_common_sizes(distance, 
     rng = np.random.default_rng(11)
     _, *rest = draw(11)
     features = [rng.normal(size=shape).astype(dtype) for shape in ((23, 5), (61, 5))]
-    expected = ranking.rank_features(*features, *rest, distance=distance, ap='step')
-    found = ranking.rank_features(*map(SIZES[size], features), *rest, distance=distance, ap='step')
+    expected = rank_features(*features, *rest, distance=distance)
+    found = rank_features(*map(SIZES[size], features), *rest, distance=distance)
     for one, other in zip(found, expected):
         np.testing.assert_array_equal(one, other)
 
@@ -208,7 +216,7 @@ def test_euclidean_distances_of_absurd_sizes_are_as_long_as_they_are():
 def test_a_distance_that_no_number_holds_is_not_ranked():
     huge = np.array([[3e38], [-3e38]], np.float32)
     with pytest.raises(ValueError, match='is inf, which cannot be ranked'):
-        ranking.rank_features(huge, huge, *[np.arange(2)] * 4, distance='euclidean', ap='step')
+        rank_features(huge, huge, *[np.arange(2)] * 4, distance='euclidean')
 
 
 def test_bad_input_is_refused():
