@@ -18,6 +18,10 @@ class Stream:
     embedding_before_neck: jax.Array
     logits: jax.Array
 
+    def as_output(self, extras: dict[str, Any], streams: 'dict[str, Stream] | None' = None) -> 'ModelOutput':
+        """What a system returns whose result this is."""
+        return ModelOutput(self.embedding, self.embedding_before_neck, self.logits, extras, streams or {})
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

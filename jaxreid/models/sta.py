@@ -1,17 +1,15 @@
 """STA: frames fused stripe by stripe, by attention that has no parameters (STA, AAAI 2019; docs/sta.md)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import batch_norm, head, pooling, stripe_attention
-from jaxreid.models import output, resnet
+from jaxreid.layers import pooling, stripe_attention
+from jaxreid.models import output, system
 
 
-class Sta(nn.Module):
+class Sta(system.System, kw_only=True):  # type: ignore[call-arg]
     """C2D, one feature map for the clip, pooling, a linear embedding `fc` with bias, classifier.
 
     The clip's map by `sta.mode`: 'fusion' the strongest stripes beside the weighted ones, twice the channels
@@ -20,51 +18,25 @@ class Sta(nn.Module):
 
     Any number of frames runs with the same variables. Extras: `maps` [B, T, H, W, D], what is fused; `attention` [B, T,
     H, W], g of eq. 1; with 'sta' and 'fusion' also `stripe_scores` [B, T, K], S of eq. 4.
-
-    Attributes:
-      num_ids: training identities.
-      bn_groups, axis_name: see `batch_norm`.
-      remat: recompute bottleneck activations in the backward pass.
-      dtype: of the activations up to the last feature map; parameters, statistics and all that follows are at least
-        float32.
     """
 
-    backbone: config.Backbone
     sta: config.Sta
-    head: config.Head
-    num_ids: int
-    bn_groups: int = 1
-    axis_name: str | None = None
-    remat: bool = False
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> output.ModelOutput:
         """Runs on normalised clips [B, T, H, W, 3]; `train` takes and updates batch statistics."""
-        norm = functools.partial(
-            batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
-        )
-        x = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, name='stem')(clips.astype(self.dtype))
+        norm = self.norm(train)
+        x = self.stem(clips, norm)
         for number in (1, 2, 3, 4):
-            x, _ = resnet.stage(self.backbone, number, norm, remat=self.remat and train, dtype=self.dtype)(x)
-        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))  # [B, T, H, W, D]
+            x, _ = self.stage(number, norm)(x)
+        x = x.astype(self.out_dtype)  # [B, T, H, W, D]
         maps, extras = self._fuse(x)
         rows = pooling.frames(maps, kind=self.backbone.frame_pool)  # [B, 1, D'], in image mode [B, T, D]
-        feature = self._embed(rows.reshape(-1, rows.shape[-1]), norm)
-        embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head')(feature)
+        frames = self.classify(self._embed(rows.reshape(-1, rows.shape[-1]), norm), norm)
         if self.sta.mode != 'image':
-            return output.ModelOutput(embedding=embedding, embedding_before_neck=feature, logits=logits, extras=extras)
-
-        def mean(frames):  # [B * T, C] -> [B, C]
-            return frames.reshape(*x.shape[:2], -1).mean(1)
-
-        return output.ModelOutput(
-            embedding=mean(embedding),
-            embedding_before_neck=mean(feature),
-            logits=mean(logits),
-            extras=extras,
-            streams={'frames': output.Stream(embedding=embedding, embedding_before_neck=feature, logits=logits)},
-        )
+            return frames.as_output(extras)
+        clip = jax.tree.map(lambda rows: rows.reshape(*x.shape[:2], -1).mean(1), frames)  # [B * T, C] -> [B, C]
+        return clip.as_output(extras, {'frames': frames})
 
     def _fuse(self, x):
         """Maps to pool, [B, 1, H, W, D'] or, in image mode, [B, T, H, W, D], and what is worth seeing."""

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import batch_norm, frame_attention, head, temporal_aggregation
-from jaxreid.models import output, resnet
+from jaxreid.layers import frame_attention, temporal_aggregation
+from jaxreid.models import output, system
 
 
-class Star(nn.Module):
+class Star(system.System, kw_only=True):  # type: ignore[call-arg]
     """Two stems whose pooled outputs are summed, four stages with frame attention, aggregation over time, classifier.
 
     Extras:
@@ -22,22 +22,9 @@ class Star(nn.Module):
       stripes: by level G as a string, [B, T, G, C], the means of G horizontal stripes of the last maps; none without
         the pyramid regulariser.
       The last two are 0 at frames that are not real.
-
-    Attributes:
-      num_ids: training identities.
-      bn_groups, axis_name: see `batch_norm`.
-      remat: recompute bottleneck activations in the backward pass.
-      dtype: of the activations; parameters, statistics and results are at least float32.
     """
 
-    backbone: config.Backbone
     star: config.Star
-    head: config.Head
-    num_ids: int
-    bn_groups: int = 1
-    axis_name: str | None = None
-    remat: bool = False
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -76,9 +63,7 @@ class Star(nn.Module):
                 )
             inputs['flow_stem'] = _with_magnitude(flow) if self.star.flow_channels == 3 else flow
 
-        norm = functools.partial(
-            batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
-        )
+        norm = self.norm(train)
         frames = clips.shape[1]
         if chunk and not self.is_initializing():
             maps, attention = self._in_pieces(inputs, norm, chunk)
@@ -87,7 +72,6 @@ class Star(nn.Module):
         real = None if lengths is None else jnp.arange(frames)[None, :] < jnp.clip(lengths, 1, frames)[:, None]
 
         feature, weights = self._aggregator(norm)(maps, real)
-        embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head')(feature)
         levels = self.star.pyramid_levels if self.star.pyramid_weight else ()
         extras: dict[str, Any] = {
             'attention': attention,
@@ -95,31 +79,21 @@ class Star(nn.Module):
         }
         if weights is not None:
             extras['frame_weights'] = weights
-        return output.ModelOutput(embedding=embedding, embedding_before_neck=feature, logits=logits, extras=extras)
+        return self.classify(feature, norm).as_output(extras)
 
     def _per_frame(self, inputs, norm):
         """What treats every frame by itself: inputs by stem [B, T, ...] -> maps [B, T, H, W, C], extras' attention."""
-        stems = [
-            resnet.Stem(self.backbone.width, norm, dtype=self.dtype, name=name)(x.astype(self.dtype))
-            for name, x in inputs.items()
-        ]
-        x = functools.reduce(jnp.add, stems)
+        x = functools.reduce(jnp.add, [self.stem(x, norm, name=name) for name, x in inputs.items()])
         attend = self._attention(norm)
         for stage in (1, 2, 3, 4):
             attends = attend is not None and stage in self.star.attention_stages
-            x, weights = resnet.stage(
-                self.backbone,
-                stage,
-                norm,
-                remat=self.remat and norm.keywords['train'],
-                dtype=self.dtype,
-                attention=attend if attends and self.star.attention_place == 'block' else None,
-            )(x)
+            attention = attend if attends and self.star.attention_place == 'block' else None
+            x, weights = self.stage(stage, norm, attention=attention)(x)
             seen = weights.get(f'block{self.backbone.depths[stage - 1] - 1}')
             if attends and self.star.attention_place == 'stage':
                 x, seen = attend(name=f'attention{stage}')(x)
         if seen is None:
-            seen = jnp.square(x.astype(jnp.promote_types(self.dtype, jnp.float32))).mean(-1)
+            seen = jnp.square(x.astype(self.out_dtype)).mean(-1)
         return x, seen
 
     def _in_pieces(self, inputs, norm, chunk):

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import batch_norm, head, pooling
+from jaxreid.layers import pooling
 from jaxreid.layers.memories import spatial_memory, temporal_memory
-from jaxreid.models import output, resnet
+from jaxreid.models import output, system
 
 
-class Stmn(nn.Module):
+class Stmn(system.System, kw_only=True):  # type: ignore[call-arg]
     """ResNet with up to three last stages, spatial memory, temporal memory, a neck and classifier per stream.
 
     Stream `spatial` is the mean of the refined frames, its logits the mean of the frames' logits. Stream `temporal` is
@@ -33,21 +33,10 @@ class Stmn(nn.Module):
 
     Attributes:
       frames: L, the length of every clip; the temporal memory holds one value per frame.
-      num_ids: training identities.
-      bn_groups, axis_name: see `batch_norm`.
-      remat: recompute bottleneck activations in the backward pass.
-      dtype: of the activations; parameters, statistics, matches and results are at least float32.
     """
 
-    backbone: config.Backbone
     stmn: config.Stmn
-    head: config.Head
     frames: int
-    num_ids: int
-    bn_groups: int = 1
-    axis_name: str | None = None
-    remat: bool = False
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> output.ModelOutput:
@@ -62,22 +51,17 @@ class Stmn(nn.Module):
                 f'clips of {l} frames, but the temporal weights are made for exactly {self.frames}; give clips of that '
                 "length (config.sampler.frames, config.test.frames), or leave the weights out with stmn.tm='off'."
             )
-        out_dtype = jnp.promote_types(self.dtype, jnp.float32)
-        norm = functools.partial(
-            batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
-        )
+        norm = self.norm(train)
         pool = functools.partial(pooling.frames, kind=self.backbone.frame_pool)  # [B, L, H, W, D] -> [B, L, D]
 
-        def stage(number, x, suffix='', final_relu=True):
-            settings = {'remat': self.remat and train, 'dtype': self.dtype, 'final_relu': final_relu}
-            return resnet.stage(self.backbone, number, norm, suffix=suffix, **settings)(x)[0]
-
-        x = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, relu=self.stmn.stem_relu, name='stem')(
-            clips.astype(self.dtype)
-        )
+        x = self.stem(clips, norm, relu=self.stmn.stem_relu)
         for number in (1, 2, 3):
-            x = stage(number, x)
-        person = stage(4, x).astype(out_dtype)
+            x, _ = self.stage(number, norm)(x)
+        person = self.stage(4, norm)(x)[0].astype(self.out_dtype)
+
+        def last_stage(suffix):  # without its ReLU
+            return self.stage(4, norm, suffix=suffix, final_relu=False)(x)[0]
+
         unrefined = pool(person)
         features = unrefined  # of the frames, [B, L, D]
         extras = {'feature_unrefined': unrefined.mean(1)}
@@ -89,45 +73,28 @@ class Stmn(nn.Module):
                 key_norm=self.stmn.key_norm,
                 scale_start=self.stmn.scale_start,
                 name='spatial_memory',
-            )(stage(4, x, '_spatial', final_relu=False), person)
+            )(last_stage('_spatial'), person)
             features = pool(refined)
             # For figures only; the slope of the length of an all-zero position would be NaN.
             before, after = (jnp.linalg.norm(jax.lax.stop_gradient(f), axis=-1) for f in (person, refined))
             extras['refinement'] = after - before
 
-        embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head_spatial')(
-            features.reshape(b * l, -1)
-        )
-        spatial = output.Stream(
-            embedding=embedding.reshape(b, l, -1).mean(1),
-            embedding_before_neck=features.mean(1),
-            logits=logits.reshape(b, l, -1).mean(1),
-        )
+        frames = self.classify(features.reshape(b * l, -1), norm, name='head_spatial')
+        spatial = jax.tree.map(lambda of_frames: of_frames.reshape(b, l, -1).mean(1), frames)
         match self.stmn.tm:
             case 'off':
-                return _result(spatial, extras, {})
+                return spatial.as_output(extras)
             case 'memory':
                 weigh = temporal_memory.TemporalMemory(
                     self.stmn.temporal_items, key_norm=self.stmn.key_norm, dtype=self.dtype, name='temporal_memory'
                 )
-                weights, extras['temporal_match'] = weigh(pool(stage(4, x, '_temporal', final_relu=False)))
+                weights, extras['temporal_match'] = weigh(pool(last_stage('_temporal')))
             case 'mlp':
                 weigh = temporal_memory.TemporalMlp(self.stmn.mlp_hidden, dtype=self.dtype, name='temporal_mlp')
-                weights = weigh(pool(stage(4, x, '_temporal', final_relu=False)))
+                weights = weigh(pool(last_stage('_temporal')))
             case other:
                 raise config.unknown('stmn.tm', other)
         extras['frame_weights'] = weights
         clip = jnp.einsum('bl,bld->bd', weights, features, precision='highest')
-        embedding, logits = head.Head(self.head.kind, self.num_ids, norm, name='head_temporal')(clip)
-        temporal = output.Stream(embedding=embedding, embedding_before_neck=clip, logits=logits)
-        return _result(temporal, extras, {'spatial': spatial, 'temporal': temporal})
-
-
-def _result(stream, extras, streams):
-    return output.ModelOutput(
-        embedding=stream.embedding,
-        embedding_before_neck=stream.embedding_before_neck,
-        logits=stream.logits,
-        extras=extras,
-        streams=streams,
-    )
+        temporal = self.classify(clip, norm, name='head_temporal')
+        return temporal.as_output(extras, {'spatial': spatial, 'temporal': temporal})

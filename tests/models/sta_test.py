@@ -156,7 +156,7 @@ FULL = config.Backbone(block='c2d', stages=(), frame_pool='avg')
     ],
 )
 def test_parameters_are_counted_exactly(mode, dim, expected):
-    model = sta.Sta(FULL, config.Sta(mode=mode, dim=dim), config.Head(kind='plain'), num_ids=625)
+    model = sta.Sta(backbone=FULL, sta=config.Sta(mode=mode, dim=dim), head=config.Head(kind='plain'), num_ids=625)
     x = jax.ShapeDtypeStruct((1, 4, 256, 128, 3), jnp.float32)
     out, v = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False), x)
     total, parts = cost.parameters(v)
