@@ -97,9 +97,9 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
     return made
 
 
-def _making(meta: feature_file.Meta) -> protocols.Making:
+def _making(meta: feature_file.Meta) -> feature_file.Making:
     """What a result says of how its features were made."""
-    return protocols.Making(
+    return feature_file.Making(
         dataset=meta['dataset'],
         split=meta['split'],
         clips=meta['clips'],

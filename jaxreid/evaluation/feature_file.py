@@ -41,7 +41,24 @@ class UsedItems(TypedDict):
     counts: list[float]
 
 
-class Meta(TypedDict, total=False):
+class Making(TypedDict, total=False):
+    """How features were made, as far as a result says it too; see `Meta`."""
+
+    dataset: str
+    split: str
+    clips: str
+    clip_seed: int | None
+    frames_per_clip: int
+    one_frame: bool
+    flip: bool
+    flow: str
+    compute_dtype: str
+    frames_seen: int
+    corrupt_frames_replaced: int
+    step: int
+
+
+class Meta(Making, total=False):
     """What a feature file says of its making, as JSON text in `meta`. Files from elsewhere may lack any of it.
 
     dataset, split: config's name of the data set, 'test'.
@@ -54,20 +71,8 @@ class Meta(TypedDict, total=False):
     pid_names, camera_names: what a manifest calls a number, the number as text.
     """
 
-    dataset: str
-    split: str
     trained_on: str
     tested_on: str
-    clips: str
-    clip_seed: int | None
-    frames_per_clip: int
-    one_frame: bool
-    flip: bool
-    flow: str
-    compute_dtype: str
-    frames_seen: int
-    corrupt_frames_replaced: int
-    step: int
     network: str
     used_items: dict[str, UsedItems]
     frame_weights: frame_weights.FrameWeights

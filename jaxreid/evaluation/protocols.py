@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 import numpy as np
 
 from jaxreid import config
+from jaxreid.evaluation import feature_file
 from jaxreid.evaluation.ordering import ranking, single_shot
 
 JUNK_ID = -1  # boxes without a person
@@ -53,24 +54,7 @@ class Protocol:
             )
 
 
-class Making(TypedDict, total=False):
-    """How features were made, as far as a result says it; the names are those of `feature_file.Meta`."""
-
-    dataset: str
-    split: str
-    clips: str
-    clip_seed: int | None
-    frames_per_clip: int
-    one_frame: bool
-    flip: bool
-    flow: str
-    compute_dtype: str
-    frames_seen: int
-    corrupt_frames_replaced: int
-    step: int
-
-
-class Description(Making):
+class Description(feature_file.Making):
     """A protocol as JSON has it beside a score: the fields of `Protocol`, and what else the numbers depend on.
 
     distance: 'cosine' or 'euclidean'. Counts of several files (`evaluation.score`) are lists.

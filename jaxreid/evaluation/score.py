@@ -181,10 +181,10 @@ def _plain(text: str) -> str:
     return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)
 
 
-def _origin(file: feature_file.Features) -> protocols.Making:
+def _origin(file: feature_file.Features) -> feature_file.Making:
     """What the file says of its features; 'unknown' where it does not."""
     known = {k: file.meta.get(k, 'unknown') for k in ('dataset', 'clips', 'flip', 'step', 'frames_seen')}
-    return cast(protocols.Making, known)
+    return cast(feature_file.Making, known)
 
 
 def distances_used(scores: Scores) -> str:

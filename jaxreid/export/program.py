@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import pathlib
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
@@ -321,7 +320,3 @@ def run(argv: Sequence[str]) -> int:
     """Parses, acts; expected errors become one message and an exit status."""
     options = parse(argv)
     return exit_status.run(lambda: act(options))
-
-
-if __name__ == '__main__':
-    sys.exit(run(sys.argv[1:]))

@@ -142,10 +142,5 @@ def run(argv: Sequence[str]) -> int:
     return command_line.run(act)
 
 
-def main() -> None:
-    """Entry point of `python -m jaxreid.reproduce.parameters`."""
-    sys.exit(run(sys.argv[1:]))
-
-
 if __name__ == '__main__':
-    main()
+    sys.exit(run(sys.argv[1:]))

@@ -508,7 +508,3 @@ def run(argv: Sequence[str]) -> int:
     """Parses, acts; expected errors become one message and an exit status."""
     options = parse(argv)
     return exit_status.run(lambda: act(options))
-
-
-if __name__ == '__main__':
-    sys.exit(run(sys.argv[1:]))

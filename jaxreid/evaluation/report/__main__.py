@@ -1,6 +1,8 @@
 """See `command`."""
 
+import sys
+
 from jaxreid.evaluation.report import command
 
 if __name__ == '__main__':
-    command.main()
+    sys.exit(command.run(sys.argv[1:]))

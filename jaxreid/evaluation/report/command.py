@@ -14,7 +14,6 @@ import datetime
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -197,12 +196,3 @@ def run(argv: Sequence[str]) -> int:
         return 0
 
     return exit_status.run(act)
-
-
-def main() -> None:
-    """Entry point of `python -m jaxreid.evaluation.report`."""
-    sys.exit(run(sys.argv[1:]))
-
-
-if __name__ == '__main__':
-    main()
