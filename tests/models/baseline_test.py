@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxreid import config
 from jaxreid.models import build
+from tests.fixtures import random_network
 
 NUM_IDS = 5
 
@@ -47,22 +48,8 @@ def apply(model, v, x, train=False):
     return model.apply(v, x, train=train, mutable=['batch_stats'])
 
 
-def random_variables(model, x, dtype=np.float32, seed=0):
-    """Every parameter random, those that start at zero too, so that each has an effect."""
-    rng = np.random.default_rng(seed)
-    flat = traverse_util.flatten_dict(jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), x))
-    values = {}
-    for path, leaf in flat.items():
-        match path[-1]:
-            case 'scale' | 'var':
-                value = rng.uniform(0.7, 1.3, leaf.shape)
-            case 'bias' | 'mean' | 'classifier_bias':
-                value = rng.normal(size=leaf.shape) * 0.1
-            case _:
-                fan_in = np.prod(leaf.shape[:-1])
-                value = rng.normal(size=leaf.shape) / np.sqrt(fan_in)
-        values[path] = jnp.asarray(value, dtype)
-    return traverse_util.unflatten_dict(values)
+def random_variables(model, x, dtype=np.float32):
+    return random_network.variables(random_network.shapes(model, x), dtype)
 
 
 WHOLE_NETS = {
@@ -117,14 +104,8 @@ def test_the_whole_network_and_its_gradients_are_those_of_pytorchs_3d_layers(nam
         np.testing.assert_allclose(out.embedding_before_neck, feature.detach(), rtol=1e-8)
         np.testing.assert_allclose(out.logits, logits.detach(), rtol=1e-6, atol=1e-8)
         np.testing.assert_allclose(value, loss_torch.detach(), rtol=1e-8)
-        flat = traverse_util.flatten_dict(grads, sep='/')
-        assert flat.keys() == p.keys()
-        for key, grad in flat.items():
-            scale = max(1e-6, float(p[key].grad.abs().max()))
-            np.testing.assert_allclose(grad / scale, p[key].grad / scale, atol=1e-6, err_msg=key)
-        for key, mean in traverse_util.flatten_dict(stats, sep='/').items():
-            if key.endswith('mean'):  # the variances differ by n / (n - 1), see BatchNorm's own tests
-                np.testing.assert_allclose(mean, torch_stats[key], rtol=1e-8, atol=1e-10, err_msg=key)
+        random_network.check_gradients(grads, p)
+        random_network.check_means(stats, torch_stats)
 
 
 def test_c2d_follows_the_order_of_frames_and_its_clip_feature_does_not():

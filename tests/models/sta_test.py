@@ -10,6 +10,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.models import cost, sta
+from tests.fixtures import random_network
 from tests.oracles import sta as oracle
 
 NUM_IDS = 5
@@ -42,21 +43,8 @@ def apply(model, v, x):
     return out, jax.tree.leaves(seen)[0]
 
 
-def random_variables(model, dtype=np.float32, seed=0):
-    """Every parameter random, those that start at zero too, so that each has an effect."""
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), clips(), train=False))
-    values = {}
-    for path, leaf in traverse_util.flatten_dict(shapes).items():
-        match path[-1]:
-            case 'scale' | 'var':
-                value = rng.uniform(0.7, 1.3, leaf.shape)
-            case 'bias' | 'mean':
-                value = rng.normal(size=leaf.shape) * 0.1
-            case _:
-                value = rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
-        values[path] = jnp.asarray(value, dtype)
-    return traverse_util.unflatten_dict(values)
+def random_variables(model, dtype=np.float32):
+    return random_network.variables(random_network.shapes(model, clips()), dtype)
 
 
 @pytest.mark.parametrize('frames', [1, 3])
@@ -134,11 +122,7 @@ def test_the_whole_network_and_its_gradients_are_those_of_pytorch():
 
         np.testing.assert_allclose(out.embedding, embedding.detach(), rtol=1e-7, atol=1e-9)
         np.testing.assert_allclose(value, expected.detach(), rtol=1e-8)
-        grads = traverse_util.flatten_dict(grads, sep='/')
-        assert grads.keys() == p.keys()
-        for key, grad in grads.items():
-            scale = max(1e-6, float(p[key].grad.abs().max()))
-            np.testing.assert_allclose(grad / scale, p[key].grad / scale, atol=1e-6, err_msg=key)
+        random_network.check_gradients(grads, p)
 
 
 FULL = config.Backbone(block='c2d', stages=(), frame_pool='avg')

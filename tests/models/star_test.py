@@ -9,6 +9,7 @@ from flax import traverse_util
 from jaxreid import config
 from jaxreid.layers import batch_norm, frame_attention
 from jaxreid.models import resnet, star
+from tests.fixtures import random_network
 
 NUM_IDS = 5
 WIDTH = 4  # 128 channels at the end
@@ -17,14 +18,19 @@ NONE = {'attention': 'off', 'aggregator': 'pool'}
 
 def model_of(dtype=jnp.float32, *, depths=(1, 1, 1, 1), strides=(1, 2, 2, 2), axis_name=None, remat=False, **settings):
     return star.Star(
-        config.Backbone(block='c2d', width=WIDTH, depths=depths, strides=strides, frame_pool='avg'),
-        config.Star(**({'hidden': 8, 'attention_reduction': 4, 'pyramid_levels': (1, 2)} | settings)),
-        config.Head(kind='plain'),
-        NUM_IDS,
+        backbone=config.Backbone(block='c2d', width=WIDTH, depths=depths, strides=strides, frame_pool='avg'),
+        star=config.Star(**({'hidden': 8, 'attention_reduction': 4, 'pyramid_levels': (1, 2)} | settings)),
+        head=config.Head(kind='plain'),
+        num_ids=NUM_IDS,
         axis_name=axis_name,
         remat=remat,
         dtype=dtype,
     )
+
+
+def full_size(**settings):
+    backbone = config.Backbone(block='c2d', strides=(1, 2, 2, 2))
+    return star.Star(backbone=backbone, star=config.Star(**settings), head=config.Head('plain'), num_ids=625)
 
 
 def inputs(b=2, t=3, h=64, w=32, dtype=np.float32, seed=0):
@@ -37,24 +43,8 @@ def apply(model, v, clips, flow, *, train=False, lengths=None, chunk=0):
     return model.apply(v, clips, flow, train=train, lengths=lengths, chunk=chunk, mutable=['batch_stats'])
 
 
-def shapes_of(model, clips, flow):
-    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), clips, flow)
-
-
-def random_variables(model, clips, flow, dtype=np.float32, seed=0):
-    """Every parameter random, those that start at zero too, so that each has an effect."""
-    rng = np.random.default_rng(seed)
-    values = {}
-    for path, leaf in traverse_util.flatten_dict(shapes_of(model, clips, flow)).items():
-        match path[-1]:
-            case 'scale' | 'var':
-                value = rng.uniform(0.7, 1.3, leaf.shape)
-            case 'bias' | 'mean':
-                value = rng.normal(size=leaf.shape) * 0.1
-            case _:
-                value = rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1]))
-        values[path] = jnp.asarray(value, dtype)
-    return traverse_util.unflatten_dict(values)
+def random_variables(model, clips, flow, dtype=np.float32):
+    return random_network.variables(random_network.shapes(model, clips, flow), dtype)
 
 
 def test_the_whole_network_and_its_gradients_are_those_of_pytorch():
@@ -104,14 +94,8 @@ def test_the_whole_network_and_its_gradients_are_those_of_pytorch():
         np.testing.assert_allclose(out.extras['stripes']['2'], stripes.detach(), rtol=1e-8)
         np.testing.assert_allclose(out.extras['frame_weights'], weights.detach(), rtol=1e-8)
         np.testing.assert_allclose(value, loss_torch.detach(), rtol=1e-8)
-        flat = traverse_util.flatten_dict(grads, sep='/')
-        assert flat.keys() == p.keys()
-        for key, grad in flat.items():
-            scale = max(1e-6, float(p[key].grad.abs().max()))
-            np.testing.assert_allclose(grad / scale, p[key].grad / scale, atol=1e-6, err_msg=key)
-        for key, mean in traverse_util.flatten_dict(stats, sep='/').items():
-            if key.endswith('mean'):  # the variances differ by n / (n - 1), see BatchNorm's own tests
-                np.testing.assert_allclose(mean, torch_stats[key], rtol=1e-8, atol=1e-10, err_msg=key)
+        random_network.check_gradients(grads, p)
+        random_network.check_means(stats, torch_stats)
 
 
 def test_attention_in_every_bottleneck_weighs_the_branch_before_the_shortcut_is_added():
@@ -153,7 +137,7 @@ def test_attention_sits_after_stages_or_in_their_bottlenecks():
 
     def places(**settings):
         model = model_of(depths=(1, 2, 1, 1), attention_stages=(2, 4), **settings)
-        paths = traverse_util.flatten_dict(shapes_of(model, clips, flow)['params'], sep='/')
+        paths = traverse_util.flatten_dict(random_network.shapes(model, clips, flow)['params'], sep='/')
         return {k.partition('/channel')[0] for k in paths if 'squeeze/kernel' in k}
 
     assert places() == {'attention2', 'attention4'}
@@ -179,18 +163,16 @@ FULL_SIZE = {
 @pytest.mark.parametrize('name', FULL_SIZE)
 def test_parameters_are_those_of_the_specification(name):
     settings, expected = FULL_SIZE[name]
-    model = star.Star(
-        config.Backbone(block='c2d', strides=(1, 2, 2, 2)), config.Star(**settings), config.Head('plain'), 625
-    )
+    model = full_size(**settings)
     clips = jax.ShapeDtypeStruct((1, 2, 256, 128, 3), jnp.float32)
     flow = jax.ShapeDtypeStruct((1, 2, 256, 128, 2), jnp.float32)
-    assert sum(a.size for a in jax.tree.leaves(shapes_of(model, clips, flow)['params'])) == expected
+    assert sum(a.size for a in jax.tree.leaves(random_network.shapes(model, clips, flow)['params'])) == expected
 
 
 def test_outputs_at_full_size_have_the_shapes_of_the_paper():
-    model = star.Star(config.Backbone(block='c2d', strides=(1, 2, 2, 2)), config.Star(), config.Head('plain'), 625)
+    model = full_size()
     clips, flow = (jax.ShapeDtypeStruct((2, 3, 256, 128, c), jnp.float32) for c in (3, 2))
-    out, _ = jax.eval_shape(functools.partial(apply, model), shapes_of(model, clips, flow), clips, flow)
+    out, _ = jax.eval_shape(functools.partial(apply, model), random_network.shapes(model, clips, flow), clips, flow)
     assert (out.embedding.shape, out.logits.shape) == ((2, 2048), (2, 625))
     assert out.extras['attention'].shape == (2, 3, 8, 4)
     assert out.extras['frame_weights'].shape == (2, 3)
@@ -252,7 +234,7 @@ def test_attention_shows_the_energy_of_the_maps_where_nothing_weighs_positions()
 @pytest.mark.parametrize('aggregator', ['gsta', 'lstm', 'conv3d', 'holistic', 'pool'])
 def test_bfloat16_keeps_parameters_and_results_in_float32(aggregator):
     model, (clips, flow) = model_of(jnp.bfloat16, aggregator=aggregator), inputs()
-    v = shapes_of(model, clips, flow)
+    v = random_network.shapes(model, clips, flow)
     found = v, jax.eval_shape(functools.partial(apply, model, train=True), v, clips, flow)
     assert {a.dtype for a in jax.tree.leaves(found)} == {jnp.dtype(jnp.float32)}
 
