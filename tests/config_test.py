@@ -4,6 +4,8 @@ import importlib
 import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -86,6 +88,13 @@ def test_the_grid_holds_a_fifth_of_the_identities_out():
     stmn = importlib.import_module('configs.stmn_mars')
     assert stmn.get_config('grid_alpha_0.5').data.num_ids == 500
     assert len([v for v in stmn.VARIANTS if v.startswith('grid_items_')]) == 9
+
+
+def test_settings_are_read_without_heavy_packages():
+    """Choices of settings come from the data sets' facts, beside readers that need them."""
+    heavy = 'cv2', 'h5py', 'scipy', 'jax', 'tensorflow_datasets'
+    script = f'import sys; from jaxreid import config; print([name for name in {heavy} if name in sys.modules])'
+    assert subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True).stdout == '[]\n'
 
 
 def test_defaults_are_valid_and_round_trip_to_plain_values():

@@ -6,10 +6,16 @@ import os
 import numpy as np
 
 from jaxreid.data.datasets import contents, facts, mars
-from jaxreid.data.synthetic import plan, render
+from jaxreid.data.synthetic import plan
 from jaxreid.data.tracklets import tracklet
 
 DESCRIPTION = 'info/synthetic.json'  # what it says about itself; evaluation reads it
+
+
+def _read(data: facts.Settings) -> tracklet.Dataset:
+    from jaxreid.data.synthetic import render  # and with it OpenCV, which settings alone do without
+
+    return mars.read(render.ensure(data.root, data.preset))
 
 
 def _count(data: facts.Settings) -> contents.Contents:
@@ -52,7 +58,7 @@ FACTS = facts.Facts(
     name='synthetic',
     about='The rendered benchmark.',
     layout=mars.LAYOUT,
-    read=lambda data: mars.read(render.ensure(data.root, data.preset)),
+    read=_read,
     num_ids=plan.PRESETS['demo'].train_ids,
     whole=_count,
     groups=_groups,

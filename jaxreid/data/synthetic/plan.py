@@ -10,8 +10,8 @@ import typing
 
 import numpy as np
 
+from jaxreid.data.synthetic import camera as camera_lib
 from jaxreid.data.synthetic import person as person_lib
-from jaxreid.data.synthetic import scene as scene_lib
 
 RENDERER_VERSION = 2  # raise whenever the same preset and seed would give other bytes
 
@@ -153,7 +153,7 @@ class Plan:
 
     preset: Preset
     seed: int
-    cameras: list[scene_lib.Camera]
+    cameras: list[camera_lib.Camera]
     people: list[person_lib.Person]
     identities: dict[int, int]  # id -> row of people
     groups: dict[str, list[list[int]]]  # split -> look-alike groups of ids
@@ -186,7 +186,7 @@ def from_json(value: dict[str, typing.Any]) -> Plan:
     return Plan(
         preset=build_dataclass(Preset, value['preset']),
         seed=value['seed'],
-        cameras=[build_dataclass(scene_lib.Camera, c) for c in value['cameras']],
+        cameras=[build_dataclass(camera_lib.Camera, c) for c in value['cameras']],
         people=[
             person_lib.Person(
                 build_dataclass(person_lib.Appearance, p['appearance']),
@@ -317,7 +317,7 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
     """Draws identities, cameras, tracklets and queries of a preset; the same for the same (preset, seed)."""
     seed = preset.seed if seed is None else seed
     rng = np.random.default_rng((seed, 0))
-    cameras = [scene_lib.draw_camera(rng) for _ in range(preset.cameras)]
+    cameras = [camera_lib.draw_camera(rng) for _ in range(preset.cameras)]
     seen: set = set()
     people: list[person_lib.Person] = []
     identities: dict[int, int] = {}

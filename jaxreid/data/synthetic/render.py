@@ -22,6 +22,7 @@ import numpy as np
 import tqdm
 
 from jaxreid.data.synthetic import attributes, drawing
+from jaxreid.data.synthetic import camera as camera_lib
 from jaxreid.data.synthetic import person as person_lib
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import scene as scene_lib
@@ -102,7 +103,7 @@ class Renderer:
         top = rng.uniform(0.24, 0.3) * scene.shape[0] - 0.5 * (zoom - 1.0) * size[0]
         occluder = self._occluder(tracklet, body, rng)
         dummy = self._dummy(tracklet)
-        table = scene_lib.tone_table(camera, tracklet.tint)
+        table = camera_lib.tone_table(camera, tracklet.tint)
         grain = np.clip(rng.normal(0, camera.noise, (preset.height + 16, preset.width + 16, 3)), -40, 40).astype(
             np.int16
         )

@@ -1,11 +1,8 @@
-"""Cameras of the synthetic benchmark: a wide cluttered scene each, mild colour differences, and what may stand in the
-way.
+"""Scenes of the synthetic benchmark: wide and cluttered, one for each camera, and what may stand in the way.
 
 Colours are RGB. A scene is a strip of `SCENE_METRES` that closes on itself; a tracklet shows a window of it that
 moves against the walker.
 """
-
-import dataclasses
 
 import cv2
 import numpy as np
@@ -34,31 +31,6 @@ THINGS = (
     (116, 78, 52),
     (64, 134, 150),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Camera:
-    """How one camera sees. All effects are mild: cameras must not outweigh people."""
-
-    gain: tuple[float, float, float]  # factor per RGB channel
-    gamma: float
-    pitch: float  # radians by which it looks down
-    fill: float  # body height / crop height
-    blur: float  # sigma in crop pixels at height 128
-    noise: float  # standard deviation, grey levels
-
-
-def draw_camera(rng: np.random.Generator) -> Camera:
-    """A camera with a mild cast, brightness, scale and blur."""
-    cast = rng.uniform(0.95, 1.05, 3) * rng.uniform(0.9, 1.1)
-    return Camera(
-        gain=(float(cast[0]), float(cast[1]), float(cast[2])),
-        gamma=float(rng.uniform(0.92, 1.1)),
-        pitch=float(rng.uniform(0.05, 0.2)),
-        fill=float(rng.uniform(0.86, 0.94)),
-        blur=float(rng.uniform(0.0, 0.8)),
-        noise=float(rng.uniform(1.5, 4.0)),
-    )
 
 
 def _pick(rng, colours, spread=12):
@@ -289,9 +261,3 @@ def draw_board(image: np.ndarray, x: float, stripe: int, colours: np.ndarray) ->
     left, right = (int(np.clip(x + u * height, 0, width)) for u in (-0.5, 0.5))
     slats = ((np.arange(left, right) - x) * 8 / height).astype(int) % 2
     image[(stripe - 1) * height // 4 : stripe * height // 4, left:right] = colours[slats].astype(np.uint8)
-
-
-def tone_table(camera: Camera, tint: tuple[float, float, float]) -> np.ndarray:
-    """[1, 256, 3] uint8 lookup table of a camera's cast, gamma and brightness and of the light on one walk."""
-    levels = (np.arange(256) / 255.0) ** camera.gamma * 255.0
-    return np.clip(levels[:, None] * np.array(camera.gain) * np.array(tint), 0, 255).round().astype(np.uint8)[None]
