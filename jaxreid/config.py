@@ -13,7 +13,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from jaxreid.data.datasets import catalogue
@@ -508,11 +508,24 @@ def flatten(node: Any, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def nearest(name: Any, names: Iterable[Any]) -> str:
-    """Says ' Did you mean X?' where a name is close to a valid one, or lists the valid ones."""
+def apply(experiment: Experiment, changes: Mapping[str, Any]) -> None:
+    """Sets settings, or whole sections, by path, in place.
+
+    Raises:
+      ConfigError: no such setting; names the nearest.
+    """
+    for path, value in changes.items():
+        if path not in settings() and path not in sections():
+            raise unknown_field(path)
+        section, _, name = path.rpartition('.')
+        setattr(getattr(experiment, section) if section else experiment, name, value)
+
+
+def nearest(name: Any, names: Iterable[Any], listed: Iterable[Any] = ()) -> str:
+    """Says ' Did you mean X?' where a name is close to a valid one, or lists the valid ones (or those `listed`)."""
     names = [str(n) for n in names]
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6) if len(str(name)) > 2 else []
-    return f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(names)}.'
+    return f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(map(str, listed or names))}.'
 
 
 def unknown_field(path: str) -> ConfigError:
@@ -520,9 +533,7 @@ def unknown_field(path: str) -> ConfigError:
     known = sorted(settings())
     section = path.rpartition('.')[0]
     siblings = [k for k in known if k.rpartition('.')[0] == section]
-    close = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
-    hint = f' Did you mean {close[0]!r}?' if close else f' Valid: {", ".join(siblings or known)}.'
-    return ConfigError(f'unknown setting config.{path}.{hint}')
+    return ConfigError(f'unknown setting config.{path}.{nearest(path, known, siblings)}')
 
 
 def unknown(path: str, value: Any) -> ConfigError:
@@ -817,19 +828,12 @@ def from_dict(values: dict[str, Any]) -> Experiment:
         raise ConfigError(f'settings are {type(values).__name__}, expected an object: they are not of jaxreid')
     if isinstance(values.get('data'), dict):
         values = values | {'data': _renamed(values['data'])}
-
-    def fill(node, values, prefix):
-        known = {field.name for field in dataclasses.fields(node)}
-        for name, value in values.items():
-            if name not in known:
-                raise unknown_field(prefix + name)
-            if isinstance(value, dict) and dataclasses.is_dataclass(getattr(node, name)):
-                fill(getattr(node, name), value, f'{prefix}{name}.')
-            else:
-                value = str(value) if prefix + name == 'data.split' else value  # once a number
-                setattr(node, name, tuple(value) if isinstance(value, list) else value)
-
-    fill(experiment, values, '')
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= {f'{name}.{key}': v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+    if 'data.split' in flat:
+        flat['data.split'] = str(flat['data.split'])  # once a number
+    apply(experiment, {path: tuple(value) if isinstance(value, list) else value for path, value in flat.items()})
     problems = _type_problems(experiment)
     if problems:
         raise ConfigError('\n'.join(problems))

@@ -56,30 +56,16 @@ def getter(file: str, *layers: Changes, variants: Mapping[str, Changes]) -> Gett
     def get_config(variant: str = next(iter(variants))) -> config.Experiment:
         made = config.Experiment()
         for changes in layers:
-            apply(made, changes)
+            config.apply(made, changes)
         for name in variant.split(','):
             if name not in variants:
                 raise config.ConfigError(
                     f'configs/{file}.py has no variant {name!r}.{config.nearest(name, variants)}'
                     ' (several are written with commas between)'
                 )
-            apply(made, variants[name])
+            config.apply(made, variants[name])
         if made.data.part == 'validation' and not catalogue.find(made.data.dataset).own_validation:
             made.data.num_ids -= made.data.num_ids // 5  # held out: 125 of MARS' 625
         return made
 
     return get_config
-
-
-def apply(made: config.Experiment, changes: Changes) -> None:
-    """Sets fields in place.
-
-    Raises:
-      ConfigError: no such field; names the nearest.
-    """
-    for path, value in changes.items():
-        section, _, field = path.rpartition('.')
-        node = getattr(made, section, None) if section else made
-        if not hasattr(node, field):
-            raise config.unknown_field(path)
-        setattr(node, field, value)

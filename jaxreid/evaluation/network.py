@@ -23,8 +23,6 @@ from jaxreid.process import metrics_log
 from jaxreid.training import checkpoint
 from jaxreid.training import step as step_lib
 
-EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
@@ -62,13 +60,7 @@ class Network:
           checkpoint.CheckpointError: no checkpoint is there, it is damaged, or of another network than `experiment`.
           config.ConfigError: it was written with settings that are not known any more.
         """
-        path = pathlib.Path(path)
-        if (path / EXPORTED).is_file():
-            raise checkpoint.CheckpointError(
-                f'{path} was written by jaxreid.export and holds a program instead of parameters; run it with '
-                'jaxreid.export.load.load, or name the checkpoint that it was made of'
-            )
-        folder, at = checkpoint.find(path)
+        folder, at = checkpoint.find(pathlib.Path(path))
         meta = checkpoint.read_meta(folder, at)
         if experiment is None:
             experiment = config.from_dict(meta['config'])

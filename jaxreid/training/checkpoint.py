@@ -15,6 +15,8 @@ import orbax.checkpoint as ocp
 
 from jaxreid import config
 
+EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
+
 
 class Monitored(TypedDict):
     """The evaluation during training that a checkpoint in `best` was kept for; percent."""
@@ -136,6 +138,11 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     Raises:
       CheckpointError: nothing complete is there; says what was looked for.
     """
+    if (path / EXPORTED).is_file():
+        raise CheckpointError(
+            f'{path} was written by jaxreid.export and holds a program instead of parameters; run it with '
+            'jaxreid.export.load.load, or name the checkpoint that it was made of'
+        )
     if path.name.isdigit() and (path / 'state').is_dir():
         return path.parent, int(path.name)
     for folder in (path / 'checkpoints', path):

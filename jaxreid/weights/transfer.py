@@ -19,7 +19,6 @@ from jaxreid.weights import state_file, torch_names
 
 # Modules that start as copies of another where they have nothing of their own.
 ORIGINS = {'layer4_spatial': 'layer4', 'layer4_temporal': 'layer4', 'flow_stem': 'stem'}
-EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
 SHOWN = 12  # modules that a report names
 
 Arrays = Mapping[torch_names.Path, np.ndarray]
@@ -60,11 +59,6 @@ def read(source: pathlib.Path, experiment: config.Experiment) -> Arrays:
     """
     if source.is_file():
         return _from_torch(state_file.read(source), experiment)
-    if (source / EXPORTED).is_file():
-        raise state_file.WeightsError(
-            f'{source} was written by jaxreid.export and holds a program instead of parameters; name the checkpoint '
-            'that it was made of'
-        )
     try:
         folder, at = checkpoint.find(source)
     except checkpoint.CheckpointError as error:

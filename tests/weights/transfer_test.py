@@ -10,7 +10,7 @@ from flax import traverse_util
 from jaxreid import config
 from jaxreid.models import build, cost
 from jaxreid.training import checkpoint
-from jaxreid.weights import export_torch, rendered, start, state_file, transfer
+from jaxreid.weights import export_torch, rendered, start, state_file
 
 IDS = 5
 SIZE = {'frames': 2, 'height': 64, 'width': 32}
@@ -120,7 +120,7 @@ def test_a_start_that_does_not_fit_or_is_not_there_is_refused(c2d, tmp_path):
         started(settings(weights=c2d), fresh)
     with pytest.raises(state_file.WeightsError, match='no checkpoint under'):
         started(settings(weights=tmp_path / 'nowhere'), flat_variables('baseline'))
-    (tmp_path / transfer.EXPORTED).write_text('{}')
+    (tmp_path / checkpoint.EXPORTED).write_text('{}')
     with pytest.raises(state_file.WeightsError, match='name the checkpoint that it was made of'):
         started(settings(weights=tmp_path), flat_variables('baseline'))
 
