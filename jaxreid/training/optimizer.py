@@ -64,28 +64,21 @@ def learning_rate(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> Ca
             'lower optim.warmup_epochs or raise train.epochs.'
         )
 
-    def warmed(step: int | jax.Array, rate: jax.Array) -> jax.Array:
+    def rate(step: int | jax.Array) -> jax.Array:
+        step = jnp.asarray(step)
+        match cfg.schedule:
+            case 'step':
+                decays = sum(step >= epoch * steps_per_epoch for epoch in cfg.decay_epochs)
+                rate = cfg.lr * jnp.power(cfg.decay_factor, decays)
+            case 'cosine':
+                done = jnp.clip((step - warmup) / (total - warmup), 0, 1)
+                rate = cfg.lr * 0.5 * (1 + jnp.cos(jnp.pi * done))
+            case 'constant':
+                rate = jnp.asarray(cfg.lr)
         if not warmup:
             return rate
-        return rate * (cfg.warmup_factor + (1 - cfg.warmup_factor) * jnp.minimum(jnp.asarray(step) / warmup, 1))
+        return rate * (cfg.warmup_factor + (1 - cfg.warmup_factor) * jnp.minimum(step / warmup, 1))
 
-    def by_step(step: int | jax.Array) -> jax.Array:
-        decays = sum(jnp.asarray(step) >= epoch * steps_per_epoch for epoch in cfg.decay_epochs)
-        return warmed(step, cfg.lr * jnp.power(cfg.decay_factor, decays))
-
-    def cosine(step: int | jax.Array) -> jax.Array:
-        done = jnp.clip((jnp.asarray(step) - warmup) / (total - warmup), 0, 1)
-        return warmed(step, cfg.lr * 0.5 * (1 + jnp.cos(jnp.pi * done)))
-
-    def constant(step: int | jax.Array) -> jax.Array:
-        return warmed(step, jnp.asarray(cfg.lr))
-
-    match cfg.schedule:
-        case 'step':
-            return by_step
-        case 'cosine':
-            return cosine
-        case 'constant':
-            return constant
-        case other:
-            raise config.unknown('optim.schedule', other)
+    if cfg.schedule not in config.choices('optim.schedule'):
+        raise config.unknown('optim.schedule', cfg.schedule)
+    return rate
