@@ -104,9 +104,9 @@ def build(
     out = out if '://' in out else os.path.abspath(os.path.expanduser(out))
     folder = f'{out.rstrip("/")}/{record_index.place(given)}'
     facts = catalogue.find(dataset)
-    found, root = _index(facts, given, frames_per_shard, workers)
+    index, root = _index(facts, given, frames_per_shard, workers)
     with record_writer.alone(folder):
-        names = {record_index.FILE: record_index.to_bytes(found)}
+        names = {record_index.FILE: record_index.to_bytes(index)}
         names |= {name: pathlib.Path(root, name).read_bytes() for name in facts.kept_files}
         for name, data in names.items():
             present = _read_bytes(folder, name) if record_files.exists(folder, name) else b''
@@ -118,7 +118,7 @@ def build(
             if present != data:  # none, or half of it was sent
                 record_writer.publish_bytes(folder, name, data)
         _write_set(
-            folder, dataset, found, features(), _Frames(folder, root), names=list(names), workers=workers, beam=beam
+            folder, dataset, index, features(), _Frames(folder, root), names=list(names), workers=workers, beam=beam
         )
     return folder
 
@@ -153,7 +153,7 @@ def build_flow(
     """
     given = config.Data(dataset=dataset, root=root, preset=preset, frames_root=frames_root)
     files = record_files.find(out, below=record_index.place(given))
-    found = record_index.from_bytes(files.path(record_index.FILE).read_bytes(), folder=files.folder)
+    index = record_index.from_bytes(files.path(record_index.FILE).read_bytes(), folder=files.folder)
     folder = f'{files.folder}/{record_files.flow_name(height, width, engine=engine)}'
     lying = source.read(given)
     source.own_flow(given, lying, flow_folder)
@@ -162,7 +162,7 @@ def build_flow(
         _write_set(
             folder,
             f'{dataset}_flow',
-            found,
+            index,
             flow_features(height, width),
             job,
             names=[],

@@ -33,7 +33,7 @@ _SHOWN = 3
 _NOBODY = re.compile('-1|0+', re.ASCII)  # junk and distractors
 
 
-class Found(NamedTuple):
+class Listed(NamedTuple):
     """A tracklet."""
 
     name: str
@@ -45,7 +45,7 @@ class Found(NamedTuple):
     whole: bool  # whether they are all images of that folder
 
 
-def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) -> list[Found]:
+def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) -> list[Listed]:
     """The tracklets below a folder, sorted by name.
 
     Args:
@@ -97,9 +97,9 @@ def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) 
     return _named(images, in_folder, alone)
 
 
-def _named(images: dict[tuple[str, ...], list[str]], in_folder: dict[str, int], alone: set[str]) -> list[Found]:
+def _named(images: dict[tuple[str, ...], list[str]], in_folder: dict[str, int], alone: set[str]) -> list[Listed]:
     """Tracklets with a name each: pid/camera/tracklet, and where these agree in several folders a number."""
-    found, taken = [], set[str]()
+    listed, taken = [], set[str]()
     for key in sorted(images, key=lambda key: [manifest.natural(part) for part in key]):
         where, pid, camera, tracklet, role = key
         name = base = '/'.join(part for part in (pid, camera, tracklet) if part)
@@ -110,8 +110,8 @@ def _named(images: dict[tuple[str, ...], list[str]], in_folder: dict[str, int], 
         taken.add(name)
         frames = sorted(images[key], key=manifest.natural)
         all_of_it = where in alone and in_folder[where] == len(frames)
-        found.append(Found(name, pid, camera, role, where, frames, all_of_it))
-    return found
+        listed.append(Listed(name, pid, camera, role, where, frames, all_of_it))
+    return listed
 
 
 def _walk(folder: str) -> list[tuple[str, str]]:
@@ -136,7 +136,7 @@ def _walk(folder: str) -> list[tuple[str, str]]:
     return images
 
 
-def draw_roles(found: Sequence[Found], *, test_share: float) -> list[Found]:
+def draw_roles(listed: Sequence[Listed], *, test_share: float) -> list[Listed]:
     """Roles for tracklets that have none: see the module's docstring.
 
     Raises:
@@ -145,7 +145,7 @@ def draw_roles(found: Sequence[Found], *, test_share: float) -> list[Found]:
     if not 0 < test_share < 1:
         raise ValueError(f'--test_share is {test_share}; expected a share of people above 0 and below 1.')
     cameras: dict[str, set[str]] = {}
-    for one in found:
+    for one in listed:
         cameras.setdefault(one.pid, set()).add(one.camera)
     eligible = [pid for pid in sorted(cameras) if len(cameras[pid]) > 1 and not _NOBODY.fullmatch(pid)]
     number = round(test_share * len(eligible))
@@ -157,7 +157,7 @@ def draw_roles(found: Sequence[Found], *, test_share: float) -> list[Found]:
     tested = set(hash_order.shuffled(eligible, seed='manifest')[:number])
     asked = set[tuple[str, str]]()
     made = []
-    for one in found:
+    for one in listed:
         if _NOBODY.fullmatch(one.pid):
             role = 'gallery'
         elif one.pid not in tested:
@@ -171,7 +171,7 @@ def draw_roles(found: Sequence[Found], *, test_share: float) -> list[Found]:
     return made
 
 
-def write(out: str | os.PathLike, found: Sequence[Found]) -> None:
+def write(out: str | os.PathLike, listed: Sequence[Listed]) -> None:
     """Writes the manifest, with folders where a tracklet is all of one and lists of frames elsewhere.
 
     Raises:
@@ -180,7 +180,7 @@ def write(out: str | os.PathLike, found: Sequence[Found]) -> None:
     """
     path = pathlib.Path(out)
     rows = []
-    for one in found:
+    for one in listed:
         row: dict[str, str | list[str]] = dict(tracklet=one.name, pid=one.pid, camera=one.camera, role=one.role)
         if one.whole:
             row['folder'] = one.folder or '.'
@@ -220,26 +220,26 @@ def run(argv: Sequence[str]) -> str:
         '--skip_others', '--skip-others', action='store_true', help='leave out images that the pattern does not fit'
     )
     options = parser.parse_args(argv)
-    found = find(options.folder, options.pattern, skip_others=options.skip_others)
-    if any(one.role for one in found) or '(?P<role>' in options.pattern:
+    listed = find(options.folder, options.pattern, skip_others=options.skip_others)
+    if any(one.role for one in listed) or '(?P<role>' in options.pattern:
         if options.role or options.test_share is not None:
             raise ValueError('--pattern names a role already; leave out --role and --test_share.')
     elif options.role:
         if options.test_share is not None:
             raise ValueError('--role gives all tracklets one role; leave out --test_share.')
-        found = [one._replace(role=options.role) for one in found]
+        listed = [one._replace(role=options.role) for one in listed]
     else:
-        found = draw_roles(found, test_share=0.5 if options.test_share is None else options.test_share)
-    write(options.out, found)
+        listed = draw_roles(listed, test_share=0.5 if options.test_share is None else options.test_share)
+    write(options.out, listed)
     folder = os.path.abspath(os.path.expanduser(options.folder))
     elsewhere = folder != os.path.dirname(os.path.abspath(options.out))
     dataset = manifest.read(options.out, frames_root=folder)  # what is wrong with it is said now
-    roles = {role: sum(one.role == role for one in found) for role in manifest.ROLES}
+    roles = {role: sum(one.role == role for one in listed) for role in manifest.ROLES}
     settings = [f'--config.data.root={options.out}', *([f'--config.data.frames_root={folder}'] * elsewhere)]
     return (
-        f'{options.out}: {len(found)} tracklets, {sum(len(one.frames) for one in found)} images, '
-        f'{len({one.pid for one in found if not _NOBODY.fullmatch(one.pid)})} people, '
-        f'{len({one.camera for one in found})} cameras\n'
+        f'{options.out}: {len(listed)} tracklets, {sum(len(one.frames) for one in listed)} images, '
+        f'{len({one.pid for one in listed if not _NOBODY.fullmatch(one.pid)})} people, '
+        f'{len({one.camera for one in listed})} cameras\n'
         f'  {", ".join(f"{count} {role}" for role, count in roles.items() if count)}; '
         f'{len({one.pid for one in dataset.train})} people to train on\n'
         + shlex.join(['python', '-m', 'jaxreid.main', *_what_next(roles), *settings])

@@ -50,33 +50,33 @@ def verify(
       OSError, ValueError: as the data set's reader.
     """
     asked = config.Data(dataset=dataset, root=os.fspath(root), frames_root=frames_root)
-    found = catalogue.find(dataset).count(asked)
-    tracklets = [one for part in found.parts.values() for one in part]
-    images = image_check.check(found.root, tracklets, workers=workers, progress=progress)
-    place = _Places(found, tracklets)
+    held = catalogue.find(dataset).count(asked)
+    tracklets = [one for part in held.parts.values() for one in part]
+    images = image_check.check(held.root, tracklets, workers=workers, progress=progress)
+    place = _Places(held, tracklets)
     duplicates = _duplicates(images, place)
-    unused, other_files = _files_without_tracklet(found, tracklets)
+    unused, other_files = _files_without_tracklet(held, tracklets)
     sizes = _sizes(images)
     report: dict[str, Any] = {
         'dataset': dataset,
-        'root': found.root,
+        'root': held.root,
         'problems': [],
         'counts': {
-            name: {'found': _plain(count), 'published': _plain(found.published.get(name))}
-            for name, count in found.counts.items()
+            name: {'found': _plain(count), 'published': _plain(held.published.get(name))}
+            for name, count in held.counts.items()
         },
         'images': len(images.size),
         'unreadable': _some([f'{place.path(row)}: {problem}' for row, problem in sorted(images.problems.items())]),
         'sizes': {f'{height}x{width}': count for (height, width), count in sizes[:_LISTED]},
-        'unexpected_size': _of_other_size(images, place, sizes, found.size),
+        'unexpected_size': _of_other_size(images, place, sizes, held.size),
         'duplicates': duplicates,
         'unused_images': unused,
         'other_files': other_files,
-        **_about_tracklets(found, tracklets),
+        **_about_tracklets(held, tracklets),
     }
-    if found.copies:
+    if held.copies:
         report['query_copies_that_differ'] = _copies_that_differ(images, place)
-    report['problems'] = _problems(report, expected_size=found.size)
+    report['problems'] = _problems(report, expected_size=held.size)
     return report
 
 
@@ -109,10 +109,10 @@ def _some(findings: Sequence[Any]) -> dict[str, Any]:
 class _Places:
     """From the number of an image to its file, tracklet and part."""
 
-    def __init__(self, found: contents.Contents, tracklets: Sequence[tracklet.Tracklet]):
+    def __init__(self, held: contents.Contents, tracklets: Sequence[tracklet.Tracklet]):
         self._tracklets = tracklets
         self.ends = np.cumsum([len(one.frames) for one in tracklets])
-        self._parts = list(itertools.chain.from_iterable([name] * len(part) for name, part in found.parts.items()))
+        self._parts = list(itertools.chain.from_iterable([name] * len(part) for name, part in held.parts.items()))
 
     def row(self, image: int) -> int:
         return int(np.searchsorted(self.ends, image, side='right'))
@@ -136,8 +136,8 @@ class _Places:
 
 def _sizes(images: image_check.Images) -> list[tuple[tuple[int, int], int]]:
     """Heights and widths of the readable images with their number, the most frequent first."""
-    found, counts = np.unique(images.size[images.readable()], axis=0, return_counts=True)
-    sizes = [((height, width), count) for (height, width), count in zip(found.tolist(), counts.tolist())]
+    distinct, counts = np.unique(images.size[images.readable()], axis=0, return_counts=True)
+    sizes = [((height, width), count) for (height, width), count in zip(distinct.tolist(), counts.tolist())]
     return sorted(sizes, key=lambda item: (-item[1], item[0]))
 
 
@@ -164,7 +164,7 @@ def _duplicates(images: image_check.Images, place: _Places) -> dict[str, dict[st
     rows = np.flatnonzero(wanted)
     rows = rows[np.lexsort((rows, images.digest[rows, 1], images.digest[rows, 0]))]
     same = (images.digest[rows[1:]] == images.digest[rows[:-1]]).all(1)
-    found: dict[str, list[tuple[int, int]]] = {
+    pairs_of: dict[str, list[tuple[int, int]]] = {
         'within a tracklet': [],
         'between tracklets of a person': [],
         'between persons': [],
@@ -177,13 +177,13 @@ def _duplicates(images: image_check.Images, place: _Places) -> dict[str, dict[st
         again = int(rows[at + 1])
         if place.path(again) == place.path(first):  # tracklets of a manifest may share files
             continue
-        found[_kind(first, again, place)].append((again, first))
+        pairs_of[_kind(first, again, place)].append((again, first))
     return {
         kind: {
             'count': len(pairs),
             'first': [f'{place.path(again)} = {place.path(first)}' for again, first in sorted(pairs)[:_LISTED]],
         }
-        for kind, pairs in found.items()
+        for kind, pairs in pairs_of.items()
     }
 
 
@@ -208,14 +208,14 @@ def _copies_that_differ(images: image_check.Images, place: _Places) -> dict[str,
     return _some(different)
 
 
-def _about_tracklets(found: contents.Contents, tracklets: Sequence[tracklet.Tracklet]) -> dict[str, Any]:
+def _about_tracklets(held: contents.Contents, tracklets: Sequence[tracklet.Tracklet]) -> dict[str, Any]:
     """Jumps in the numbers of frames, tracklets that start late, and short ones."""
     jumps, late = [], []
     for one in tracklets:
-        numbers = found.frame_numbers(one.frames)
+        numbers = held.frame_numbers(one.frames)
         if not numbers:
             continue
-        if found.counted_from is not None and numbers[0] != found.counted_from:
+        if held.counted_from is not None and numbers[0] != held.counted_from:
             late.append(f'{one.name}: at {numbers[0]}')
         steps = [after - before for before, after in itertools.pairwise(numbers)]
         usual = statistics.median_low(steps) if steps else 1
@@ -231,18 +231,18 @@ def _about_tracklets(found: contents.Contents, tracklets: Sequence[tracklet.Trac
 
 
 def _files_without_tracklet(
-    found: contents.Contents, tracklets: Sequence[tracklet.Tracklet]
+    held: contents.Contents, tracklets: Sequence[tracklet.Tracklet]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Images that no tracklet uses, and other files."""
     used = {frame for one in tracklets for frame in one.frames}
     images: list[str] = []
     others: list[str] = []
-    for start in found.folders:
-        for folder, below, names in os.walk(os.path.join(found.root, start)):
-            if not found.deep:
+    for start in held.folders:
+        for folder, below, names in os.walk(os.path.join(held.root, start)):
+            if not held.deep:
                 below.clear()
             for name in names:
-                path = os.path.relpath(os.path.join(folder, name), found.root).replace(os.sep, '/')
+                path = os.path.relpath(os.path.join(folder, name), held.root).replace(os.sep, '/')
                 if path not in used:
                     (images if name.lower().endswith(_IMAGES) else others).append(path)
     return _some(sorted(images)), _some(sorted(others))

@@ -4,8 +4,7 @@ import contextlib
 import functools
 import pathlib
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.stores import device_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, network, results
+from jaxreid.evaluation import evaluate, feature_file, network, results
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build
 from jaxreid.process import freed_memory, interrupt, metrics_log, whole
@@ -49,7 +48,8 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
     sharding.check_divides(clips_per_step, mesh)
     sharding.check_divides(experiment.test.batch_clips, mesh)
-    earlier = results.read(workdir / 'results.json')  # before any work: a file of something else stops here
+    # Before any work: a file of something else stops here.
+    evaluated = {(row['step'], row['selected']) for row in results.read(workdir / 'results.json')}
 
     # Data.
     dataset = source.read(experiment.data)
@@ -68,16 +68,10 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     adam = optimizer.build(experiment.optim, **length)
 
     # Start: a checkpoint of this workdir, else ImageNet, else (asked for by name) random.
-    meta = checkpoint.Meta(
-        config=config.to_dict(experiment),
-        labels={str(pid): label for pid, label in labels.items()},
-        pid_names={str(pid): name for pid, name in dataset.pid_names.items()},
-        steps_per_epoch=steps_per_epoch,
-        versions={'jax': jax.__version__, 'optax': optax.__version__},
-    )
+    meta = describe(experiment, dataset, labels, steps_per_epoch)
     newest = checkpoint.Checkpoints(workdir / 'checkpoints', keep=2)
     best = checkpoint.Best(workdir / 'best')
-    untrained = functools.partial(first_variables, plain_model, experiment)
+    untrained = functools.partial(start.first_variables, plain_model, experiment)
     state, start_step, came_from = resume.start_or_resume(
         plain_model, experiment, adam, newest, meta, mesh, last_step=plan.last_step, first_variables=untrained
     )
@@ -92,16 +86,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         return network.Network(experiment, plain_model, state.variables, meta, at, mesh)
 
     def monitor(at: int) -> None:
-        features = trained(at).features(dataset, clips=experiment.test.monitor_clips, label='monitor')
-        row = evaluate.score(features, experiment, selected='monitoring')[0]
-        score = checkpoint.Monitored(mAP=row['mAP'], rank1=row['cmc']['1'], step=at, clips=row['protocol']['clips'])
-        metrics_log.say(
-            f'step {at}: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, monitoring)'
-        )
-        if log:
-            log.write(at, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']})
-            results.append(workdir / 'results.json', [row])
-        best.offer(score, state, meta)
+        best.offer(score_amid(trained(at), dataset, log, workdir), state, meta)
 
     decoding = time.monotonic()
     store = source.training_store(experiment.data, dataset, mesh)  # after the state: what memory is left is known
@@ -120,9 +105,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         total=plan.last_step, initial=start_step, desc='train', unit='step', disable=not log, mininterval=0.5
     )
     with batches, interrupt.listen() as requests, freed_memory.kept() as keep_freed:
-        if plan.monitored(start_step) and not any(
-            (row['step'], row['selected']) == (start_step, 'monitoring') for row in earlier
-        ):
+        if plan.monitored(start_step) and (start_step, 'monitoring') not in evaluated:
             with requests.at_once():
                 monitor(start_step)  # the run was stopped between this checkpoint and its evaluation
         for number, steps in enumerate(plan.dispatches(start_step)):
@@ -148,9 +131,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
                 newest.save(at, state, meta)
             if stop:
                 newest.wait()
-                raise interrupt.Interrupted(
-                    requests.number or 15, f'stopped after step {at}, saved; run the same command again to continue'
-                )
+                raise requests.stopped(at)
             if plan.monitored(at):
                 newest.wait()
                 with requests.at_once():
@@ -162,15 +143,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
 
         # The headline: the last step by the paper's protocol.
         with requests.at_once():
-            features = trained(plan.last_step).features(dataset)
-            rows = evaluate.score(features, experiment, selected='last step')
-            if experiment.data.dataset == 'synthetic' and experiment.test.references:
-                rows[0]['references'] = references.compute(
-                    trained(plan.last_step),
-                    dataset,
-                    untrained=sharding.copy_to_all(untrained()[0], mesh),
-                    found=features,
-                )
+            features, rows = headline(trained(plan.last_step), dataset, untrained)
     newest.close()
     best.checkpoints.close()
     metrics_log.say('\n' + results.table(rows))
@@ -185,13 +158,6 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     return rows
 
 
-def first_variables(model: Any, experiment: config.Experiment) -> tuple[dict, str]:
-    """Parameters before training, as `backbone.init` asks, and what they are in words."""
-    start.check(experiment.backbone)  # says what is missing before anything is compiled
-    key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
-    return start.initialise(step.init_variables(model, experiment, key), experiment)
-
-
 def make_rendered_start(backbone: config.Backbone) -> None:
     """Trains the network that `backbone.init=rendered` starts from, where the cache lacks it: a few minutes, once."""
     folder = rendered.folder(backbone)
@@ -202,6 +168,49 @@ def make_rendered_start(backbone: config.Backbone) -> None:
         if not rendered.is_trained(backbone):
             metrics_log.say(f'first, and once, the network that training starts from: {folder}')
             train_and_evaluate(rendered.experiment(backbone), folder)
+
+
+def describe(
+    experiment: config.Experiment, dataset: tracklet.Dataset, labels: Mapping[int, int], steps_per_epoch: int
+) -> checkpoint.Meta:
+    """What stands beside every checkpoint of the run."""
+    return checkpoint.Meta(
+        config=config.to_dict(experiment),
+        labels={str(pid): label for pid, label in labels.items()},
+        pid_names={str(pid): name for pid, name in dataset.pid_names.items()},
+        steps_per_epoch=steps_per_epoch,
+        versions={'jax': jax.__version__, 'optax': optax.__version__},
+    )
+
+
+def score_amid(
+    trained: network.Network, dataset: tracklet.Dataset, log: metrics_log.MetricsLog | None, workdir: pathlib.Path
+) -> checkpoint.Monitored:
+    """Scores the network amid training, by `test.monitor_clips`; says it, and writes it where there is a log."""
+    features = trained.features(dataset, clips=trained.experiment.test.monitor_clips, label='monitor')
+    row = evaluate.score(features, trained.experiment, selected='monitoring')[0]
+    score = checkpoint.Monitored(
+        mAP=row['mAP'], rank1=row['cmc']['1'], step=trained.step, clips=row['protocol']['clips']
+    )
+    metrics_log.say(
+        f'step {trained.step}: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, monitoring)'
+    )
+    if log:
+        log.write(trained.step, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']})
+        results.append(workdir / 'results.json', [row])
+    return score
+
+
+def headline(
+    trained: network.Network, dataset: tracklet.Dataset, untrained: Callable[[], tuple[dict, str]]
+) -> tuple[feature_file.Features, list[results.Result]]:
+    """Features and scores of the last step; with its references where the data set is rendered."""
+    features = trained.features(dataset)
+    rows = evaluate.score(features, trained.experiment, selected='last step')
+    if trained.experiment.data.dataset == 'synthetic' and trained.experiment.test.references:
+        before = sharding.copy_to_all(untrained()[0], trained.mesh)
+        rows[0]['references'] = references.compute(trained, dataset, untrained=before, features=features)
+    return features, rows
 
 
 def opening(

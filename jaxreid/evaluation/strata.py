@@ -61,10 +61,10 @@ def scores(
     if minus is not None:
         values = [ours - _values(theirs, protocol) for ours, theirs in zip(values, minus, strict=True)]
     counted = [r.answered | (protocol.unanswerable != 'skip') for r in ranked]
-    names = set.intersection(*(set(found.attributes) for found in files))
+    names = set.intersection(*(set(file.attributes) for file in files))
     made = []
     for name in sorted(names):
-        columns = [found.attributes[name][found.query][of] for found, of in zip(files, counted, strict=True)]
+        columns = [file.attributes[name][file.query][of] for file, of in zip(files, counted, strict=True)]
         strata = parts(np.concatenate(columns))
         if len(strata) < 2:
             continue
@@ -107,12 +107,12 @@ def parts(column: np.ndarray) -> list[tuple[str, np.ndarray]]:
     try:
         numbers = np.where(known, texts, 'nan').astype(float)
     except ValueError:
-        found = _of_texts(texts, known)
+        strata = _of_texts(texts, known)
     else:
-        found = _of_numbers(numbers, known)
+        strata = _of_numbers(numbers, known)
     if not known.all():
-        found.append((UNKNOWN, ~known))
-    return [(name, members) for name, members in found if members.any()]
+        strata.append((UNKNOWN, ~known))
+    return [(name, members) for name, members in strata if members.any()]
 
 
 def _of_texts(texts: np.ndarray, known: np.ndarray) -> list[tuple[str, np.ndarray]]:

@@ -16,7 +16,8 @@ def unit_length(x: jax.Array, *, axis: int | tuple[int, ...] = -1) -> jax.Array:
     """x divided by its length over `axis`, at least float32.
 
     Vectors shorter than 1e-12 become zeros and pass no gradient: the slope of their direction would be the inverse of
-    their length.
+    their length. That is where PyTorch's `F.normalize` ends; features that are compared end at 1e-6, see
+    `losses.distances`.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     squares = (x * x).sum(axis, keepdims=True)

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 
 from jaxreid.layers import numerics
 
-SMALLEST_SQUARE = 1e-12  # squared lengths below this count as this, so that roots have finite slopes
+# Squared lengths below this count as this, so that roots have finite slopes. Those of `euclidean` are differences of
+# products, and below it what rounding left; `cosine` ends where it does. `numerics.unit_length`, inside networks, has
+# sums of squares only and goes down to 1e-24.
+SMALLEST_SQUARE = 1e-12
 
 
 def euclidean(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-SMALLEST_SQUARE = 1e-12  # added below the root, which has no slope at 0
+ADDED = 1e-12  # below the root, which has no slope at 0; `distances` takes the larger of the two instead
 
 
 def frame_consistency(maps: jax.Array, key: jax.Array, index: jax.Array, *, squared: bool) -> jax.Array:
@@ -28,7 +28,7 @@ def frame_consistency(maps: jax.Array, key: jax.Array, index: jax.Array, *, squa
         return jnp.take_along_axis(maps, frame[:, None, None, None], axis=1)[:, 0]
 
     squares = jnp.square(pick(first) - pick(second)).sum((1, 2))
-    return squares if squared else jnp.sqrt(squares + SMALLEST_SQUARE)
+    return squares if squared else jnp.sqrt(squares + ADDED)
 
 
 def frame_pairs(key: jax.Array, index: jax.Array, *, frames: int) -> tuple[jax.Array, jax.Array]:

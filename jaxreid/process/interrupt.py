@@ -47,6 +47,12 @@ class Requests:
             return False
         return self.number is not None
 
+    def stopped(self, step: int) -> Interrupted:
+        """What to raise once the state after `step` is saved."""
+        return Interrupted(
+            self.number or signal.SIGTERM, f'stopped after step {step}, saved; run the same command again to continue'
+        )
+
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
         """Inside, where nothing is left to save, a signal raises `Interrupted` immediately."""

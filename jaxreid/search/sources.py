@@ -103,7 +103,7 @@ def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
     if not listed:
         raise ValueError(
             f'{folder} holds no images ({", ".join(manifest.IMAGES)}), no {gallery.HEADER}, and so nothing to search; '
-            f'it held {listing.found(str(folder))}. Expected {KINDS}'
+            f'it held {listing.shown(str(folder))}. Expected {KINDS}'
         )
     everyone = np.ones(len(listed), bool)
     return tracklet.Dataset(str(folder), (), tuple(listed), everyone, everyone, camera_names={0: ''})

@@ -3,19 +3,26 @@
 import pathlib
 from typing import Any
 
+import jax
+from flax import linen as nn
+
 from jaxreid import config
 from jaxreid.models import star
+from jaxreid.training import step
 from jaxreid.weights import imagenet, rendered, transfer
 
 
-def check(backbone: config.Backbone) -> None:
-    """Refuses a start whose files are missing, before anything is compiled.
+def first_variables(model: nn.Module, experiment: config.Experiment) -> tuple[Any, str]:
+    """The network's variables before training, as `backbone.init` asks, and what they are in words.
 
     Raises:
-      state_file.WeightsError: says what was looked for and what to do.
+      state_file.WeightsError: the weights are missing or do not fit; says what was looked for and what to do.
+      checkpoint.CheckpointError: the checkpoint to start from is damaged.
     """
-    if backbone.init == 'imagenet':
-        imagenet.find(backbone.weights)
+    if experiment.backbone.init == 'imagenet':
+        imagenet.find(experiment.backbone.weights)  # says what is missing before anything is compiled
+    key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
+    return initialise(step.init_variables(model, experiment, key), experiment)
 
 
 def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]:

@@ -1,4 +1,4 @@
-"""BatchIterator made ahead of their use, by threads of this process or by further processes (grain).
+"""Batches made ahead of their use, by threads of this process or by further processes (grain).
 
 A batch is one element of the grain pipeline. Elements are whole batches on purpose: grain's processes take every n-th
 element, so batching behind them would mix identities and change the order with the number of processes.
@@ -24,7 +24,7 @@ Batch = TypeVar('Batch')
 _ORPHAN_CHECK_SECONDS = 1.0
 
 
-class Plan(Protocol):
+class Items(Protocol):
     """Batch number -> what it shall hold; a pure function, picklable."""
 
     def __len__(self) -> int: ...
@@ -33,7 +33,7 @@ class Plan(Protocol):
 
 
 class BatchIterator(Generic[Batch]):
-    """Iterator over `load(plan[0]), load(plan[1]), ...` in this order, whatever the number of threads and processes.
+    """Iterator over `load(items[0]), load(items[1]), ...` in this order, whatever the number of threads and processes.
 
     An error of a worker is raised, with its message, by the `next` that would have returned its batch; the iterator is
     closed then. Close it (or use it in a `with`) when leaving before its end: it holds threads and processes.
@@ -41,7 +41,7 @@ class BatchIterator(Generic[Batch]):
 
     def __init__(
         self,
-        plan: Plan,
+        items: Items,
         load: Callable[[Any], Batch],
         store: frame_store.Counter,
         *,
@@ -52,8 +52,8 @@ class BatchIterator(Generic[Batch]):
         """Starts nothing yet, except where `start` or `next` is called.
 
         Args:
-          plan: what each batch shall hold.
-          load: turns an item of `plan` into a batch, a dict of NumPy arrays; runs in the workers.
+          items: what each batch shall hold.
+          load: turns one of `items` into a batch, a dict of NumPy arrays; runs in the workers.
           store: what `load` reads from; its `skipped` is added up over processes.
           threads: decoding threads of each process.
           processes: 0 decodes in threads of this process.
@@ -62,7 +62,7 @@ class BatchIterator(Generic[Batch]):
         self._skipped: dict[int, int] = {}  # process -> frames replaced so far
         buffer = max(threads, -(-prefetch // max(processes, 1)))  # fewer than threads would leave some idle
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
-        elements = grain.MapDataset.source(plan).map(functools.partial(_load, load, store)).to_iter_dataset(options)
+        elements = grain.MapDataset.source(items).map(functools.partial(_load, load, store)).to_iter_dataset(options)
         if processes:
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()  # grain reads flags of its own here, also in a program that has none

@@ -100,9 +100,9 @@ def batches(
             f'{batch_clips} clips do not split over {process_count} processes; make test.batch_clips a multiple of '
             f'{process_count}.'
         )
-    plan: batch_iterator.Plan
+    items: batch_iterator.Items
     if clips == 'whole':
-        plan = _WholePlan(
+        items = _WholeItems(
             num_frames=_num_frames(tracklets),
             batches=_whole_batches(tracklets, frames=frames, batch_clips=batch_clips, multiple_of=multiple_of),
             frames=frames,
@@ -111,7 +111,7 @@ def batches(
         )
     else:
         share = batch_clips // process_count
-        plan = _Plan(
+        items = _Items(
             num_frames=_num_frames(tracklets),
             ends=np.cumsum(_clips_per_tracklet(tracklets, clips=clips, frames=frames)),
             clips=clips,
@@ -121,7 +121,7 @@ def batches(
             slots=range(process_index * share, (process_index + 1) * share),
         )
     return batch_iterator.BatchIterator(
-        plan,
+        items,
         functools.partial(_load, store, flow),
         store,
         threads=threads,
@@ -142,7 +142,7 @@ def _clips_per_tracklet(tracklets: Sequence[tracklet.Tracklet], *, clips: str, f
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
+class _Items:
     """Item i is this process's share of global batch i."""
 
     num_frames: np.ndarray  # [N] int64, frames per tracklet
@@ -185,7 +185,7 @@ def _whole_batches(
 
 
 @dataclasses.dataclass(frozen=True)
-class _WholePlan:
+class _WholeItems:
     """Item i is this process's share of global batch i."""
 
     num_frames: np.ndarray  # [N] int64, frames per tracklet

@@ -69,7 +69,7 @@ def batches(
             f'sampler.tracklets_per_id a multiple of {process_count}.'
         )
     share = clips // process_count
-    plan = _Plan(
+    items = _Items(
         sampler=sampler(tracklets, experiment),
         num_frames=np.asarray([len(one.frames) for one in tracklets]),
         how=experiment.sampler,
@@ -84,7 +84,7 @@ def batches(
     else:
         load = functools.partial(_load, store, row_labels, experiment.data.flow != 'off')
     return batch_iterator.BatchIterator(
-        plan,
+        items,
         load,
         store,
         threads=experiment.data.threads,
@@ -94,7 +94,7 @@ def batches(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
+class _Items:
     """Item i is this process's share of global step start_step + i."""
 
     sampler: identity_sampling.IdentitySampler

@@ -20,7 +20,7 @@ def read(path: str) -> dict[str, Mapping[str, str]]:
     Raises:
       ValueError: there is no column `tracklet`, or a row is short, long or repeated; names the file and the line.
     """
-    found: dict[str, Mapping[str, str]] = {}
+    rows: dict[str, Mapping[str, str]] = {}
     with open(path, encoding='utf-8-sig', newline='') as file:
         table = csv.DictReader(file)
         if 'tracklet' not in (table.fieldnames or ()):
@@ -29,10 +29,10 @@ def read(path: str) -> dict[str, Mapping[str, str]]:
             name = row.pop('tracklet')
             if None in row or None in row.values():
                 raise ValueError(f'{path} line {table.line_num} has other cells than the header has columns.')
-            if name in found:
+            if name in rows:
                 raise ValueError(f'{path} line {table.line_num} names tracklet {name!r} again; give each one row.')
-            found[name] = {column: cell.strip() for column, cell in row.items() if cell.strip()}
-    return found
+            rows[name] = {column: cell.strip() for column, cell in row.items() if cell.strip()}
+    return rows
 
 
 def attach(dataset: tracklet.Dataset, folder: str) -> tracklet.Dataset:
@@ -44,15 +44,15 @@ def attach(dataset: tracklet.Dataset, folder: str) -> tracklet.Dataset:
     path = os.path.join(folder, FILE)
     if not os.path.isfile(path):
         return dataset
-    found = read(path)
-    unknown = sorted(found.keys() - {one.name for one in (*dataset.train, *dataset.test)})
+    rows = read(path)
+    unknown = sorted(rows.keys() - {one.name for one in (*dataset.train, *dataset.test)})
     if unknown:
         raise ValueError(
             f'{path} has rows of {len(unknown)} tracklets that the data set lacks, first {unknown[0]!r}; the column '
             f'tracklet holds names such as {dataset.test[0].name!r}.'
         )
     train, test = (
-        tuple([dataclasses.replace(one, attributes=found.get(one.name, {})) for one in part])
+        tuple([dataclasses.replace(one, attributes=rows.get(one.name, {})) for one in part])
         for part in (dataset.train, dataset.test)
     )
     return dataclasses.replace(dataset, train=train, test=test)

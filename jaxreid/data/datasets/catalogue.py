@@ -12,8 +12,8 @@ from jaxreid.data.datasets import facts
 def by_name() -> dict[str, facts.Facts]:
     """Name -> facts, in the order of the modules."""
     names = [f'{datasets.__name__}.{module.name}' for module in pkgutil.iter_modules(datasets.__path__)]
-    found = [getattr(importlib.import_module(name), 'FACTS', None) for name in names]
-    return {one.name: one for one in found if one}
+    records = [getattr(importlib.import_module(name), 'FACTS', None) for name in names]
+    return {one.name: one for one in records if one}
 
 
 def find(name: str) -> facts.Facts:

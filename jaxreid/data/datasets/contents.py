@@ -31,8 +31,8 @@ class Contents(NamedTuple):
 
     def frame_numbers(self, paths: Iterable[str]) -> list[int]:
         """Numbers in the names of a tracklet's frames; [] where a name has none."""
-        found = [self.numbered.search(path.rpartition('/')[2]) for path in paths]
-        return [int(match.group(1)) for match in found if match] if all(found) else []
+        matches = [self.numbered.search(path.rpartition('/')[2]) for path in paths]
+        return [int(match.group(1)) for match in matches if match] if all(matches) else []
 
 
 def of(dataset: tracklet.Dataset) -> Contents:

@@ -60,8 +60,8 @@ class Facts:
         Raises:
           OSError, ValueError: as the reader.
         """
-        found = self.whole(data) if self.whole else contents.of(self.read(data))
-        return found._replace(published=found.published or self.published)
+        counted = self.whole(data) if self.whole else contents.of(self.read(data))
+        return counted._replace(published=counted.published or self.published)
 
     def describe(self, data: Settings) -> str:
         """The data set and what chooses its split: 'synthetic tiny'."""

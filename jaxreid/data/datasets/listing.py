@@ -36,7 +36,7 @@ def below(root: str, archive: str, *, holds: Sequence[str], what: str, layout: s
     missing = [name for name in holds if not os.path.isdir(os.path.join(root, start, *name.split('/')))]
     raise FileNotFoundError(
         f'{root} is not a {what} dataset: no folder {", ".join(start + name for name in missing)}; found '
-        f'{found(os.path.join(root, start))}. {layout}'
+        f'{shown(os.path.join(root, start))}. {layout}'
     )
 
 
@@ -49,7 +49,7 @@ def need_file(root: str, choices: Sequence[str], *, layout: str) -> str:
     for path in choices:
         if os.path.isfile(os.path.join(root, *path.split('/'))):
             return path
-    raise FileNotFoundError(f'{" or ".join(choices)} missing in {root}; found {found(root)}. {layout}')
+    raise FileNotFoundError(f'{" or ".join(choices)} missing in {root}; found {shown(root)}. {layout}')
 
 
 def folders(folder: str, pattern: re.Pattern[str], *, example: str) -> list[str]:
@@ -129,7 +129,7 @@ def in_order(matches: Iterable[re.Match[str]], *, group: int, where: str) -> lis
     return [by_number[number] for number in sorted(by_number)]
 
 
-def found(folder: str) -> str:
+def shown(folder: str) -> str:
     """What a folder holds, for messages."""
     return _some(files(folder))
 

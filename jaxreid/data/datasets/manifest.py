@@ -261,8 +261,8 @@ def _row(line: int, cells: Cells, files: _Files) -> _Row:
         raise ValueError(f'the role is {role!r}; expected {", ".join(ROLES)}')
     given = [column for column in FILES if cells.get(column) not in (None, '', [])]
     if len(given) != 1:
-        found = ' and '.join(given) if given else 'none of them'
-        raise ValueError(f'expected exactly one of {", ".join(FILES)}; {found} is filled')
+        filled = ' and '.join(given) if given else 'none of them'
+        raise ValueError(f'expected exactly one of {", ".join(FILES)}; {filled} is filled')
     time = cells.get('time')  # of a column that need not be ours: nothing in it is an error
     time = str(time).strip() if isinstance(time, (str, int, float)) else ''
     frames = _frames(cells[given[0]], given[0], files)
@@ -283,8 +283,8 @@ def _text(cells: Cells, column: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        found = 'is missing' if value in (None, '') else f'is {str(value)[:40]!r}'
-        raise ValueError(f'{column} {found}; expected a name or a whole number up to {_LARGEST}')
+        said = 'is missing' if value in (None, '') else f'is {str(value)[:40]!r}'
+        raise ValueError(f'{column} {said}; expected a name or a whole number up to {_LARGEST}')
     if (wrong := _control(value.strip())) is not None:
         raise ValueError(f'{column} {value!r} holds the character {wrong!r}')
     return value.strip()

@@ -28,10 +28,10 @@ def read(path: str | os.PathLike, key: str) -> np.ndarray:
     Raises:
       ValueError: not a MATLAB file, or without such a table.
     """
-    found = read_all(path, (key,))
-    if key not in found:
+    variables = read_all(path, (key,))
+    if key not in variables:
         raise ValueError(f'{os.fspath(path)} has no variable {key}; it is not the file of the download.')
-    return found[key]
+    return variables[key]
 
 
 def read_all(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -42,12 +42,12 @@ def read_all(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.nda
     try:
         if h5py.is_hdf5(path):
             with h5py.File(path, mode='r') as file:
-                found = {key: file[key] for key in keys if isinstance(file.get(key), h5py.Dataset)}
-                large = [key for key, variable in found.items() if variable.nbytes > _MAX_BYTES]
+                variables = {key: file[key] for key in keys if isinstance(file.get(key), h5py.Dataset)}
+                large = [key for key, variable in variables.items() if variable.nbytes > _MAX_BYTES]
                 if large:
-                    raise ValueError(f'its variable {large[0]} claims {found[large[0]].nbytes} bytes')
+                    raise ValueError(f'its variable {large[0]} claims {variables[large[0]].nbytes} bytes')
                 # MATLAB stores columns first, HDF5 shows them as rows.
-                return {key: np.asarray(variable[()]).T for key, variable in found.items()}
+                return {key: np.asarray(variable[()]).T for key, variable in variables.items()}
         with open(path, 'rb') as file:
             return dict(_variables(file.read(), keys))
     except Exception as error:  # a damaged file raises many kinds

@@ -24,9 +24,9 @@ def _count(data: facts.Settings) -> contents.Contents:
     description = os.path.join(dataset.root, DESCRIPTION)
     try:
         with open(description, encoding='utf-8') as file:
-            found = json.load(file)
-        preset = plan.build_dataclass(plan.Preset, found['preset'])
-        seed, version = int(found['seed']), found['version']
+            said = json.load(file)
+        preset = plan.build_dataclass(plan.Preset, said['preset'])
+        seed, version = int(said['seed']), said['version']
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -133,8 +133,8 @@ class FolderStore:
                 flows = self._how.cache.get(
                     list(made_from), lambda missing: self._compute_flows([made_from[key] for key in missing])
                 )
-                found = dict(zip(made_from, flows, strict=True))
-                return [found.get(key, nothing) for key in keys]
+                flow_of = dict(zip(made_from, flows, strict=True))
+                return [flow_of.get(key, nothing) for key in keys]
             case 'zeros':
                 return [nothing] * len(wanted)
             case _:

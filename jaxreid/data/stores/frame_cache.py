@@ -24,11 +24,11 @@ class FrameCache:
     def read(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
         """[T, H, W, 3] uint8, as `folder_store.FolderStore.read`."""
         wanted = np.asarray(frames).tolist()
-        found = {frame: kept for frame in wanted if (kept := self._kept.get((tracklet, frame))) is not None}
-        missing = [frame for frame in dict.fromkeys(wanted) if frame not in found]
+        images = {frame: kept for frame in wanted if (kept := self._kept.get((tracklet, frame))) is not None}
+        missing = [frame for frame in dict.fromkeys(wanted) if frame not in images]
         if missing:
             for frame, image in zip(missing, self._store.read(tracklet, np.array(missing)), strict=True):
-                found[frame] = image
+                images[frame] = image
                 if len(self._kept) < self._left:
                     self._kept[tracklet, frame] = image.copy()  # a view would hold the whole clip
-        return np.stack([found[frame] for frame in wanted])
+        return np.stack([images[frame] for frame in wanted])

@@ -86,9 +86,9 @@ def find(folder: str, *, below: str) -> RecordFiles:
             f'{folder} holds finished records of {", ".join(others)}, none of {below}: data.records and data.dataset '
             'do not belong together. Change one of them, or add this data set with python -m data_pipelines.build.'
         )
-    found = ', '.join(present[:_SHOWN]) or 'nothing'
+    there = ', '.join(present[:_SHOWN]) or 'nothing'
     raise FileNotFoundError(
-        f'No record set at {folder} or {folder}/{below}: no {MANIFEST}, found {found}. Set data.records to what '
+        f'No record set at {folder} or {folder}/{below}: no {MANIFEST}, found {there}. Set data.records to what '
         'python -m data_pipelines.build was given as OUT, or made below it.'
     )
 
@@ -128,10 +128,10 @@ def listing(folder: str) -> dict[str, int]:
     files, path = file_system(folder)
     files.invalidate_cache()
     try:
-        found: dict[str, dict[str, Any]] = files.find(path, detail=True)
+        entries: dict[str, dict[str, Any]] = files.find(path, detail=True)
     except FileNotFoundError:
         return {}
-    return {name.removeprefix(path).lstrip('/'): int(entry['size']) for name, entry in found.items()}
+    return {name.removeprefix(path).lstrip('/'): int(entry['size']) for name, entry in entries.items()}
 
 
 def file_system(folder: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -87,16 +87,16 @@ class Index:
         records = []
         for one in tracklets:
             for name, start in ((one.name, 0), dense_split.origin(one.name)):
-                found = [
+                starts = [
                     record + start
                     for whole, record in named.get(name, ())
                     if whole.frames[start : start + len(one.frames)] == one.frames
                 ]
-                if found:
+                if starts:
                     break
             else:
                 raise ValueError(f'{one.frames[0]} of tracklet {one.name} is not among the records of {self.dataset}.')
-            records.append(found[0])
+            records.append(starts[0])
         return np.asarray(records, np.int64)
 
 

@@ -16,12 +16,12 @@ def occluded_frames(body: plan_lib.Layout) -> np.ndarray:
     return body.hidden.mean(1) >= HIDDEN
 
 
-def striped_frames(plan: plan_lib.Plan, tracklet: plan_lib.Tracklet, body: plan_lib.Layout) -> np.ndarray:
+def striped_frames(plan: plan_lib.Plan, tracklet: plan_lib.Walk, body: plan_lib.Layout) -> np.ndarray:
     """[F] bool, frames in which a board hides its quarter of the crop."""
     return (np.abs(body.occluder_x / plan.preset.width - 0.5) < 0.5) & (tracklet.stripe > 0)
 
 
-def of(plan: plan_lib.Plan, tracklet: plan_lib.Tracklet) -> dict[str, str]:
+def of(plan: plan_lib.Plan, tracklet: plan_lib.Walk) -> dict[str, str]:
     """Attributes of a tracklet.
 
     Returns:

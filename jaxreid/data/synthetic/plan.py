@@ -115,7 +115,7 @@ PRESETS |= {
 
 
 @dataclasses.dataclass(frozen=True)
-class Tracklet:
+class Walk:
     """One walk of one body before one camera; everything but the drawing follows from it."""
 
     name: str  # as MARS: 0001C1T0001
@@ -157,7 +157,7 @@ class Plan:
     people: list[person_lib.Person]
     identities: dict[int, int]  # id -> row of people
     groups: dict[str, list[list[int]]]  # split -> look-alike groups of ids
-    tracklets: dict[str, list[Tracklet]]  # split (train, test) -> in order of names
+    tracklets: dict[str, list[Walk]]  # split (train, test) -> in order of names
     queries: list[int]  # rows of the test tracklets, from 0
 
     def to_json(self) -> dict[str, typing.Any]:
@@ -197,7 +197,7 @@ def from_json(value: dict[str, typing.Any]) -> Plan:
         ],
         identities={int(k): v for k, v in value['identities'].items()},
         groups=value['groups'],
-        tracklets={split: [build_dataclass(Tracklet, t) for t in rows] for split, rows in value['tracklets'].items()},
+        tracklets={split: [build_dataclass(Walk, t) for t in rows] for split, rows in value['tracklets'].items()},
         queries=value['queries'],
     )
 
@@ -253,7 +253,7 @@ def _tracklet(preset, rng, *, seed, name, identity, person, camera, people, cont
         time = {'start': 0.08, 'middle': 0.5, 'end': 0.92}[when] * frames
         crossing = rng.choice((-1, 1)) * preset.fps * rng.uniform(0.8, 1.8)
     tint = (rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)) ** preset.light
-    made = Tracklet(
+    made = Walk(
         name=name,
         identity=identity,
         person=person,
@@ -322,7 +322,7 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
     people: list[person_lib.Person] = []
     identities: dict[int, int] = {}
     groups: dict[str, list[list[int]]] = {}
-    tracklets: dict[str, list[Tracklet]] = {}
+    tracklets: dict[str, list[Walk]] = {}
     for code, (split, count) in enumerate((('train', preset.train_ids), ('test', preset.test_ids))):
         drawn, lookalikes = _people(preset, seed, code, count, seen)
         first_id, first_row = len(identities) + 1, len(people)
@@ -396,9 +396,7 @@ def _queries(rows, seed):
     for row, tracklet in enumerate(rows):
         if tracklet.identity > 0:
             places.setdefault(tracklet.identity, {}).setdefault(tracklet.camera, []).append(row)
-    return sorted(
-        int(rng.choice(found)) for cameras in places.values() if len(cameras) > 1 for found in cameras.values()
-    )
+    return sorted(int(rng.choice(rows)) for cameras in places.values() if len(cameras) > 1 for rows in cameras.values())
 
 
 class Layout(typing.NamedTuple):
@@ -420,7 +418,7 @@ class Layout(typing.NamedTuple):
         return self.inside & ~self.hidden
 
 
-def layout(plan: Plan, tracklet: Tracklet) -> Layout:
+def layout(plan: Plan, tracklet: Walk) -> Layout:
     """Skeleton of every frame of a tracklet, from the plan alone."""
     preset, camera = plan.preset, plan.cameras[tracklet.camera - 1]
     person = plan.people[tracklet.person]

@@ -57,7 +57,7 @@ class Renderer:
 
     def frames(
         self,
-        tracklet: plan_lib.Tracklet,
+        tracklet: plan_lib.Walk,
         *,
         only: Sequence[int] | np.ndarray | None = None,
         instead: tuple[person_lib.Person, np.ndarray] | None = None,
@@ -225,7 +225,7 @@ class Renderer:
             case _:
                 return lambda image, i: None
 
-    def write(self, folder: pathlib.Path, tracklet: plan_lib.Tracklet) -> None:
+    def write(self, folder: pathlib.Path, tracklet: plan_lib.Walk) -> None:
         """Writes the JPEG files of a tracklet into `folder`, which exists."""
         flags = _JPEG_SMALL if self.plan.preset.height <= 128 else _JPEG
         for i, image in enumerate(self.frames(tracklet), 1):
@@ -309,18 +309,18 @@ def _is_rendered(root, preset, seed):
             f'{root} is not empty and has no info/synthetic.json, so it is not a rendered benchmark; {advice}'
         )
     try:
-        found = json.loads(description.read_text(encoding='utf-8'))
+        held = json.loads(description.read_text(encoding='utf-8'))
         # What a preset has learnt to say since then, it says by a default that draws as before.
         since = {f.name: f.default for f in dataclasses.fields(Preset) if f.default is not dataclasses.MISSING}
-        found = (json.loads(json.dumps(since)) | found['preset'], found['seed'], found['version'])
+        held = (json.loads(json.dumps(since)) | held['preset'], held['seed'], held['version'])
     except (ValueError, KeyError, TypeError) as error:
         raise FileExistsError(f'{description} cannot be read ({error}); {advice}') from error
     wanted = (json.loads(json.dumps(dataclasses.asdict(preset))), seed, plan_lib.RENDERER_VERSION)
-    if found != wanted:
+    if held != wanted:
         raise FileExistsError(
-            f'{root} holds the synthetic benchmark {_describe(*found)}, '
+            f'{root} holds the synthetic benchmark {_describe(*held)}, '
             f'but {_describe(*wanted)} was asked for; {advice}'
-            + (' (the presets differ in ' + _differences(found[0], wanted[0]) + ')' if found[0] != wanted[0] else '')
+            + (' (the presets differ in ' + _differences(held[0], wanted[0]) + ')' if held[0] != wanted[0] else '')
         )
     return True
 
@@ -329,9 +329,9 @@ def _describe(preset, seed, version):
     return f'preset {preset.get("name")!r}, seed {seed}, renderer version {version}'
 
 
-def _differences(found, wanted):
-    names = [key for key in wanted if found.get(key) != wanted[key]]
-    return ', '.join(f'{key}: {found.get(key)} there, {wanted[key]} wanted' for key in names)
+def _differences(held, wanted):
+    names = [key for key in wanted if held.get(key) != wanted[key]]
+    return ', '.join(f'{key}: {held.get(key)} there, {wanted[key]} wanted' for key in names)
 
 
 def render(

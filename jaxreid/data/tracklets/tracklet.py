@@ -67,9 +67,9 @@ def check_answerable(dataset: Dataset) -> None:
       ValueError: no query, or none with a match.
     """
     if not answerable(dataset).any():
-        found = f'{len(dataset.test)} test tracklets, {np.count_nonzero(dataset.query)} of them queries'
+        counts = f'{len(dataset.test)} test tracklets, {np.count_nonzero(dataset.query)} of them queries'
         raise ValueError(
-            f'{dataset.root} has {found}, and no query whose identity is in the gallery under another camera: nothing '
+            f'{dataset.root} has {counts}, and no query whose identity is in the gallery under another camera: nothing '
             'can be scored. Check roles, ids and cameras; --mode extract needs no queries, and data.part=validation '
             'holds training identities out and asks for those.'
         )

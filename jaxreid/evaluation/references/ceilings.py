@@ -36,7 +36,7 @@ class Redrawn:
 
     skipped = 0  # of the protocol: no file is corrupt
 
-    def __init__(self, plan: plan_lib.Plan, changed: Sequence[plan_lib.Tracklet]):
+    def __init__(self, plan: plan_lib.Plan, changed: Sequence[plan_lib.Walk]):
         self.frame_shape = (plan.preset.height, plan.preset.width, 3)
         self._renderer, self._walks = render.Renderer(plan), changed
         self._drawn: dict[int, np.ndarray] = {}
@@ -73,7 +73,7 @@ class Shuffled:
         raise ValueError('Shuffled frames have no optical flow: give a checkpoint that was trained without.')
 
 
-def shown_frames(plan: plan_lib.Plan, walk: plan_lib.Tracklet) -> np.ndarray:
+def shown_frames(plan: plan_lib.Plan, walk: plan_lib.Walk) -> np.ndarray:
     """[S] positions of the frames that show the person whole; those that hide it least where there are none."""
     body = plan_lib.layout(plan, walk)
     hidden = body.hidden.mean(1) + attributes.striped_frames(plan, walk, body)
@@ -90,7 +90,7 @@ def shown_only(plan: plan_lib.Plan, dataset: tracklet.Dataset) -> tracklet.Datas
     return dataclasses.replace(dataset, test=test)
 
 
-def redrawn(plan: plan_lib.Plan, what: str) -> list[plan_lib.Tracklet]:
+def redrawn(plan: plan_lib.Plan, what: str) -> list[plan_lib.Walk]:
     """The test walks 'nothing in the way', 'no dummies' or 'right boxes'; junk stays as it is.
 
     Raises:

@@ -18,7 +18,7 @@ COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly 
 
 
 def compute(
-    trained: network.Network, dataset: tracklet.Dataset, *, untrained: dict, found: feature_file.Features
+    trained: network.Network, dataset: tracklet.Dataset, *, untrained: dict, features: feature_file.Features
 ) -> dict[str, dict[str, float | None]]:
     """Scores the references on a rendered data set.
 
@@ -26,7 +26,7 @@ def compute(
       trained: the network of the run.
       dataset: of the run.
       untrained: its variables before training, on the devices.
-      found: the trained network's features.
+      features: the trained network's features.
 
     Returns:
       By name ('trained', 'one_frame', 'untrained', 'colour'): mAP, rank1, and rank-1 inside look-alike groups with its
@@ -39,31 +39,31 @@ def compute(
     one = trained.features(dataset, label='one frame', one_frame=True)
     raw = dataclasses.replace(trained, variables=untrained, step=0).features(dataset, label='untrained')
     embeddings = {
-        'trained': found.embedding,
+        'trained': features.embedding,
         'one_frame': one.embedding,
         'untrained': raw.embedding,
-        'colour': colour_baseline.features(read_spread(experiment.data, dataset), found.camera),
+        'colour': colour_baseline.features(read_spread(experiment.data, dataset), features.camera),
     }
     rule = protocols.named(experiment.test.protocols[0])
     scores: dict[str, dict[str, float | None]] = {}
     for name, embedding in embeddings.items():
-        roles = (embedding, found.pid, found.camera, found.query, found.gallery, rule)
+        roles = (embedding, features.pid, features.camera, features.query, features.gallery, rule)
         distance = 'cosine' if name == 'colour' else experiment.test.distance
         score = protocols.score(*roles, distance=distance)
         inside = protocols.look_alike_rank1(*roles, groups, distance=distance)
         scores[name] = {'mAP': score['mAP'], 'rank1': score['cmc']['1'], 'look_alike_rank1': _number(inside.rank1)}
     scores['look_alikes'] = {'queries': inside.queries, 'chance': _number(inside.chance)}
-    scores['skeleton_oracle'] = {'look_alike_rank1': oracle(experiment, description, found)}
+    scores['skeleton_oracle'] = {'look_alike_rank1': oracle(experiment, description, features)}
     return scores
 
 
-def oracle(experiment: config.Experiment, description: dict[str, Any], found: feature_file.Features) -> float | None:
+def oracle(experiment: config.Experiment, description: dict[str, Any], features: feature_file.Features) -> float | None:
     """Accuracy inside the look-alike groups of one who sees the skeletons of one clip of every query."""
     if not description['groups']['test']:
         return None
     frames = {
         str(name): skeleton_oracle.consecutive_frames(int(length), length=experiment.test.frames)
-        for name, length in zip(found.name[found.query], found.frames[found.query], strict=True)
+        for name, length in zip(features.name[features.query], features.frames[features.query], strict=True)
     }
     return skeleton_oracle.skeleton_accuracy(description, frames).accuracy
 

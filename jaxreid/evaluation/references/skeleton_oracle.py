@@ -120,7 +120,7 @@ def _queries(plan, frames):
     """Yields (tracklet, frame indices, ids of its group) of the tracklets that have look-alikes."""
     group_of = {i: group for groups in plan.groups.values() for group in groups for i in group}
     tracklets = {t.name: t for rows in plan.tracklets.values() for t in rows}
-    found = False
+    compared = False
     for name, chosen in frames.items():
         if name not in tracklets:
             raise ValueError(f'{name} is no tracklet of this synthetic data set')
@@ -128,9 +128,9 @@ def _queries(plan, frames):
         if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= tracklet.frames:
             raise ValueError(f'{name} has frames 0 to {tracklet.frames - 1}; sampled were {chosen.tolist()}')
         if tracklet.identity in group_of and tracklet.content == 'person':
-            found = True
+            compared = True
             yield tracklet, chosen, group_of[tracklet.identity]
-    if not found:
+    if not compared:
         raise ValueError('none of the sampled tracklets belongs to a look-alike group: there is nothing to tell apart')
 
 

@@ -22,7 +22,7 @@ from jaxreid.visualize import sheet
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class Jpeg:
     """A picture in the page."""
 
     data: str  # JPEG, base64
@@ -39,11 +39,11 @@ class Strip:
     """Pictures under a heading."""
 
     heading: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[Jpeg]
 
 
 @dataclasses.dataclass(frozen=True)
-class Panel:
+class Figure:
     """A figure of the network."""
 
     name: str
@@ -52,7 +52,7 @@ class Panel:
     blocks: Sequence[Sequence[Strip]]  # rows that belong together
 
 
-def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
+def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Figure]:
     """The figures with their pictures as JPEG, no higher than `height` pixels."""
     made = []
     for panel in drawn:
@@ -66,11 +66,11 @@ def panels_of(drawn: Sequence[panels_lib.Panel], *, height: int) -> list[Panel]:
             headings = (blocks[-1][0].heading, row.heading) if blocks[-1] else (row.heading,)
             pictures = [_picture(p, b, headings, height) for p, b in zip(row.pictures, bars, strict=True)]
             blocks[-1].append(Strip(row.heading, pictures))
-        made.append(Panel(panel.name, panel.title, panel.text, blocks))
+        made.append(Figure(panel.name, panel.title, panel.text, blocks))
     return made
 
 
-def size(panels: Sequence[Panel]) -> int:
+def size(panels: Sequence[Figure]) -> int:
     """Characters of the pictures in the page."""
     return sum(len(p.data) for panel in panels for block in panel.blocks for row in block for p in row.pictures)
 
@@ -79,7 +79,7 @@ def _picture(picture, bar, headings, height):
     image = sheet.fitted(picture.image, height=height)
     data = base64.b64encode(sheet.jpeg(image)).decode()
     alt = ', '.join(part for part in (*headings, picture.caption) if part)
-    return Picture(data, image.shape[1], image.shape[0], picture.caption, alt, picture.mark.replace(' ', '-'), bar)
+    return Jpeg(data, image.shape[1], image.shape[0], picture.caption, alt, picture.mark.replace(' ', '-'), bar)
 
 
 def render(
@@ -90,7 +90,7 @@ def render(
     features: feature_file.Features,
     distance: str,
     made: Mapping[str, str],
-    panels: Sequence[Panel],
+    panels: Sequence[Figure],
     album: report_pictures.Album | None,
     data: Mapping[str, object],
     with_pictures: int,
