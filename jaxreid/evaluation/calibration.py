@@ -200,8 +200,6 @@ def calibrate(similarities: Similarities, *, wanted: Sequence[float] = RATES) ->
 def _equal_error(grid, false_accept, false_reject):
     """Where the falling and the rising curve cross, on straight lines between the places of the grid."""
     k = int(np.argmax(false_accept <= false_reject))  # the last place accepts nobody: there is one
-    if k == 0:
-        return float(false_accept[0]), float(grid[0])
     before, after = (false_accept[j] - false_reject[j] for j in (k - 1, k))
     share = before / (before - after)
     return (

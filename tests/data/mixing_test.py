@@ -74,6 +74,16 @@ def test_ids_and_cameras_never_collide_and_the_first_keeps_its_own(data):
     assert second.startswith('manifest second')
 
 
+def test_ids_and_cameras_from_zero_or_below_are_moved_beyond_those_before_with_their_gaps():
+    def dataset(*people):
+        train = tuple(tracklet.Tracklet(f't{i}', pid, camera, ('x.jpg',)) for i, (pid, camera) in enumerate(people))
+        return tracklet.Dataset('', train, (), np.zeros(0, bool), np.zeros(0, bool))
+
+    mixed = mixing.mix(dataset((3, 1), (1, 2)), [('b', dataset((-2, 0), (0, 3), (5, 0))), ('c', dataset((4, 2)))])
+    assert [(t.pid, t.camera) for t in mixed.train] == [(3, 1), (1, 2), (4, 3), (6, 6), (11, 3), (15, 8)]
+    assert mixed.pid_names == {4: 'b -2', 6: 'b 0', 11: 'b 5', 15: 'c 4'}
+
+
 def test_labels_are_a_function_of_the_data_sets_alone(data, monkeypatch):
     expected = tracklet.label_map(source.read(data).train)
     assert sorted(expected.values()) == list(range(7))

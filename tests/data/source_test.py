@@ -1,5 +1,6 @@
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from jaxreid import command_line, config, sharding
@@ -65,3 +66,24 @@ def test_a_split_of_a_data_set_that_has_one_only_is_refused():
     with pytest.raises(config.ConfigError, match=r'data.split = 3 belongs to ilids and prid; dukev has one split'):
         config.validate(config.Experiment(data=config.Data(dataset='dukev', split='3')))
     config.validate(config.Experiment(data=config.Data(dataset='prid', split='3')))
+
+
+def test_each_split_has_its_own_rule_for_frames_that_cannot_be_read(tmp_path):
+    root = mars_fixture.write(tmp_path / 'mars')
+    for split in ('train', 'test'):
+        for path in sorted((root / f'bbox_{split}').rglob('*.jpg')):
+            path.write_bytes(b'' if 'F001' in path.name else path.read_bytes())
+    data = config.Data(dataset='mars', root=str(root), height=16, width=8)
+    for lenient in ('train', 'test'):
+        data.on_corrupt_train, data.on_corrupt_eval = (
+            'skip_frame' if lenient == split else 'error' for split in ('train', 'test')
+        )
+        dataset = source.read(data)
+        for split in ('train', 'test'):
+            store = source.store(data, dataset, split=split)
+            if split == lenient:
+                assert store.read(0, np.array([0])).shape == (1, 16, 8, 3)
+                assert store.skipped == 1
+            else:
+                with pytest.raises(ValueError, match='Unreadable frame'):
+                    store.read(0, np.array([0]))

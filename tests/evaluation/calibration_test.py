@@ -68,6 +68,38 @@ def test_errors_of_both_kinds_are_equal_at_the_equal_error_threshold(counted):
     assert row['equal_error_rate'] == pytest.approx((false + missed) / 2, abs=2 * smallest)
 
 
+def pairs(genuine, impostor):
+    """Similarities whose histograms are these {place: count}, and whose queries are strangers 0.00, 0.01, ..."""
+    counts = np.zeros((2, calibration.BINS), np.int64)
+    for row, places in zip(counts, (genuine, impostor), strict=True):
+        row[list(places)] = list(places.values())
+    strangers = np.arange(100) / 100
+    return calibration.Similarities(0.0, 1.0, *counts, np.full(100, 2.0), strangers)
+
+
+def test_a_rate_that_is_met_exactly_has_the_threshold_of_that_place_and_can_be_measured():
+    of_ten = pairs({9: 4}, {2: 9, 7: 1})
+    (row,) = calibration.calibrate(of_ten, wanted=(0.1,))['verification']['thresholds']
+    grid = calibration.thresholds(of_ten)
+    assert (row['threshold'], row['false_accept_rate'], row['true_accept_rate']) == (grid[3], 0.1, 1.0)
+    assert row['measurable']
+    (row,) = calibration.calibrate(of_ten, wanted=(0.09,))['verification']['thresholds']
+    assert (row['threshold'], row['measurable']) == (grid[8], False)
+
+
+def test_errors_may_be_equal_at_the_first_place_of_the_grid():
+    row = calibration.calibrate(pairs({0: 1, 5: 1}, {0: 1, 3: 1}))['verification']
+    assert (row['equal_error_rate'], row['equal_error_threshold']) == (0.5, calibration.thresholds(pairs({}, {}))[1])
+
+
+def test_a_share_of_strangers_that_floats_round_below_a_whole_number_is_that_number():
+    assert 0.29 * 100 < 29
+    (row,) = calibration.calibrate(pairs({9: 4}, {2: 9}), wanted=(0.29,))['search']['thresholds']
+    assert row['false_alarm_rate'] == 0.29
+    (row,) = calibration.calibrate(pairs({9: 4}, {2: 9}), wanted=(0.01,))['search']['thresholds']
+    assert (row['false_alarm_rate'], row['measurable']) == (0.01, True)
+
+
 def test_a_search_alarms_no_more_often_than_wanted(counted):
     found, genuine, impostor = counted
     for row in calibration.calibrate(found, wanted=(0.5, 0.25, 0.01))['search']['thresholds']:

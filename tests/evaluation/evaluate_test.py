@@ -193,6 +193,7 @@ def test_tested_people_who_were_trained_on_are_counted_over_splits_and_parts_of_
     assert people(ilids, [1, 2], tested=[3, 4]) == 0
     assert people(config.Data(dataset='mars', part='validation'), [1, 2], tested=[2], trained=config.Data()) == 1
     assert people(config.Data(dataset='mars'), [1, 2], tested=[-1, 0, 3]) == 0
+    assert people(config.Data(dataset='mars'), [-1, 0, 1], tested=[-1, 0, 1]) == 1  # distractors and junk are nobody
 
 
 def test_equal_numbers_of_different_data_sets_are_different_people():

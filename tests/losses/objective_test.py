@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.losses import objective
+from jaxreid.losses import frame_consistency, memory_spread, objective, pyramid_ranking
 from tests.oracles import triplet as oracle
 
 B, D, NUM_IDS = 16, 6, 5
@@ -218,3 +218,34 @@ def test_without_streams_the_output_itself_is_supervised():
     loss, metrics = whole(WithStreams(*output, streams={}, extras={}), labels, e)
     assert set(metrics) == {'loss', 'cross_entropy', 'triplet', 'accuracy', 'active_triplets'}
     np.testing.assert_allclose(loss, objective.of_stream(output, labels, e.loss, axis_name=None)[0], rtol=1e-6)
+
+
+def test_the_term_of_a_system_is_added_with_its_weight():
+    rng, labels = np.random.default_rng(8), jnp.asarray(LABELS)
+    match = rng.dirichlet(np.ones(3), (B, 2)).astype(np.float32)
+    attention = rng.random((B, 4, 3, 2)).astype(np.float32)
+    stripes = {'1': rng.normal(size=(B, 4, 1, 5)).astype(np.float32)}
+    extras = {'spatial_match': match, 'temporal_match': match[:, 0], 'attention': attention, 'stripes': stripes}
+    output = WithStreams(*map(jnp.asarray, draw(5)), streams={}, extras=jax.tree.map(jnp.asarray, extras))
+    e = config.Experiment(
+        stmn=config.Stmn(spread='sum', alpha=0.9),
+        sta=config.Sta(reg_lambda=0.3),
+        star=config.Star(pyramid_weight=0.7, pyramid_mine='stripe'),
+    )
+    spread = sum(memory_spread.memory_spread(m, alpha=0.9, reduce='sum') for m in (match, match[:, 0]))
+    apart = frame_consistency.frame_consistency(
+        attention, jax.random.key(0), jnp.arange(B), squared=e.sta.reg_squared
+    ).mean()
+    ranked = pyramid_ranking.pyramid_ranking(stripes, labels, margin=e.star.pyramid_margin, axis_name=None)
+    plain_loss, _ = whole(output, labels, e)
+    for system, name, term, weight in (
+        ('stmn', 'memory_spread', spread, 1.0),
+        ('sta', 'frame_consistency', apart, 0.3),
+        ('star', 'pyramid_ranking', ranked, 0.7),
+    ):
+        e.system = system
+        loss, metrics = whole(output, labels, e)
+        assert term > 0.01
+        np.testing.assert_allclose(metrics[name], term, rtol=1e-5)
+        np.testing.assert_allclose(loss, plain_loss + weight * term, rtol=1e-5)
+        np.testing.assert_allclose(metrics['loss'], loss)

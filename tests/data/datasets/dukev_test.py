@@ -163,9 +163,14 @@ def test_an_empty_tracklet_is_named(tmp_path):
         ('train/0001/0001/0001_C2_F0009_X1 (copy).jpg', r'malformed frame names .*\(copy\)'),
         ('train/0001/0001/0001_C3_F0009_X1.jpg', r"train/0001/0001 holds frames .*'0001', '2'.*'0001', '3'.* id 0001"),
         ('train/0001/0001/0003_C2_F0009_X1.jpg', r"frames of id and camera .*'0003', '2'.* expected id 0001"),
+        (
+            'gallery/0002/2209/0003_C2_F0009_X1.jpg',
+            r"holds frames of id .*'0003', '2'.* expected id 0002 in one camera",
+        ),
         ('train/0001/0001/0001C2F0001X7.jpg', r'train/0001/0001 holds frame 1 twice: 0001C2F0001X7.jpg and 0001_C2'),
         ('train/1/0001/0001_C2_F0001_X1.jpg', r"train holds folders \['1'\]; expected folders such as 0001"),
         ('train/0002/0009/0002_C2_F0001_X1.jpg', r'1 ids .* are in train and in query or gallery, such as 0002'),
+        ('train/1785/0009/1785_C2_F0001_X1.jpg', r'1 ids .* are in train and in query or gallery, such as 1785'),
     ],
 )
 def test_what_does_not_belong_there_is_named(tmp_path, extra, message):

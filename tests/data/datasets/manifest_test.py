@@ -112,6 +112,10 @@ def test_names_are_numbered_in_sorted_order_and_kept(root):
     assert read(root, rows).pid_names == dataset.pid_names
 
 
+def test_cameras_may_be_numbered_from_zero(root):
+    assert read(root, ['t1,1,0,train,,ann/a,', *ROWS[1:]]).train[0].camera == 0
+
+
 def test_natural_order_counts_digits_as_numbers_and_is_total():
     names = ['f10.jpg', 'f9.jpg', 'f09.jpg', 'f1a2.jpg', 'f1a10.jpg', '7.jpg', 'a.jpg', 'f².jpg', 'f٣.jpg', '']
     expected = ['', '7.jpg', 'a.jpg', 'f1a2.jpg', 'f1a10.jpg', 'f09.jpg', 'f9.jpg', 'f10.jpg', 'f².jpg', 'f٣.jpg']
@@ -180,6 +184,7 @@ BAD = [
     ('t1,007,1,train,,ann/a,', 'line 4: tests a person whom line 2 trains on'),
     ('t2,1,1,train,,ann/a,', "line 3: tracklet 't2' is in line 2 already"),
     ('t1,1,1,train,still.jpg,,', 'line 8: still.jpg is in tracklet .t1. of line 2 too'),
+    ('t1,7,1,train,,,flat/7_1_*.jpg', 'line 4: flat/7_1_1.jpg is in tracklet .t1. of line 2 too'),
     ('t1,1,1,train,ann/b/1.jpg|,,', "frames is 'ann/b/1.jpg|'; expected paths"),
     ('t1,1,1,train,ann/b/1.jpg|ann/b/1.jpg,,', "the frame 'ann/b/1.jpg' is listed twice"),
     ('t1,1,1,train,ann/b/1.jpg|ann/b/3.jpg,,', "line 2: 1 of 2 files are not in .*, first 'ann/b/3.jpg'"),

@@ -51,10 +51,10 @@ def test_ilids_is_cut_into_64_frames_every_32(count, spans):
 
 
 def test_pieces_keep_person_and_camera_have_names_of_their_own_and_know_what_follows():
-    found = dense_split.split([whole(10), whole(2, 'b'), whole(9, 'c')], frames=4)
-    assert [piece.name for piece in found] == ['a@0', 'a@4', 'b', 'c@0', 'c@4']
+    found = dense_split.split([whole(10), whole(2, 'b'), whole(9, 'c'), whole(7, 'd')], frames=4)
+    assert [piece.name for piece in found] == ['a@0', 'a@4', 'b', 'c@0', 'c@4', 'd']
     assert {(piece.pid, piece.camera) for piece in found} == {(3, 2)}
-    assert [piece.next_frame for piece in found] == ['a4.jpg', '', '', 'c4.jpg', '']
+    assert [piece.next_frame for piece in found] == ['a4.jpg', '', '', 'c4.jpg', '', '']
     assert [p.next_frame for p in dense_split.split([whole(10)], frames=4, stride=2)] == [
         'a4.jpg',
         'a6.jpg',
