@@ -158,12 +158,6 @@ def test_a_results_file_of_something_else_is_not_overwritten(tmp_path, text):
     assert path.read_text() == text
 
 
-def test_used_items_are_two_to_the_entropy_of_the_counts():
-    assert features.used_items(np.array([5.0, 5, 5, 5]))['used'] == pytest.approx(4)
-    assert features.used_items(np.array([0.0, 9, 0]))['used'] == pytest.approx(1)
-    assert features.used_items(np.array([1.0, 1, 2]))['used'] == pytest.approx(2**1.5)
-
-
 def test_used_items_stand_beside_the_score(tmp_path):
     ours = found()
     ours.meta['used_items'] = {'spatial_items': features.used_items(np.array([1.0, 3]))}

@@ -46,6 +46,18 @@ def test_what_was_saved_is_read(tmp_path):
     np.testing.assert_array_equal(before.embedding, ours.embedding_before_neck)
 
 
+def test_the_largest_ids_are_read_and_those_beyond_refused(tmp_path):
+    most = 2**31 - 1
+    for name, ends in (('pid', (-most, most)), ('camera', (-most, most)), ('frames', (0, most))):
+        for end, beyond in zip(ends, (ends[0] - 1, ends[1] + 1), strict=True):
+            column = arrays()[name]
+            column[4] = end
+            assert getattr(feature_file.load(write(tmp_path / 'a.npz', **{name: column})), name)[4] == end
+            column[4] = beyond
+            with pytest.raises(ValueError, match=f'{name} of row 4 is {beyond}, expected'):
+                feature_file.load(write(tmp_path / 'a.npz', **{name: column}))
+
+
 def test_the_smallest_file_of_another_framework_is_enough(tmp_path):
     found = feature_file.load(
         write(

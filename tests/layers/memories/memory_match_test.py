@@ -81,3 +81,11 @@ def test_half_precision_queries_match_in_float32():
 def test_an_unknown_normalisation_is_refused():
     with pytest.raises(ValueError, match=r"stmn\.key_norm = 'row'"):
         memory_match.match_probabilities(*draw(), key_norm='row')
+
+
+def test_the_strongest_items_of_a_clip_are_counted():
+    match = np.random.default_rng(3).dirichlet(np.ones(N), (2, 3, 4)).astype(np.float32)
+    expected = np.zeros((2, N))
+    for clip, position in np.ndindex(2, 12):
+        expected[clip, np.argsort(match.reshape(2, 12, N)[clip, position])[-1]] += 1
+    np.testing.assert_array_equal(memory_match.item_counts(match), expected)
