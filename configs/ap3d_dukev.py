@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/ap3d_dukev.py --config.data.root=/path/t
 Paper, `ap3d_nl`: mAP 96.1, rank-1 97.2. Ours: not run yet.
 """
 
-from configs.recipes import ap3d, variants
+from .recipes import ap3d, variants
 
 VARIANTS, get_config = variants.rows_of(ap3d, 'dukev')

@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/ap3d_ilids.py --config.data.root=/path/t
 Paper, `ap3d_nl`: rank-1 88.7. Ours: not run yet.
 """
 
-from configs.recipes import ap3d, variants
+from .recipes import ap3d, variants
 
 VARIANTS, get_config = variants.rows_of(ap3d, 'ilids')

@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/ap3d_mars.py --config.data.root=/path/to
 Paper: mAP 85.1, rank-1 90.1 (`ap3d_nl`: 85.6, 90.7). Ours: not run yet.
 """
 
-from configs.recipes import ap3d, variants
+from .recipes import ap3d, variants
 
 VARIANTS, get_config = variants.rows_of(ap3d, 'mars')

@@ -4,8 +4,8 @@ python -m jaxreid.main --config configs/c2d_synthetic.py
 Training with that start makes this network once, in the cache. The people of preset `people` are in no other preset.
 """
 
-from configs.recipes import small, strf, variants
-from configs.recipes.variants import Changes
+from .recipes import small, strf, variants
+from .recipes.variants import Changes
 
 PEOPLE: Changes = {
     'data.preset': 'people',

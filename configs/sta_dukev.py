@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/sta_dukev.py --config.data.root=/path/to
 Paper, Table 1, last row: rank-1 96.2, mAP 94.9. Ours: not run yet.
 """
 
-from configs.recipes import sta, variants
+from .recipes import sta, variants
 
 VARIANTS, get_config = variants.rows_of(sta, 'dukev')

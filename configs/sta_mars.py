@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/sta_mars.py --config.data.root=/path/to/
 Paper, Table 1, last row: rank-1 86.3, mAP 80.8. Ours: not run yet.
 """
 
-from configs.recipes import sta, variants
+from .recipes import sta, variants
 
 VARIANTS, get_config = variants.rows_of(sta, 'mars')

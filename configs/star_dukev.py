@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/star_dukev.py --config.data.root=/path/t
 Paper, Table 3, last row: rank-1 94.0, mAP 93.4. Ours: not run yet.
 """
 
-from configs.recipes import star, variants
+from .recipes import star, variants
 
 VARIANTS, get_config = variants.rows_of(star, 'dukev')

@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/star_prid.py --config.data.root=/path/to
 Paper, Table 3, last row, mean of ten splits: rank-1 93.4. Ours: not run yet.
 """
 
-from configs.recipes import star, variants
+from .recipes import star, variants
 
 VARIANTS, get_config = variants.rows_of(star, 'prid')

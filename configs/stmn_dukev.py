@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/stmn_dukev.py --config.data.root=/path/t
 Paper, Table 1, row 7: rank-1 96.7, mAP 94.6; all frames (`table2_all_frames`): 97.0, 95.9. Ours: not run yet.
 """
 
-from configs.recipes import stmn, variants
+from .recipes import stmn, variants
 
 VARIANTS, get_config = variants.rows_of(stmn, 'dukev')

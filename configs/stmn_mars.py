@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/stmn_mars.py --config.data.root=/path/to
 Paper, Table 1, row 7: rank-1 89.9, mAP 83.7; all frames (`table2_all_frames`): 90.5, 84.5. Ours: not run yet.
 """
 
-from configs.recipes import stmn, variants
+from .recipes import stmn, variants
 
 VARIANTS, get_config = variants.rows_of(stmn, 'mars')

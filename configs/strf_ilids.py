@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/strf_ilids.py --config.data.root=/path/t
 Paper: rank-1 89.3, the row not named. Ours: not run yet.
 """
 
-from configs.recipes import strf, variants
+from .recipes import strf, variants
 
 VARIANTS, get_config = variants.rows_of(strf, 'ilids')

@@ -7,8 +7,8 @@ Recipe: STRF's, but for a length and schedule that own data of unknown size can 
 Ours: not run yet.
 """
 
-from configs.recipes import small, strf, variants
-from configs.recipes.variants import Changes
+from .recipes import small, strf, variants
+from .recipes.variants import Changes
 
 RECIPE: Changes = strf.RECIPE | {
     'sampler.kind': 'tracklet_epoch_distinct',

@@ -4,6 +4,6 @@ python -m jaxreid.main --config configs/strf_mars.py --config.data.root=/path/to
 Paper, Table 2, row P3D-C + STRF: mAP 86.1, rank-1 90.3. Ours: not run yet.
 """
 
-from configs.recipes import strf, variants
+from .recipes import strf, variants
 
 VARIANTS, get_config = variants.rows_of(strf, 'mars')

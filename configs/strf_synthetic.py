@@ -4,6 +4,6 @@ python -m jaxreid.main
 A network of reduced width and depth from random init; its numbers say nothing about any real data set.
 """
 
-from configs.recipes import small, strf
+from .recipes import small, strf
 
 VARIANTS, get_config = small.rows_of(strf)

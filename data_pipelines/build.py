@@ -27,7 +27,6 @@ import tensorflow_datasets as tfds
 import tqdm
 from tensorflow_datasets.core import dataset_info, example_serializer, naming
 
-from data_pipelines import record_writer
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.datasets import catalogue
@@ -36,7 +35,9 @@ from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import arguments, exit_status
+from jaxreid.process import commands, exit_status
+
+from . import record_writer
 
 FRAMES_PER_SHARD = 16384  # about 100 MB of MARS: few files, and little lost when one is interrupted
 _opening = threading.Lock()
@@ -428,24 +429,17 @@ def main(argv: Sequence[str] | None = None) -> None:
       ValueError, OSError, ImportError: as `build` and `build_flow`.
       SystemExit: the command line is wrong, or asks for help.
     """
-    parser = arguments.parser('data_pipelines.build', __doc__)
+    parser = commands.parser('build', __doc__)
     parser.add_argument('dataset', choices=config.DATASETS)
     parser.add_argument('root', metavar='ROOT', help="the data set's folder; for synthetic '' renders into the cache")
     parser.add_argument('out', metavar='OUT', help='folder or URL (gs://..., s3://...) that receives the records')
     parser.add_argument('--preset', default='demo', choices=config.choices('data.preset'), help='of synthetic')
-    parser.add_argument(
-        '--frames_root', '--frames-root', default='', help='of manifest: folder that its paths start from'
-    )
+    parser.add_argument('--frames-root', default='', help='of manifest: folder that its paths start from')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
-    parser.add_argument('--frames_per_shard', '--frames-per-shard', type=int, default=FRAMES_PER_SHARD)
+    parser.add_argument('--frames-per-shard', type=int, default=FRAMES_PER_SHARD)
+    parser.add_argument('--flow-folder', default='', help='add the flow in this folder to records that exist')
+    parser.add_argument('--flow-size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128')
     parser.add_argument(
-        '--flow_folder', '--flow-folder', default='', help='add the flow in this folder to records that exist'
-    )
-    parser.add_argument(
-        '--flow_size', '--flow-size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128'
-    )
-    parser.add_argument(
-        '--flow_engine',
         '--flow-engine',
         default='opencv',
         choices=config.choices('data.flow_engine'),
@@ -460,7 +454,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(argv)
     if bool(given.flow_folder) != bool(given.flow_size):
-        parser.error('--flow_folder and --flow_size belong together')
+        parser.error('--flow-folder and --flow-size belong together')
     common = {'preset': given.preset, 'frames_root': given.frames_root, 'workers': given.workers}
     common['beam'] = None if given.beam is None else given.beam.split()
     if given.flow_folder:
@@ -481,6 +475,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    from data_pipelines import build as this  # by the name under which Beam's workers find it
+    from . import build as this  # by the name under which Beam's workers find it
 
     sys.exit(exit_status.run(this.main))

@@ -15,9 +15,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from data_pipelines import build
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.datasets import facts as facts_lib
+
+from . import build
 
 
 class TrackletBuilder(dataset_builder.FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]

@@ -27,7 +27,7 @@ import tqdm
 
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import hash_order
-from jaxreid.process import arguments, exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 
 _SHOWN = 3
 _NOBODY = re.compile('-1|0+', re.ASCII)  # junk and distractors
@@ -89,7 +89,7 @@ def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) 
     if others and not skip_others:
         raise ValueError(
             f'--pattern does not fit {len(others)} of the images below {folder}, such as {", ".join(others[:_SHOWN])}. '
-            'It must fit whole paths below that folder; --skip_others leaves these images out.'
+            'It must fit whole paths below that folder; --skip-others leaves these images out.'
         )
     if not images:
         raise ValueError(f'No images ({", ".join(manifest.IMAGES)}) of a tracklet below {folder}.')
@@ -143,7 +143,7 @@ def draw_roles(listed: Sequence[Listed], *, test_share: float) -> list[Listed]:
       ValueError: a share outside 0 to 1, or too few people whom two cameras saw.
     """
     if not 0 < test_share < 1:
-        raise ValueError(f'--test_share is {test_share}; expected a share of people above 0 and below 1.')
+        raise ValueError(f'--test-share is {test_share}; expected a share of people above 0 and below 1.')
     cameras: dict[str, set[str]] = {}
     for one in listed:
         cameras.setdefault(one.pid, set()).add(one.camera)
@@ -152,7 +152,7 @@ def draw_roles(listed: Sequence[Listed], *, test_share: float) -> list[Listed]:
     if not number:
         raise ValueError(
             f'{len(eligible)} of {len(cameras)} people were seen by more than one camera; a share of {test_share:g} of '
-            'them is nobody to test on. Give a larger --test_share, or one role to all, as with --role gallery.'
+            'them is nobody to test on. Give a larger --test-share, or one role to all, as with --role gallery.'
         )
     tested = set(hash_order.shuffled(eligible, seed='manifest')[:number])
     asked = set[tuple[str, str]]()
@@ -208,25 +208,21 @@ def write(out: str | os.PathLike, listed: Sequence[Listed]) -> None:
 
 def run(argv: Sequence[str]) -> str:
     """Does what the command line asks for; returns what to print."""
-    parser = arguments.parser('python -m data_pipelines.manifest', __doc__)
+    parser = commands.parser('manifest', __doc__)
     parser.add_argument('folder', help='searched for images')
     parser.add_argument('out', type=pathlib.Path, help='the manifest: .csv or .jsonl')
     parser.add_argument('--pattern', required=True, help='regular expression for the path of an image below FOLDER')
     parser.add_argument('--role', choices=manifest.ROLES, help='of all tracklets')
-    parser.add_argument(
-        '--test_share', '--test-share', type=float, help='of the people whom two cameras saw; 0.5 by default'
-    )
-    parser.add_argument(
-        '--skip_others', '--skip-others', action='store_true', help='leave out images that the pattern does not fit'
-    )
+    parser.add_argument('--test-share', type=float, help='of the people whom two cameras saw; 0.5 by default')
+    parser.add_argument('--skip-others', action='store_true', help='leave out images that the pattern does not fit')
     options = parser.parse_args(argv)
     listed = find(options.folder, options.pattern, skip_others=options.skip_others)
     if any(one.role for one in listed) or '(?P<role>' in options.pattern:
         if options.role or options.test_share is not None:
-            raise ValueError('--pattern names a role already; leave out --role and --test_share.')
+            raise ValueError('--pattern names a role already; leave out --role and --test-share.')
     elif options.role:
         if options.test_share is not None:
-            raise ValueError('--role gives all tracklets one role; leave out --test_share.')
+            raise ValueError('--role gives all tracklets one role; leave out --test-share.')
         listed = [one._replace(role=options.role) for one in listed]
     else:
         listed = draw_roles(listed, test_share=0.5 if options.test_share is None else options.test_share)

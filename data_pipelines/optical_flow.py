@@ -1,6 +1,6 @@
 """Computes the optical flow of every frame of a data set ahead of training, and keeps it in a folder.
 
-  python -m data_pipelines.optical_flow --config configs/star_mars.py --config.data.root=/path/to/MARS \
+  python -m data_pipelines.optical_flow --config configs/star_mars.py --config.data.root=/path/to/MARS \\
       --config.data.flow_folder=/path/to/flow
 
 Runs that are given the same `--config.data.flow_folder` and `--config.data.flow_engine` read it from there. Frames that
@@ -8,29 +8,25 @@ have their flow already are skipped, so a stopped run continues. `--engine=jax` 
 a time; docs/data.md tells how fast each engine is and how little their flows differ.
 """
 
+import argparse
 import dataclasses
 import os
+import re
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent import futures
-from typing import Any
 
 import tqdm
-from absl import app, flags
-from ml_collections import config_flags
 
-from jaxreid import config
+from jaxreid import command_line, config
 from jaxreid.data import mixing, source
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import exit_status
+from jaxreid.process import commands
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'FILE.py or FILE.py:VARIANT of a system that looks at flow.')
-ENGINE = flags.DEFINE_enum('engine', None, config.choices('data.flow_engine'), 'Short for --config.data.flow_engine.')
-WORKERS = flags.DEFINE_integer('workers', os.cpu_count(), 'Threads.', lower_bound=1)
 _FRAMES_PER_TASK = 64
 
 
@@ -98,20 +94,36 @@ def _compute_split(
     return len(frames)
 
 
-def main(argv: list[str]) -> None:
-    """Parses and runs.
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, config.Data]:
+    """The command line: options, and the settings of the data.
 
     Raises:
-      ValueError, OSError: as `compute`, or a setting that cannot be.
+      ConfigError, flags.Error: settings that cannot be.
     """
-    if len(argv) > 1 or CONFIG.value is None:
-        raise app.UsageError('give --config FILE.py[:VARIANT]')
-    data = config.validate(CONFIG.value).data
-    engine: dict[str, Any] = {'flow_engine': ENGINE.value} if ENGINE.value else {}
-    data = dataclasses.replace(data, **engine)
-    frames = compute(data, workers=WORKERS.value or 1)
-    print(f'{frames} frames have their flow')
+    parser = commands.parser('flow', __doc__)
+    parser.add_argument('--config', required=True, metavar='NAME', help='config of a system that looks at flow')
+    parser.add_argument('--engine', choices=config.choices('data.flow_engine'), help='as --config.data.flow_engine')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads (all cores)')
+    parser.epilog = 'Settings are changed with --config.section.field=value, as of jaxreid.main.'
+    options, rest = parser.parse_known_args(argv)
+    if unknown := [argument for argument in rest if not re.match(r'--config\.[\w.]+=', argument)]:
+        parser.error(f'unexpected argument {unknown[0]!r}; settings are written --config.section.field=value')
+    if options.workers < 1:
+        parser.error(f'--workers {options.workers}: at least one thread is needed')
+    data = command_line.read_config(options.config, rest).data
+    return options, dataclasses.replace(data, **({'flow_engine': options.engine} if options.engine else {}))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, computes, says how many; expected errors become one message and an exit status."""
+
+    def act() -> int:
+        options, data = parse(argv)
+        print(f'{compute(data, workers=options.workers)} frames have their flow')
+        return 0
+
+    return command_line.run(act)
 
 
 if __name__ == '__main__':
-    sys.exit(exit_status.run(lambda: app.run(main)))
+    sys.exit(run(sys.argv[1:]))

@@ -8,7 +8,6 @@ nobody published it: sizes, other duplicates, jumps in frame numbers, short trac
 Exit status 0: as published; 2: the command is wrong or the folder is not such a data set; 130: stopped.
 """
 
-import argparse
 import itertools
 import os
 import pathlib
@@ -19,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import image_check
 from jaxreid import config
 from jaxreid.data.datasets import catalogue, contents
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import exit_status, whole
+from jaxreid.process import commands, exit_status, whole
+
+from . import image_check
 
 SHORT = 4  # frames; the clips of most systems have as many [choice]
 _LISTED = 1000  # of many findings of a kind, how many the JSON report names
@@ -296,10 +296,10 @@ def as_text(report: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses, checks, prints; returns the exit status, or raises KeyboardInterrupt."""
-    parser = argparse.ArgumentParser(prog='python -m data_pipelines.verify', description=(__doc__ or '').split('\n')[0])
+    parser = commands.parser('verify', __doc__)
     parser.add_argument('dataset', choices=config.DATASETS)
     parser.add_argument('root', help="the data set's folder, as data.root names it; synthetic: the rendered folder")
-    parser.add_argument('--frames_root', '--frames-root', default='', help='manifest: folder that its paths start from')
+    parser.add_argument('--frames-root', default='', help='manifest: folder that its paths start from')
     parser.add_argument('--json', type=pathlib.Path, help='also write the report to this file')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='threads (default: all cores)')
     options = parser.parse_args(argv)

@@ -1,24 +1,31 @@
 """What the commands have in common: settings from arguments, set-up of the process, errors as one message."""
 
+import importlib.util
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags, logging
+from ml_collections import config_flags
 
-from jaxreid import config
+from jaxreid import config, configs
 from jaxreid.data.datasets import catalogue
 from jaxreid.process import cache, exit_status, freed_memory
 
+CONFIGS = pathlib.Path(configs.__path__[0])  # those that jaxreid brings
+DEFAULT_CONFIG = 'strf_synthetic'
+
 
 def run(act: Callable[[], int]) -> int:
-    """Runs a command with absl flags: as `exit_status.run`, and 2 for flags that cannot be."""
+    """Runs a command that parses its arguments: as `exit_status.run`, and 2 for arguments that cannot be."""
 
     def explained() -> int:
         try:
             return act()
+        except SystemExit as e:  # of argparse, which has said what is wrong, or helped
+            return int(e.code or 0)
         except flags.Error as e:
             return exit_status.fail(f'{explain_flag_error(e)}\nTry --help.', 2)
 
@@ -28,8 +35,8 @@ def run(act: Callable[[], int]) -> int:
 def explain_flag_error(error: Exception) -> str:
     """config_flags puts a traceback into its messages; what a person needs is the error at its root."""
     root: BaseException = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
+    while not isinstance(root, config.ConfigError) and (cause := root.__cause__ or root.__context__):
+        root = cause
     if isinstance(root, config.ConfigError):
         return str(root)
     text = str(error).split('Traceback')[0].strip()
@@ -45,6 +52,76 @@ def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
         if argument.startswith('--config.') and path not in known and path not in sections:
             return config.unknown_field(path)
     return config.ConfigError(f'a config file could not be read: {error}')
+
+
+def config_path(file: str) -> pathlib.Path:
+    """The config file that is meant: a path, or the name of one that jaxreid brings, also as configs/NAME.py.
+
+    Raises:
+      ConfigError: there is none; names the nearest.
+    """
+    path = pathlib.Path(file)
+    if path.suffix == '.py' and path.is_file():
+        return path
+    stem = path.stem if path.suffix == '.py' else path.name
+    if stem and path.parent in (pathlib.Path(), pathlib.Path('configs')) and (CONFIGS / f'{stem}.py').is_file():
+        return CONFIGS / f'{stem}.py'
+    known = sorted(one.stem for one in CONFIGS.glob('*_*.py') if one.stem != '__init__')
+    raise config.ConfigError(
+        f'there is no config file {file!r}: it is neither a .py file here nor the name of one that jaxreid brings.'
+        + config.nearest(stem, known)
+    )
+
+
+def read_config_file(spec: str) -> config.Experiment:
+    """Settings of `FILE` or `FILE:VARIANT`, see `config_path`; not validated.
+
+    Raises:
+      ConfigError: no such file or variant, or a file that cannot be run or gives no settings.
+    """
+    file, _, variant = spec.partition(':')
+    path = config_path(file)
+    # In our package wherever it lies, so that `from .recipes import strf` works in a copy of one of our files.
+    module_spec = importlib.util.spec_from_file_location(f'{configs.__name__}.{path.stem}', path)
+    assert module_spec  # since the path ends in .py
+    assert module_spec.loader
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        made = module.get_config(*filter(None, [variant]))
+    except config.ConfigError:
+        raise
+    except Exception as e:  # whatever a person's file may raise
+        raise config.ConfigError(f'{path} cannot be read as a config file: {type(e).__name__}: {e}') from e
+    if not isinstance(made, config.Experiment):
+        raise config.ConfigError(f'get_config of {path} gives {type(made).__name__}, expected a config.Experiment')
+    return made
+
+
+def unchecked_config(spec: str, changes: Sequence[str] = ()) -> config.Experiment:
+    """Settings of a config file, not validated.
+
+    Args:
+      spec: see `read_config_file`.
+      changes: '--config.section.field=value' each.
+
+    Raises:
+      ConfigError, flags.Error: no such file, variant or setting, or a value of another type.
+    """
+    values, argv = flags.FlagValues(), ['', *changes]
+    try:
+        config_flags.DEFINE_config_dataclass('config', read_config_file(spec), flag_values=values, sys_argv=argv)
+        rest = values(argv)
+    except KeyError as e:  # config_flags raises it bare for unknown settings
+        raise explain_key_error(e, argv) from e
+    if len(rest) > 1:
+        raise flags.Error(f'unexpected argument {rest[1]!r}; options start with --')
+    return values.config
+
+
+def read_config(spec: str, changes: Sequence[str] = ()) -> config.Experiment:
+    """`unchecked_config`, validated: settings as every command reads them."""
+    return config.validate(unchecked_config(spec, changes))
 
 
 def check_root(experiment: config.Experiment) -> None:

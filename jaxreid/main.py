@@ -10,63 +10,57 @@ A config file may name variants after a colon; single settings change with --con
 an interrupted run. Ctrl-C and SIGTERM save first.
 """
 
+import argparse
 import pathlib
 import sys
 import textwrap
+from collections.abc import Sequence
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
-from jaxreid import command_line, config, summary, train
+from jaxreid import command_line, config, loop, summary
 from jaxreid.evaluation import evaluate
+from jaxreid.process import commands
 from jaxreid.reproduce import ten_splits as splits
 
-DEFAULT_CONFIG = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'strf_synthetic.py'
 MODES = ('train', 'eval', 'extract', 'summary')
 
 
-def define_flags(argv: list[str]) -> flags.FlagValues:
-    """The command line's flags, in a set of their own so that a process can parse more than once.
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Options, and the settings `--config.section.field=value`.
 
-    Args:
-      argv: config_flags reads the overrides `--config.x.y=v` from it while flags are defined.
+    Raises:
+      flags.Error: options that would be ignored.
     """
-    v = flags.FlagValues()
-    flags.DEFINE_enum(
-        'mode', 'train', MODES, 'train (evaluates too), eval, extract (features), summary.', flag_values=v
+    parser = commands.parser('train', __doc__, add_help=False)
+    add = parser.add_argument
+    add(
+        '--config',
+        default=command_line.DEFAULT_CONFIG,
+        metavar='NAME[:VARIANT]',
+        help='a name of configs/, or FILE.py with get_config(variant) (%(default)s)',
     )
-    flags.DEFINE_string(
-        'workdir', None, 'For results; the same resumes. Default runs/<config>[-<variant>].', flag_values=v
-    )
-    flags.DEFINE_string(
-        'checkpoint', None, 'eval, extract: workdir or checkpoint. Default: the workdir.', flag_values=v
-    )
-    flags.DEFINE_bool('distributed', False, 'Join a multi-process run on a cluster that JAX knows.', flag_values=v)
-    flags.DEFINE_string('coordinator', None, 'Multi-process elsewhere: host:port of process 0.', flag_values=v)
-    flags.DEFINE_integer('num_processes', None, 'Multi-process elsewhere: how many.', flag_values=v)
-    flags.DEFINE_integer('process_id', None, 'Multi-process elsewhere: which one this is, from 0.', flag_values=v)
-    flags.DEFINE_bool('help', False, 'Show this, with the settings of the system, and stop.', v, short_name='h')
-    flags.DEFINE_bool('helpfull', False, 'Show this, with all settings, and stop.', flag_values=v)
-    config_flags.DEFINE_config_file(
-        'config',
-        str(DEFAULT_CONFIG),
-        'FILE.py or FILE.py:VARIANT with get_config(variant).',
-        flag_values=v,
-        sys_argv=argv,
-    )
-    return v
-
-
-def check_flags(values: flags.FlagValues) -> None:
-    """Refuses flags that would be ignored."""
-    if values.checkpoint and values.mode not in ('eval', 'extract'):
+    add('--mode', choices=MODES, default='train', help='train evaluates too; extract writes features (train)')
+    add('--workdir', type=pathlib.Path, help='for results; the same resumes. Default runs/<config>[-<variant>]')
+    add('--checkpoint', type=pathlib.Path, help='eval, extract: workdir or checkpoint. Default: the workdir')
+    add('--distributed', action='store_true', help='join a multi-process run on a cluster that JAX knows')
+    add('--coordinator', metavar='HOST:PORT', help='multi-process elsewhere: of process 0')
+    add('--num-processes', type=int, help='multi-process elsewhere: how many')
+    add('--process-id', type=int, help='multi-process elsewhere: which one this is, from 0')
+    add('-h', '--help', action='store_true', help='show this, with the settings of the system, and stop')
+    add('--helpfull', action='store_true', help='show this, with all settings, and stop')
+    options, settings = parser.parse_known_args(argv)
+    if options.help or options.helpfull:
+        print(parser.format_help())
+    if options.checkpoint and options.mode not in ('eval', 'extract'):
         raise flags.Error(
-            f'--checkpoint belongs to --mode eval and extract; --mode {values.mode} continues its --workdir'
+            f'--checkpoint belongs to --mode eval and extract; --mode {options.mode} continues its --workdir'
         )
-    cluster = (values.coordinator, values.num_processes, values.process_id)
+    cluster = (options.coordinator, options.num_processes, options.process_id)
     if any(v is not None for v in cluster) and None in cluster:
-        raise flags.Error('--coordinator, --num_processes and --process_id belong together; one is missing')
+        raise flags.Error('--coordinator, --num-processes and --process-id belong together; one is missing')
+    return options, settings  # fmt: skip
 
 
 def settings_help(experiment: config.Experiment, *, everything: bool) -> str:
@@ -99,47 +93,36 @@ def run(argv: list[str]) -> int:
 
 def dispatch(argv: list[str]) -> int:
     """Does what the command line asks for."""
-    try:
-        values = define_flags(argv)
-        rest = values(argv)
-    except KeyError as e:  # config_flags raises it bare for unknown settings
-        raise command_line.explain_key_error(e, argv) from e
-    if values.help or values.helpfull:
-        print(__doc__)
-        print(values.get_help())
-        print(settings_help(values.config, everything=values.helpfull))
+    options, settings = parse(argv[1:])
+    experiment = command_line.unchecked_config(options.config, settings)
+    if options.help or options.helpfull:
+        print(settings_help(experiment, everything=options.helpfull))
         return 0
-    if len(rest) > 1:
-        raise flags.Error(f'unexpected argument {rest[1]!r}; options start with --')
-    experiment = config.validate(values.config)
-    spec = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
-    spec = spec or next((argv[i + 1] for i, a in enumerate(argv[:-1]) if a == '--config'), str(DEFAULT_CONFIG))
-    workdir = pathlib.Path(values.workdir or default_workdir(spec))
-    check_flags(values)
-    if values.mode != 'summary':
+    config.validate(experiment)
+    workdir = options.workdir or default_workdir(options.config)
+    if options.mode != 'summary':
         command_line.check_root(experiment)
     command_line.parse_absl()
-    if values.distributed or values.coordinator:
-        jax.distributed.initialize(values.coordinator, values.num_processes, values.process_id)
+    if options.distributed or options.coordinator:
+        jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     command_line.set_up(experiment.train.compute_dtype)
     command_line.make_workdir(workdir)
     all_splits = experiment.data.split == 'all'
-    match values.mode:
+    match options.mode:
         case 'train' if all_splits:
             splits.train(experiment, workdir)
         case 'train':
-            train.train_and_evaluate(experiment, workdir)
+            loop.train_and_evaluate(experiment, workdir)
         case 'eval' | 'extract':
-            source = pathlib.Path(values.checkpoint or workdir)
             act = splits.from_checkpoints if all_splits else evaluate.run
-            act(experiment, workdir, source, scored=values.mode == 'eval')
+            act(experiment, workdir, options.checkpoint or workdir, scored=options.mode == 'eval')
         case 'summary':
             summary.write(experiment, workdir)
     return 0
 
 
 def main() -> None:
-    """Entry point of `python -m jaxreid.main` and of the `jaxreid` command."""
+    """Entry point of `python -m jaxreid.main`."""
     sys.exit(run(sys.argv))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from configs import sta_synthetic, strf_mars, strf_synthetic
 from configs.recipes import variants
-from jaxreid import config, main
+from jaxreid import command_line, config, main
 from jaxreid.reproduce import one_run
 from jaxreid.reproduce.published import tables
 from jaxreid.training import checkpoint
@@ -196,10 +196,8 @@ def test_what_the_facts_of_a_setting_forbid_is_refused(change):
     ],
 )
 def test_the_command_line_reads_every_kind_of_setting(argument, path, value):
-    argv = ['main', f'--config.{argument}']
-    values = main.define_flags(argv)
-    values(argv)
-    assert config.flatten(values.config)[path] == value
+    made = command_line.unchecked_config(command_line.DEFAULT_CONFIG, [f'--config.{argument}'])
+    assert config.flatten(made)[path] == value
 
 
 def of_a_system_that_it_matters_to(one):

@@ -1,7 +1,7 @@
 """AP3D (ECCV 2020), the strongest 3-D baseline that STRF compares with: recipe and rows of its public code."""
 
-from configs.recipes import strf
-from configs.recipes.variants import Changes
+from . import strf
+from .variants import Changes
 
 RECIPE: Changes = strf.RECIPE | {
     'backbone.block': 'ap3d_c',

@@ -4,8 +4,8 @@ Every row of a system is a variant of its `configs/<system>_synthetic.py`, at th
 comma changes the size, as in `configs/sta_synthetic.py:table1_sta,tiny`.
 """
 
-from configs.recipes import variants
-from configs.recipes.variants import Changes
+from . import variants
+from .variants import Changes
 
 SMALL: Changes = {
     'data.height': 64,

@@ -1,6 +1,6 @@
 """STA (AAAI 2019): its recipe and every row of its tables; every option in jaxreid/config.py."""
 
-from configs.recipes.variants import Changes
+from .variants import Changes
 
 RECIPE: Changes = {
     'system': 'sta',

@@ -1,6 +1,6 @@
 """STAR (BMVC 2019): its recipe and every row of its tables and figures; every option in jaxreid/config.py."""
 
-from configs.recipes.variants import Changes
+from .variants import Changes
 
 RECIPE: Changes = {
     'system': 'star',

@@ -6,7 +6,7 @@ the paper adopts.
 
 import itertools
 
-from configs.recipes.variants import Changes
+from .variants import Changes
 
 ALL = ('t_tau', 't_sigma', 's_tau', 's_sigma')
 OFF: Changes = {'strf.stages': ()}

@@ -15,16 +15,13 @@ import numpy as np
 from jaxreid import config
 from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rule_scores, rules, sanity, strata
 from jaxreid.evaluation.ordering import ranking
-from jaxreid.process import exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 
 Scores = dict[str, rule_scores.RuleScore | str]  # by the name of the rule; a text is why there is none
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='python -m jaxreid.evaluation.score',
-        description='Scores features of a re-identification network under published rules; docs/protocols.md explains.',
-    )
+    parser = commands.parser('score', __doc__)
     add = parser.add_argument
     add('features', nargs='+', help='.npz files; several (splits) are averaged')
     add(

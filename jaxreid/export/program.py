@@ -32,7 +32,7 @@ from jaxreid.data import source
 from jaxreid.evaluation import feature_file
 from jaxreid.evaluation import network as network_lib
 from jaxreid.export import load as exported
-from jaxreid.process import arguments, exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 from jaxreid.training import augment
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -276,7 +276,7 @@ def run_onnx(path: pathlib.Path, inputs: Sequence[np.ndarray]) -> np.ndarray:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = arguments.parser('python -m jaxreid.export', __doc__)
+    parser = commands.parser('export', __doc__)
     parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
     parser.add_argument('out', type=pathlib.Path, metavar='OUT', help='folder to make')
     parser.add_argument('--format', choices=FORMATS, default='stablehlo')

@@ -17,24 +17,22 @@ import sys
 from collections.abc import Sequence
 
 from jaxreid.from_video import cut
-from jaxreid.process import arguments, exit_status
+from jaxreid.process import commands, exit_status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = arguments.parser('python -m jaxreid.from_video', __doc__)
+    parser = commands.parser('video', __doc__)
     parser.add_argument('video', metavar='VIDEO', help='of a fixed camera')
     parser.add_argument('out', metavar='OUT', help='folder to make')
     parser.add_argument('--camera', default='', help="name of the camera (the video's)")
     parser.add_argument('--start', default='', help='date and time of the first frame, 2026-11-21T14:00:00')
     parser.add_argument('--detections', help='boxes in the format of MOTChallenge instead of what moves')
     parser.add_argument('--min-confidence', type=float, default=-math.inf, help='of those boxes (all)')
-    parser.add_argument('--min-height', type=arguments.positive, default=48, help='of a person, in pixels (48)')
-    parser.add_argument('--min-frames', type=arguments.positive, default=8, help='crops of a tracklet (8)')
+    parser.add_argument('--min-height', type=commands.positive, default=48, help='of a person, in pixels (48)')
+    parser.add_argument('--min-frames', type=commands.positive, default=8, help='crops of a tracklet (8)')
     parser.add_argument('--max-gap', type=int, default=10, help='frames that a person may be lost for (10)')
-    parser.add_argument(
-        '--every', type=arguments.positive, default=1, help='keep the crops of every so many frames (1)'
-    )
+    parser.add_argument('--every', type=commands.positive, default=1, help='keep the crops of every so many frames (1)')
     return parser.parse_args(argv)
 
 

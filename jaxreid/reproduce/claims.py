@@ -24,14 +24,14 @@ from typing import TypedDict
 import numpy as np
 from absl import flags
 
-from configs.recipes import small
 from jaxreid import command_line
+from jaxreid.configs.recipes import small
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import render
 from jaxreid.evaluation import feature_file, protocols, results, strata
 from jaxreid.evaluation.references import ceilings
-from jaxreid.process import interrupt, metrics_log, whole
+from jaxreid.process import commands, interrupt, metrics_log, whole
 from jaxreid.reproduce import claims_page, one_run, runs
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce.published import claims
@@ -78,12 +78,7 @@ Results = Mapping[pathlib.Path, one_run.Finished | str]
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Options, and the settings that every row receives; as `runs.parse`."""
-    parser = argparse.ArgumentParser(
-        'python -m jaxreid.reproduce claims',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = commands.parser('reproduce', __doc__, sub='claims')
     parser.add_argument('--claims', help='names, with commas between, run in this order; all by default')
     parser.add_argument(
         '--preset', choices=tuple(small.SIZES), help='synthetic: all claims on this one, not on their own'
@@ -149,17 +144,17 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Pair]:
 
 def _run(options: argparse.Namespace, overrides: list[str], system: str, variant: str, seed: int) -> one_run.Run:
     stem = f'{system}_{options.dataset}'
-    spec = f'{runs.CONFIGS / stem}.py:{variant}'
+    spec = f'configs/{stem}.py:{variant}'
     added = [f'--config.data.root={options.root}'] if options.root else []
     if catalogue.find(options.dataset).rendered:
-        per_epoch = dry_run.steps_per_epoch(runs.read_config(spec, added)) or STEPS
+        per_epoch = dry_run.steps_per_epoch(command_line.read_config(spec, added)) or STEPS
         added += [
             '--config.backbone.init=rendered', f'--config.train.epochs={max(round(STEPS / per_epoch), 2)}',
             '--config.train.eval_every_epochs=0', '--config.test.references=false',
         ]  # fmt: skip
     added += [*overrides, f'--config.train.seed={seed}']
     folder = options.workdir / f'{stem}-{variant}-seed{seed}'
-    return one_run.Run(0, f'configs/{stem}.py:{variant}', runs.read_config(spec, added), folder, tuple(added))
+    return one_run.Run(0, spec, command_line.read_config(spec, added), folder, tuple(added))
 
 
 def trainings(pairs: Sequence[Pair]) -> list[one_run.Run]:

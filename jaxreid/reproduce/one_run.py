@@ -6,7 +6,7 @@ import pathlib
 import shlex
 from typing import TypedDict
 
-from jaxreid import command_line, config, train
+from jaxreid import command_line, config, loop
 from jaxreid.evaluation import evaluate, results
 from jaxreid.process import metrics_log, whole
 
@@ -74,7 +74,7 @@ def execute(run: Run) -> Finished:
     command_line.make_workdir(run.folder)
     source = donor(run)
     if source is None:
-        rows = train.train_and_evaluate(run.experiment, run.folder)
+        rows = loop.train_and_evaluate(run.experiment, run.folder)
     else:
         metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
         rows = evaluate.run(run.experiment, run.folder, source, scored=True)

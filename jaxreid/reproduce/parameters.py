@@ -19,8 +19,7 @@ import jax.numpy as jnp
 
 from jaxreid import command_line, config
 from jaxreid.models import build, cost
-from jaxreid.process import arguments, whole
-from jaxreid.reproduce import runs as reproduce
+from jaxreid.process import commands, whole
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import step
@@ -114,7 +113,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
             )
     counts = {}
     for row in table.rows:
-        experiment = reproduce.read_config(f'{reproduce.CONFIGS / table.system}_{options.dataset}.py:{row.variant}', [])
+        experiment = command_line.read_config(f'{table.system}_{options.dataset}:{row.variant}')
         counts[row.variant] = count(experiment)
     networks = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)
@@ -128,7 +127,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
 
 def run(argv: Sequence[str]) -> int:
     """Parses and writes; expected errors become one message and an exit status."""
-    parser = arguments.parser('python -m jaxreid.reproduce.parameters', __doc__)
+    parser = commands.parser('parameters', __doc__)
     parser.add_argument('results', nargs='?', help='TABLE-DATASET.json of jaxreid.reproduce')
     parser.add_argument('--table', default='strf-table2', choices=sorted(tables.TABLES))
     parser.add_argument('--dataset', default='mars', choices=config.DATASETS)

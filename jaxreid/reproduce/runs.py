@@ -18,19 +18,17 @@ import sys
 
 import jax
 from absl import flags
-from ml_collections import config_flags
 
-from configs.recipes import small
 from jaxreid import command_line, config
+from jaxreid.configs.recipes import small
 from jaxreid.data.datasets import catalogue
-from jaxreid.process import arguments, exit_status, interrupt, metrics_log
+from jaxreid.process import commands, exit_status, interrupt, metrics_log
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce import one_run
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import in_flight
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[2] / 'configs'
 TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
 
 
@@ -40,7 +38,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     Raises:
       flags.Error: anything else that is not known.
     """
-    parser = arguments.parser('python -m jaxreid.reproduce', __doc__, allow_abbrev=False)
+    parser = commands.parser('reproduce', __doc__)
     parser.add_argument('table', nargs='?', help='as --list names it, e.g. stmn-table1')
     parser.add_argument('--preset', choices=tuple(small.SIZES), help='synthetic: its size; demo by default')
     parser.add_argument('--splits', help='which, of a data set that has several; all by default')
@@ -79,22 +77,10 @@ def numbers(text: str, option: str) -> list[int]:
     return listed
 
 
-def read_config(spec: str, overrides: list[str]) -> config.Experiment:
-    """Validated settings of `FILE:VARIANT` with overrides, as `jaxreid.main` reads them."""
-    argv = ['reproduce', f'--config={spec}', *overrides]
-    values = flags.FlagValues()
-    try:
-        config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
-        values(argv)
-    except KeyError as e:  # config_flags raises it bare for unknown settings
-        raise command_line.explain_key_error(e, argv) from e
-    return config.validate(values.config)
-
-
 def datasets(system: str) -> list[str]:
     """Published or rendered data sets that a system has a config for."""
     known = [one.name for one in catalogue.by_name().values() if one.num_ids]
-    return [name for name in known if (CONFIGS / f'{system}_{name}.py').is_file()]
+    return [name for name in known if (command_line.CONFIGS / f'{system}_{name}.py').is_file()]
 
 
 def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) -> list[one_run.Run]:
@@ -121,8 +107,8 @@ def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) 
     for index, row in enumerate(table.rows):
         variant = row.variant + (f',{options.preset}' if options.preset else '')
         stem = f'{table.system}_{dataset}'
-        spec = f'{CONFIGS / stem}.py:{variant}'
-        first = read_config(spec, root + overrides)
+        spec = f'configs/{stem}.py:{variant}'
+        first = command_line.read_config(spec, root + overrides)
         trials = range(TRIALS if first.data.part == 'validation' and not facts.own_validation else 1)
         for seed in seeds:
             for split in splits:
@@ -136,9 +122,8 @@ def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) 
                         own.append(f'--config.data.part_trial={trial}')
                         name += f'-trial{trial}'
                     added = (*root, *overrides, *own)
-                    experiment = read_config(spec, list(added))
-                    shown = f'configs/{stem}.py:{variant}'
-                    runs.append(one_run.Run(index, shown, experiment, options.workdir / name, added))
+                    experiment = command_line.read_config(spec, list(added))
+                    runs.append(one_run.Run(index, spec, experiment, options.workdir / name, added))
     return runs
 
 

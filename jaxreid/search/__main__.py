@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxreid import command_line
-from jaxreid.process import arguments, exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 from jaxreid.search import calibration_file, gallery, nearest, page, results, sources, tracklets
 
 _SHOWN = 20  # queries in the terminal
@@ -109,7 +109,7 @@ def add(options: argparse.Namespace) -> None:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     adding = argv[:1] == ['add']
-    parser = arguments.parser('python -m jaxreid.search' + (' add' if adding else ''), __doc__)
+    parser = commands.parser('search', __doc__, sub='add' * adding)
     parser.add_argument('gallery', metavar='GALLERY', help='folder of the gallery' if adding else 'where to search')
     parser.add_argument('--checkpoint', default='', help='workdir or checkpoint of the network, for images')
     parser.add_argument('--frames-root', default='', help="folder that a manifest's paths start from (its own)")

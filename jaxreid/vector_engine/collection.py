@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 
 from jaxreid import command_line
-from jaxreid.process import arguments, exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 from jaxreid.search import feature_rows, nearest, results, sources, tracklets
 
 METRICS = {'cosine': 'COSINE', 'euclidean': 'L2'}
@@ -423,7 +423,7 @@ def _check_free(path: pathlib.Path, inputs: Sequence[str]) -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = arguments.parser('python -m jaxreid.vector_engine', __doc__)
+    parser = commands.parser('engine', __doc__)
     modes = parser.add_subparsers(dest='mode', required=True)
     for mode, text in (
         ('export', 'puts a gallery into a collection'),

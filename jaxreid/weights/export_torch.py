@@ -5,7 +5,6 @@
 In PyTorch: `net.load_state_dict(safetensors.torch.load_file('stmn.safetensors'))`.
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.evaluation import network as network_lib
-from jaxreid.process import exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 from jaxreid.weights import torch_names
 
 
@@ -65,7 +64,7 @@ def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m jaxreid.weights.export_torch CHECKPOINT OUT.safetensors`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser = commands.parser('export-torch', __doc__)
     parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
     parser.add_argument('output', type=pathlib.Path, metavar='OUT.safetensors')
     arguments = parser.parse_args(argv)

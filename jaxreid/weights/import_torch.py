@@ -11,7 +11,6 @@ the source: which block the parameters belong to (P3D-A, B and C have the same),
 reshapes its queries without moving channels last, normalises keys across items and has no ReLU in the stem.
 """
 
-import argparse
 import math
 import os
 import pathlib
@@ -31,7 +30,7 @@ from flax import traverse_util
 from jaxreid import config
 from jaxreid.layers import batch_norm
 from jaxreid.models import build, cost
-from jaxreid.process import exit_status
+from jaxreid.process import commands, exit_status
 from jaxreid.training import checkpoint
 from jaxreid.weights import state_file, torch_names
 
@@ -237,9 +236,9 @@ def convert(path: pathlib.Path, out: pathlib.Path, source: str, num_ids: int | N
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m jaxreid.weights.import_torch --source S IN OUT`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser = commands.parser('import-torch', __doc__)
     parser.add_argument('--source', required=True, choices=(*SOURCES, *ALIASES), help='which code wrote the file')
-    parser.add_argument('--num_ids', type=int, help="training identities; default: the classifier's")
+    parser.add_argument('--num-ids', type=int, help="training identities; default: the classifier's")
     parser.add_argument('input', type=pathlib.Path, metavar='IN', help='.pth, .tar or .safetensors file')
     parser.add_argument('output', type=pathlib.Path, metavar='OUT', help='folder of the new checkpoint')
     arguments = parser.parse_args(argv)

@@ -8,8 +8,8 @@ import hashlib
 import json
 import pathlib
 
-from configs import c2d_synthetic
 from jaxreid import config
+from jaxreid.configs import c2d_synthetic
 from jaxreid.data.synthetic import plan
 from jaxreid.process import cache
 

@@ -401,7 +401,7 @@ def test_beam_writes_the_same_bytes(mars_root, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--flow_folder=x'], '--flow_folder and --flow_size belong together'),
+        (['--flow_folder=x'], '--flow-folder and --flow-size belong together'),
         (['--flow_folder=x', '--flow_size=64'], "'64' is not a size such as 256x128"),
         (['--frames_per_shard=0'], '0 frames per shard'),
         ([], 'No MARS dataset at .*nowhere'),

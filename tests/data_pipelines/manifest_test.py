@@ -117,7 +117,7 @@ def test_one_name_in_two_folders_is_numbered_and_links_in_circles_end(tmp_path):
         (['--pattern', r'(?P<pid>\d+)/c(?P<camera>9?)\d_.*'], 'finds no pid or no camera in'),
         (['--pattern', FOLDERS, '--test-share', '1'], 'above 0 and below 1'),
         (['--pattern', FOLDERS, '--test-share', '0.1'], r'1 of 1 people .* nobody to test on'),
-        (['--pattern', FOLDERS, '--role', 'train', '--test_share', '0.5'], 'leave out --test_share'),
+        (['--pattern', FOLDERS, '--role', 'train', '--test_share', '0.5'], 'leave out --test-share'),
         (['--pattern', FOLDERS.replace('.*', '(?P<role>.).*')], "the role is '1'"),
         (['--pattern', FOLDERS.replace('.*', '(?P<role>.).*'), '--role', 'train'], 'names a role already'),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from configs import strf_manifest
 from data_pipelines import manifest
-from jaxreid import command_line, config, sharding, train
+from jaxreid import command_line, config, loop, sharding
 from jaxreid.evaluation import evaluate, results
 from jaxreid.training import checkpoint
 from tests.fixtures import listed_folder as listing_fixture
@@ -41,7 +41,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
     monkeypatch.setattr(sharding, 'make_mesh', lambda: one)
     first = own(tmp_path / 'first', ['ann', 'bob', 'cem', 'dee'])
     second = own(tmp_path / 'second', range(1, 7))
-    rows = train.train_and_evaluate(settings(first, also=(f'manifest={second}',)), tmp_path / 'run')
+    rows = loop.train_and_evaluate(settings(first, also=(f'manifest={second}',)), tmp_path / 'run')
     assert rows[0]['trained_on'] == 'manifest first/own.csv + manifest second/own.csv'
     assert rows[0]['tested_on'] == 'manifest first/own.csv'
     meta = checkpoint.read_meta(tmp_path / 'run' / 'checkpoints', 1)
@@ -72,7 +72,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
     with open(first, 'w') as file:
         file.write(text.replace(',query+gallery,', ',gallery,'))
     for act in (
-        lambda: train.train_and_evaluate(settings(first), tmp_path / 'none'),
+        lambda: loop.train_and_evaluate(settings(first), tmp_path / 'none'),
         lambda: evaluate.run(settings(first), tmp_path / 'none', tmp_path / 'run', scored=True),
     ):
         with pytest.raises(ValueError, match='nothing can be scored'):

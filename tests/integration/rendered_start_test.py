@@ -3,7 +3,7 @@
 import pytest
 
 from configs import strf_synthetic
-from jaxreid import config, train
+from jaxreid import config, loop
 
 MOST = 3.0  # points of mAP that a unit may cost
 
@@ -17,7 +17,7 @@ def trained(variant, folder, *, steps, start=None, seed=100):
     e.optim.warmup_epochs, e.optim.schedule, e.optim.lr = 0.0, 'constant', 3e-4 if start else 1e-3
     e.test.references, e.train.seed = False, seed
     e.backbone.init, e.backbone.weights = ('checkpoint', str(start)) if start else ('random', '')
-    return train.train_and_evaluate(config.validate(e), folder / variant)[0]['mAP']
+    return loop.train_and_evaluate(config.validate(e), folder / variant)[0]['mAP']
 
 
 @pytest.mark.slow

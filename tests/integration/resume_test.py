@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_named_with_the_older_one_to_continue_from(comma
     assert 'move it away to continue from step 39' in output
     # Reads that were still under way may complain from threads of Orbax after the message; no frame of ours is shown.
     assert 'checkpoint.py' not in output
-    assert 'train.py' not in output
+    assert 'loop.py' not in output
 
 
 def test_two_processes_agree_on_a_last_step_when_interrupted(command, tmp_path):

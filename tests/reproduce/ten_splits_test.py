@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from jaxreid import command_line, config, main, train
+from jaxreid import command_line, config, loop, main
 from jaxreid.evaluation import evaluate, results
-from jaxreid.reproduce import runs as reproduce
 from jaxreid.reproduce import ten_splits as splits
 from jaxreid.training import checkpoint
 from tests.fixtures import listed_folder as listing_fixture
@@ -61,7 +60,7 @@ def runs(monkeypatch):
             results.append(workdir / 'results.json', rows)
         return rows
 
-    monkeypatch.setattr(train, 'train_and_evaluate', fake)
+    monkeypatch.setattr(loop, 'train_and_evaluate', fake)
     monkeypatch.setattr(evaluate, 'run', fake)
     return asked
 
@@ -91,7 +90,7 @@ def test_ten_splits_run_in_folders_of_their_own_and_their_mean_and_spread_are_wr
 
 
 def test_finished_splits_are_read_and_the_others_continue(experiment, runs, tmp_path, monkeypatch):
-    whole = train.train_and_evaluate
+    whole = loop.train_and_evaluate
 
     def stops(e, workdir):
         if e.data.split == '4':
@@ -99,7 +98,7 @@ def test_finished_splits_are_read_and_the_others_continue(experiment, runs, tmp_
         return whole(e, workdir)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, 'train_and_evaluate', stops)
+        patch.setattr(loop, 'train_and_evaluate', stops)
         with pytest.raises(KeyboardInterrupt):
             splits.train(experiment, tmp_path / 'run')
     assert [split for split, _ in runs] == [0, 1, 2, 3]
@@ -151,7 +150,7 @@ def test_the_table_has_a_line_per_split_and_mean_and_spread():
 def test_other_splits_are_refused_with_what_is_valid(value, tmp_path, capsys):
     arguments = [
         'main',
-        f'--config={reproduce.CONFIGS}/strf_ilids.py',
+        '--config=strf_ilids',
         f'--config.data.split={value}',
         '--config.data.root=/x',
     ]
@@ -165,7 +164,7 @@ def test_the_flag_reads_all_and_numbers(experiment, monkeypatch, tmp_path):
     monkeypatch.setattr(splits, 'train', lambda e, workdir: asked.append((e.data.split, workdir)))
     monkeypatch.setattr(splits, 'from_checkpoints', lambda e, w, path, scored: asked.append((w, path, scored)))
     monkeypatch.setattr(command_line, 'set_up', lambda dtype: None)
-    base = ['main', f'--config={reproduce.CONFIGS}/strf_ilids.py', f'--config.data.root={experiment.data.root}']
+    base = ['main', '--config=strf_ilids', f'--config.data.root={experiment.data.root}']
     every = [*base, '--config.data.split=all', f'--workdir={tmp_path}']
     assert main.run(every) == 0
     assert main.run([*every, '--mode=eval', '--checkpoint=/c']) == 0
@@ -177,4 +176,4 @@ def test_the_flag_reads_all_and_numbers(experiment, monkeypatch, tmp_path):
     ]
     with pytest.raises(config.ConfigError, match=r'data\.split = all belongs to ilids and prid; mars has one split'):
         config.validate(config.Experiment(data=config.Data(dataset='mars', split='all')))
-    assert reproduce.read_config(f'{reproduce.CONFIGS}/strf_ilids.py', ['--config.data.split=9']).data.split == '9'
+    assert command_line.read_config('strf_ilids', ['--config.data.split=9']).data.split == '9'

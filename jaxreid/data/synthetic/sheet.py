@@ -6,12 +6,14 @@ python -m jaxreid.data.synthetic.sheet demo sheet.png
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.data.synthetic import render
+from jaxreid.process import commands, exit_status, whole
 
 
 def sheet(
@@ -43,24 +45,33 @@ def sheet(
     return out.repeat(enlarge, 0).repeat(enlarge, 1)
 
 
-def main(preset_name: str, path: str, height: str = '0') -> None:
+def write(preset_name: str, path: pathlib.Path, *, height: int = 0) -> None:
     """Writes a sheet: look-alikes if there are any, six others, distractors, junk; `height` redraws at another size."""
     preset = render.PRESETS[preset_name]
-    if int(height):
-        preset = dataclasses.replace(
-            preset, height=int(height), width=int(height) // 2, supersample=1 if int(height) >= 256 else 2
-        )
+    if height:
+        preset = dataclasses.replace(preset, height=height, width=height // 2, supersample=1 if height >= 256 else 2)
     plan = synthetic_plan.make_plan(preset)
     group = plan.groups['test'][0] if plan.groups['test'] else []
     others = [
         i for i in range(preset.train_ids + 1, preset.train_ids + 40) if not any(i in g for g in plan.groups['test'])
     ]
     image = sheet(plan, [*group, *others[:6], 0, -1], enlarge=2 if preset.height < 128 else 1)
-    done, data = cv2.imencode(pathlib.Path(path).suffix or '.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    done, data = cv2.imencode(path.suffix or '.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
-        raise RuntimeError(f'OpenCV could not encode {path}')
-    pathlib.Path(path).write_bytes(data.tobytes())
+        raise ValueError(f'OpenCV could not encode {path}')
+    with whole.file(path) as file:
+        file.write(data.tobytes())
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses and writes; expected errors become one message and an exit status."""
+    parser = commands.parser('sheet', __doc__)
+    parser.add_argument('preset', choices=tuple(render.PRESETS))
+    parser.add_argument('out', type=pathlib.Path, metavar='OUT.png')
+    parser.add_argument('height', type=int, nargs='?', default=0, help='of a frame, in pixels (as in the preset)')
+    options = parser.parse_args(argv)
+    return exit_status.run(lambda: write(options.preset, options.out, height=options.height))
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    sys.exit(run(sys.argv[1:]))

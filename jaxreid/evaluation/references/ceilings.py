@@ -27,7 +27,7 @@ from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import bootstrap, feature_file, network, protocols, strata
 from jaxreid.evaluation.references import skeleton_oracle
-from jaxreid.process import exit_status
+from jaxreid.process import commands, exit_status
 from jaxreid.training import checkpoint
 
 
@@ -243,11 +243,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog='python -m jaxreid.evaluation.references.ceilings',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = commands.parser('ceilings', __doc__)
     parser.add_argument('preset', choices=config.PRESETS)
     parser.add_argument('--checkpoint', type=pathlib.Path, help='workdir or checkpoint of the network to be helped')
     parser.add_argument('--root', default='', help="folder of the rendered data; default the user's cache")

@@ -6,7 +6,6 @@ Each row pools the same maps, averages over positions, and is scored by the netw
 linear layer behind the maps is left out, since it was trained for one of the rows.
 """
 
-import argparse
 import functools
 import pathlib
 import sys
@@ -22,7 +21,7 @@ from jaxreid.data import source
 from jaxreid.data.batches import eval_pipeline
 from jaxreid.evaluation import evaluate, feature_file, features, network
 from jaxreid.layers import stripe_attention
-from jaxreid.process import exit_status
+from jaxreid.process import commands, exit_status
 from jaxreid.training import augment
 
 ROWS = ('mean of the frames', 'F2, weighted', 'F1, strongest stripes', 'F1 beside F2', 'first frame alone')
@@ -77,7 +76,7 @@ def compare(path: pathlib.Path) -> dict[str, tuple[float, float]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m jaxreid.evaluation.references.stripe_pools CHECKPOINT`."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
+    parser = commands.parser('pools', __doc__)
     parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint of an STA')
     options = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults

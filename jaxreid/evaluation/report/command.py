@@ -27,7 +27,7 @@ from jaxreid.evaluation.report import network_figures as report_network
 from jaxreid.evaluation.report import page as report_page
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
-from jaxreid.process import arguments, exit_status, whole
+from jaxreid.process import commands, exit_status, whole
 from jaxreid.visualize import panels, sheet, svg
 
 CONFUSED = 12  # pairs of identities shown
@@ -164,7 +164,7 @@ def _chosen(analysis, count):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = arguments.parser('python -m jaxreid.evaluation.report', __doc__)
+    parser = commands.parser('report', __doc__)
     parser.add_argument('path', help='workdir with features.npz, or a feature file')
     parser.add_argument('--out', help='the page; default report.html beside the features')
     parser.add_argument('--checkpoint', help='network of the figures; default the checkpoint of the workdir')
@@ -172,12 +172,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--root', default='', help='folder of the data set, where it has moved')
     parser.add_argument('--protocol', choices=config.PROTOCOLS, help='default: the first of the run')
     parser.add_argument('--distance', choices=ranking.DISTANCES, help='default: that of the run')
-    parser.add_argument('--top', type=arguments.positive, default=10, help='ranked items in a list (10)')
+    parser.add_argument('--top', type=commands.positive, default=10, help='ranked items in a list (10)')
     parser.add_argument(
-        '--tracklets', type=arguments.positive, default=6, help='tracklets that the network is shown (6)'
+        '--tracklets', type=commands.positive, default=6, help='tracklets that the network is shown (6)'
     )
     parser.add_argument('--budget-mb', type=float, default=12.0, help='MiB of pictures in the page (12)')
-    parser.add_argument('--picture-height', type=arguments.positive, default=128, help='pixels, at most (128)')
+    parser.add_argument('--picture-height', type=commands.positive, default=128, help='pixels, at most (128)')
     parser.add_argument('--no-pictures', dest='pictures', action='store_false', help='numbers and charts alone')
     parser.add_argument('--no-network', dest='network', action='store_false', help='leave out what needs the network')
     return parser.parse_args(argv)

@@ -63,7 +63,7 @@ small = {'backbone.width': 8, 'backbone.depths': (1, 1, 1, 1), 'backbone.init': 
 overrides = [f'--config.{name}={value}' for name, value in small.items()]
 arguments = ['strf-location', '--dataset=shop', '--dry-run', '--config.sampler.num_ids=2', '--config.train.epochs=7']
 assert runs.run([*arguments, f'--root={shop}', *overrides]) == 0
-summary.write(runs.read_config('configs/strf_shop.py', overrides), pathlib.Path('summary'))
+summary.write(command_line.read_config('configs/strf_shop.py', overrides), pathlib.Path('summary'))
 """
 
 

@@ -405,5 +405,5 @@ def test_a_contact_sheet_has_a_row_per_identity(tmp_path):
     assert image.shape == (2 * 66, 2 * (3 * 32 + 2), 3)
     walk = next(t for t in plan.tracklets['train'] if t.identity == 1)
     np.testing.assert_array_equal(image[:64, :32], next(render.Renderer(plan).frames(walk)))
-    synthetic_sheet.main('tiny', str(tmp_path / 'sheet.png'))
+    assert synthetic_sheet.run(['tiny', str(tmp_path / 'sheet.png')]) == 0
     assert cv2.imread(str(tmp_path / 'sheet.png')).std() > 10
