@@ -95,6 +95,8 @@ def test_a_row_on_the_rendered_benchmark_is_short_and_starts_from_the_rendered_n
     assert (e.backbone.init, e.data.preset, e.star.streams, e.optim.lr) == ('rendered', 'distractors', ('rgb',), 0.5)
     steps = claims.dry_run.planned_steps(e)
     assert abs(steps - claims.STEPS) <= 0.1 * claims.STEPS
+    motion = plan(tmp_path, '--dataset=synthetic', '--claims=star-flow')[0].row.experiment
+    assert abs(claims.dry_run.planned_steps(motion) - claims.MOTION_STEPS) <= 0.1 * claims.MOTION_STEPS
     assert pair.row.spec == 'configs/star_synthetic.py:table3_lsta,rgb,distractors'
     assert pair.row.folder == tmp_path / 'star_synthetic-table3_lsta,rgb,distractors-seed0'
     small = plan(tmp_path, '--dataset=synthetic', '--claims=star-lsta', '--preset=tiny')[0]
