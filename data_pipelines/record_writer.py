@@ -25,7 +25,7 @@ from jaxreid.process import whole
 Job = Callable[[record_index.Shard, Callable[[int], None]], None]  # writes a shard, reporting records as they are done
 
 
-def publish(folder: str, name: str, write: Callable[[pathlib.Path], None]) -> None:
+def publish(folder: str, name: str, write: Callable[[pathlib.Path], object]) -> None:
     """Makes a file of a record set, whole or not at all.
 
     Args:
@@ -53,11 +53,7 @@ def publish(folder: str, name: str, write: Callable[[pathlib.Path], None]) -> No
 
 def publish_bytes(folder: str, name: str, data: bytes) -> None:
     """As `publish`, of a small file."""
-
-    def write(path: pathlib.Path) -> None:
-        path.write_bytes(data)
-
-    publish(folder, name, write)
+    publish(folder, name, lambda path: path.write_bytes(data))
 
 
 def write_records(folder: str, name: str, records: Iterable[bytes], *, compressed: bool) -> None:

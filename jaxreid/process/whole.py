@@ -56,6 +56,14 @@ def write_json(path: pathlib.Path, value: object) -> None:
     write(path, json.dumps(value, indent=1) + '\n')
 
 
+def write_page(path: pathlib.Path, text: str, value: object) -> pathlib.Path:
+    """Writes `<path>.md` and `<path>.json`, each whole or not at all; returns where the first is."""
+    write_json(path.with_name(path.name + '.json'), value)
+    page = path.with_name(path.name + '.md')
+    write(page, text)
+    return page
+
+
 @contextlib.contextmanager
 def folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder under a temporary name beside `path`, renamed to it when the block ends.

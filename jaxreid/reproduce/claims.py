@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import TypedDict
 
@@ -239,8 +238,7 @@ def help_by_oracles(run: one_run.Run, left: one_run.Finished, oracles: Set[str])
     if claims.SKELETONS in oracles and (description := _description(run)).groups['test']:
         bones = ceilings.skeletons(description, frames=run.experiment.test.frames)[claims.SKELETONS].accuracy
     made = Ceilings(row=left['row'], asked=sorted(oracles), views=views, skeletons=bones)
-    with whole.file(run.folder / 'ceilings.json') as out:
-        out.write(json.dumps(made, indent=1).encode() + b'\n')
+    whole.write_json(run.folder / 'ceilings.json', made)
 
 
 def ceiling(claim: claims.Claim, run: one_run.Run, left: one_run.Finished) -> float | None:
@@ -346,8 +344,3 @@ def run(argv: list[str]) -> int:
     command_line.parse_absl()
     with interrupt.listen() as requests, requests.at_once():
         return reproduce(options, overrides)
-
-
-def main() -> None:
-    """Entry point of `python -m jaxreid.reproduce claims`."""
-    sys.exit(command_line.run(lambda: run(sys.argv[2:])))

@@ -1,6 +1,5 @@
 """The page on the papers' claims as Markdown and JSON: rows, paired difference, ceiling, verdict."""
 
-import json
 import pathlib
 import statistics
 from collections.abc import Sequence
@@ -130,11 +129,7 @@ def write(path: pathlib.Path, dataset: str, entries: Sequence[Entry], steps: lis
         claims=list(entries),
     )
     text = markdown(page)
-    files = path.with_name(path.name + '.md'), path.with_name(path.name + '.json')
-    for file, content in zip(files, (text, json.dumps(page, indent=1) + '\n')):
-        with whole.file(file) as out:
-            out.write(content.encode())
-    return text, files[0]
+    return text, whole.write_page(path, text, page)
 
 
 def markdown(page: Page) -> str:

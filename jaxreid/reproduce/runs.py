@@ -14,7 +14,6 @@ every row <workdir>/TABLE-DATASET.md and .json are written anew.
 import argparse
 import functools
 import pathlib
-import sys
 
 import jax
 from absl import flags
@@ -217,12 +216,3 @@ def run(argv: list[str]) -> int:
     command_line.parse_absl()
     with interrupt.listen() as requests, requests.at_once():
         return reproduce(options, overrides)
-
-
-def main() -> None:
-    """Entry point of `python -m jaxreid.reproduce`."""
-    sys.exit(command_line.run(lambda: run(sys.argv[1:])))
-
-
-if __name__ == '__main__':
-    main()

@@ -87,10 +87,7 @@ def write(
     """
     report = collect(name, dataset, runs, results)
     text = markdown(report)
-    page = path.with_name(path.name + '.md')
-    whole.write(page, text)
-    whole.write_json(path.with_name(path.name + '.json'), report)
-    return text, page
+    return text, whole.write_page(path, text, report)
 
 
 def collect(
