@@ -618,42 +618,41 @@ def _value_problems(one: Setting, value: Any) -> Iterator[str]:
         yield f'config.{path} = () is empty, expected at least one entry'
 
 
-def _combination_problems(c: Experiment) -> list[str]:
-    problems = []
+def _combination_problems(c: Experiment) -> Iterator[str]:
     if c.augment.erase_area_min > c.augment.erase_area_max:
-        problems.append('config.augment.erase_area_min and _max must satisfy min <= max')
+        yield 'config.augment.erase_area_min and _max must satisfy min <= max'
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
     if clips % c.train.bn_groups:
-        problems.append(
+        yield (
             f'{clips} clips (sampler.num_ids * sampler.tracklets_per_id) do not split over train.bn_groups = '
             f'{c.train.bn_groups}; make the first a multiple of the second'
         )
     if c.strf.stages and c.backbone.block in ('c2d', *AP3D_BLOCKS):
-        problems.append(
+        yield (
             f'config.strf.stages needs one of the blocks i3d, p3da, p3db, p3dc to host the units, not '
             f"{c.backbone.block}; set backbone.block or strf.stages='()'"
         )
     if c.train.steps_per_dispatch > (shortest := min(c.train.log_every_steps, c.train.checkpoint_every_steps)):
-        problems.append(
+        yield (
             f'config.train.steps_per_dispatch = {c.train.steps_per_dispatch} would never be made: reports and '
             f'checkpoints end a dispatch, and train.log_every_steps or train.checkpoint_every_steps is {shortest}'
         )
     if c.train.steps_per_dispatch > 1 and c.data.store != 'device':
-        problems.append(
+        yield (
             f'config.train.steps_per_dispatch = {c.train.steps_per_dispatch} needs frames that are on the devices: set '
             f'data.store=device, or 1 with data.store={c.data.store}'
         )
-    problems += _data_problems(c)
-    problems += _system_problems(c)
+    yield from _data_problems(c)
+    yield from _system_problems(c)
     if c.strf.stages and c.strf.location == '1x3x3' and c.backbone.block == 'i3d':
-        problems.append("config.strf.location = '1x3x3' needs a P3D block: I3D has no separate spatial convolution")
+        yield "config.strf.location = '1x3x3' needs a P3D block: I3D has no separate spatial convolution"
     for path, stages, reduction in (
         ('strf', c.strf.stages if c.strf.fam == 'covariance' else (), c.strf.reduction),
         ('ap3d', c.backbone.stages if c.backbone.block in AP3D_BLOCKS else (), c.ap3d.reduction),
     ):
         for stage in stages:
             if (planes := c.backbone.width * 2 ** (stage - 1)) % reduction:
-                problems.append(
+                yield (
                     f'{path}.reduction = {reduction} does not divide the {planes} channels of stage {stage} '
                     '(backbone.width * 2^(stage-1))'
                 )
@@ -662,65 +661,57 @@ def _combination_problems(c: Experiment) -> list[str]:
         ('nonlocal_blocks.stage3', c.nonlocal_blocks.stage3, c.backbone.depths[2]),
     ):
         if any(not 0 <= b < depth for b in blocks):
-            problems.append(f'config.{path} = {blocks} names a bottleneck outside 0 ... {depth - 1}')
+            yield f'config.{path} = {blocks} names a bottleneck outside 0 ... {depth - 1}'
     if c.backbone.init == 'imagenet' and (c.backbone.width != 64 or c.backbone.depths != (3, 4, 6, 3)):
-        problems.append(
+        yield (
             'ImageNet weights exist for width 64 and depths (3, 4, 6, 3) only; ask for a random start with '
             '--config.backbone.init=random'
         )
     if (c.backbone.init == 'checkpoint') != bool(c.backbone.weights) and c.backbone.init != 'imagenet':
-        problems.append(
+        yield (
             f'config.backbone.init = {c.backbone.init!r} with config.backbone.weights = {c.backbone.weights!r}: '
             'init=checkpoint needs the workdir, checkpoint or file to start from, random and rendered read none'
         )
     if c.loss.triplet != 'off' and c.sampler.num_ids < 2:
-        problems.append('the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)')
-    return problems
+        yield 'the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)'
 
 
-def _data_problems(c: Experiment) -> list[str]:
-    problems = []
-    problems += [
-        problem for entry in c.data.also if (problem := also_problem(entry, with_records=bool(c.data.records)))
-    ]
+def _data_problems(c: Experiment) -> Iterator[str]:
+    found = (also_problem(entry, with_records=bool(c.data.records)) for entry in c.data.also)
+    yield from filter(None, found)
     if c.data.frames_root and c.data.dataset != 'manifest':
-        problems.append(f'config.data.frames_root = {c.data.frames_root!r} belongs to dataset=manifest; set data.root')
+        yield f'config.data.frames_root = {c.data.frames_root!r} belongs to dataset=manifest; set data.root'
     facts = catalogue.find(c.data.dataset)
     if c.data.split not in facts.split_names():
         several = [one.name for one in catalogue.by_name().values() if one.num_splits > 1]
         has = 'one split' if facts.num_splits == 1 else f'splits 0 to {facts.num_splits - 1}'
-        problems.append(
-            f'config.data.split = {c.data.split} belongs to {" and ".join(several)}; {facts.name} has {has}'
-        )
+        yield f'config.data.split = {c.data.split} belongs to {" and ".join(several)}; {facts.name} has {has}'
     if c.data.split_rule and c.data.split_rule not in (rules := [str(rule) for rule in facts.split_rules]):
-        problems.append(
+        yield (
             f'config.data.split_rule = {c.data.split_rule!r} is no way in which {facts.name} is split. Valid: '
             + ', '.join(map(repr, ['', *rules]))
         )
     if c.data.part_trial and (c.data.part != 'validation' or facts.own_validation):
-        problems.append(
+        yield (
             f"config.data.part_trial = {c.data.part_trial} draws the queries of data.part='validation' (where a data "
             'set has none of its own); set it to 0'
         )
     if c.data.dense_stride > c.data.dense_frames:
-        problems.append(
+        yield (
             f'config.data.dense_stride = {c.data.dense_stride} is above data.dense_frames = {c.data.dense_frames}: '
             'frames between the pieces would be lost'
         )
     if c.data.store == 'records' and not c.data.records:
-        problems.append(
-            "config.data.store = 'records' needs config.data.records, the OUT of python -m data_pipelines.build"
-        )
+        yield "config.data.store = 'records' needs config.data.records, the OUT of python -m data_pipelines.build"
     if c.data.store == 'folder' and c.data.records:
-        problems.append(
+        yield (
             f"config.data.records = {c.data.records!r} is not read with data.store = 'folder'; set data.store=records"
         )
     if c.data.store in ('ram', 'device') and c.data.processes:
-        problems.append(
+        yield (
             f'config.data.store = {c.data.store!r} decodes once, in data.threads; each of data.processes = '
             f'{c.data.processes} would copy all frames: set data.processes=0'
         )
-    return problems
 
 
 def also_names(data: Data) -> list[str]:
@@ -744,39 +735,37 @@ def also_problem(entry: str, *, with_records: bool) -> str | None:
     return None
 
 
-def _system_problems(c: Experiment) -> list[str]:
-    problems = []
+def _system_problems(c: Experiment) -> Iterator[str]:
     with_flow = c.system == 'star' and 'flow' in c.star.streams
     if with_flow and c.data.flow == 'off':
-        problems.append("config.star.streams holds 'flow': set config.data.flow to tvl1 or zeros")
+        yield "config.star.streams holds 'flow': set config.data.flow to tvl1 or zeros"
     if not with_flow and c.data.flow != 'off':
-        problems.append(f"config.data.flow = {c.data.flow!r}, but nothing looks at flow; set it to 'off'")
+        yield f"config.data.flow = {c.data.flow!r}, but nothing looks at flow; set it to 'off'"
     if c.system != 'baseline' and (c.backbone.block != 'c2d' or c.strf.stages or c.nonlocal_blocks != NonLocal()):
-        problems.append(
+        yield (
             f'config.system = {c.system!r} stands on C2D: set backbone.block=c2d, strf.stages="()" and no '
             'nonlocal_blocks, or system=baseline'
         )
     for name, kinds in (('clips', (c.test.clips, *c.test.also_clips)), ('monitor_clips', (c.test.monitor_clips,))):
         if 'whole' in kinds and c.system != 'star':
-            problems.append(f"config.test.{name} = 'whole' (one sequence per tracklet) belongs to system = 'star'")
+            yield f"config.test.{name} = 'whole' (one sequence per tracklet) belongs to system = 'star'"
     if c.system == 'stmn' and c.stmn.tm != 'off' and c.test.frames != c.sampler.frames:
-        problems.append(
+        yield (
             f'STMN weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = {c.test.frames} '
             'must be the same'
         )
     if c.system == 'sta' and c.sta.reg_lambda and c.sta.mode not in ('sta', 'fusion'):
-        problems.append(f'config.sta.mode = {c.sta.mode!r} has no attention maps to regularise: set sta.reg_lambda=0')
+        yield f'config.sta.mode = {c.sta.mode!r} has no attention maps to regularise: set sta.reg_lambda=0'
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
     if c.system == 'stmn' and clips % c.stmn.spread_groups:
-        problems.append(f'{clips} clips do not split over config.stmn.spread_groups = {c.stmn.spread_groups}')
+        yield f'{clips} clips do not split over config.stmn.spread_groups = {c.stmn.spread_groups}'
     rows = -(-c.data.height // 4)
     for stride in c.backbone.strides:
         rows = -(-rows // stride)
     stripes = {'sta': (c.sta.stripes,), 'star': c.star.pyramid_levels if c.star.pyramid_weight else ()}
     for count in stripes.get(c.system, ()):
         if rows % count:
-            problems.append(f'{rows} rows of the last feature map do not split into {count} stripes')
-    return problems
+            yield f'{rows} rows of the last feature map do not split into {count} stripes'
 
 
 def validate(c: Experiment) -> Experiment:
@@ -789,7 +778,7 @@ def validate(c: Experiment) -> Experiment:
     problems = _type_problems(c)
     flat = {} if problems else flatten(c)
     problems = problems or [line for path, value in flat.items() for line in _value_problems(settings()[path], value)]
-    problems = problems or _combination_problems(c)
+    problems = problems or list(_combination_problems(c))
     if problems:
         raise ConfigError('\n'.join(problems))
     return c

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import cast
 
 import jax
 
@@ -85,33 +86,16 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
         result = results.Result(**scored, step=meta['step'], selected=selected)
         if not made and (by_stratum := strata.scores([features], [ranked], rule.protocol)):
             result['strata'] = by_stratum
-        if 'trained_on' in meta:
-            result['trained_on'] = meta['trained_on']
-        if 'tested_on' in meta:
-            result['tested_on'] = meta['tested_on']
-        if meta.get('used_items'):
-            result['used_items'] = meta['used_items']
-        if 'frame_weights' in meta:
-            result['frame_weights'] = meta['frame_weights']
+        also = {key: meta[key] for key in ('trained_on', 'tested_on', 'used_items', 'frame_weights') if meta.get(key)}
+        result |= cast(results.Result, also)
         made.append(result)
     return made
 
 
 def _making(meta: feature_file.Meta) -> feature_file.Making:
     """What a result says of how its features were made."""
-    return feature_file.Making(
-        dataset=meta['dataset'],
-        split=meta['split'],
-        clips=meta['clips'],
-        clip_seed=meta['clip_seed'],
-        frames_per_clip=meta['frames_per_clip'],
-        one_frame=meta['one_frame'],
-        flip=meta['flip'],
-        flow=meta['flow'],
-        compute_dtype=meta['compute_dtype'],
-        frames_seen=meta['frames_seen'],
-        corrupt_frames_replaced=meta['corrupt_frames_replaced'],
-    )
+    said = [key for key in feature_file.Making.__annotations__ if key != 'step']
+    return cast(feature_file.Making, {key: meta[key] for key in said})  # type: ignore[literal-required]
 
 
 def shared_frames(data: config.Data, dataset: tracklet.Dataset) -> frame_store.Store | None:

@@ -110,9 +110,9 @@ def run(options: argparse.Namespace) -> Scores:
     asked = rules_of(options, [*files, *others], distance)
     distances = list(dict.fromkeys(rule.distance for rule in asked))
     for path, file in zip([*options.features, *options.against], files + others, strict=True):
-        print(_plain(f'{path}: {facts(file)}'))
+        print(exit_status.printable(f'{path}: {facts(file)}'))
         for warning in sanity.warnings(file, distances=distances):
-            print(_plain(f'  warning: {warning}'))
+            print(exit_status.printable(f'  warning: {warning}'))
 
     scores: Scores = {}
     for distance in distances:  # one matrix of distances at a time
@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> Scores:
         print(f'\n{", ".join(options.against)} minus {", ".join(options.features)}')
         print(rule_scores.difference_table(scores))
     if text := rule_scores.strata_table(scores):
-        print('\n' + '\n'.join(map(_plain, text.split('\n'))))
+        print('\n' + '\n'.join(map(exit_status.printable, text.split('\n'))))
     return scores
 
 
@@ -171,11 +171,6 @@ def facts(file: feature_file.Features) -> str:
         f'{len(np.unique(file.camera))} cameras, {frames}; data set {origin["dataset"]}, clips {origin["clips"]}, '
         f'flip {origin["flip"]}, step {origin["step"]}'
     )
-
-
-def _plain(text: str) -> str:
-    """Text without what steers a terminal: names are anybody's."""
-    return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)
 
 
 def _origin(file: feature_file.Features) -> feature_file.Making:

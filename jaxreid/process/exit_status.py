@@ -27,3 +27,8 @@ def fail(message: str, status: int) -> int:
     """Prints an error for people and returns the status."""
     print(f'\njaxreid: {message}', file=sys.stderr)
     return status
+
+
+def printable(text: str) -> str:
+    """Text without what steers a terminal: names are anybody's."""
+    return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)

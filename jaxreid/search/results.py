@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid.process import exit_status
 from jaxreid.search import calibration_file, nearest, tracklets
 
 _OTHER_CLOCK = 'The time of'
@@ -280,7 +281,7 @@ def table(
     for row, hits in enumerate(answers.hits[:shown]):
         known = ' · '.join(text for text in describe(queries, row) if text)
         said = conclusion(answers, hits)
-        lines.append(_plain(f'{queries.name[row]}  {known}' + (f': {said}' if said else '')))
+        lines.append(exit_status.printable(f'{queries.name[row]}  {known}' + (f': {said}' if said else '')))
         cells = [
             [
                 f'#{place}',
@@ -294,18 +295,17 @@ def table(
         ]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for line in cells:
-            lines.append(_plain('  ' + '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True) if w).rstrip()))
+            lines.append(
+                exit_status.printable(
+                    '  ' + '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True) if w).rstrip()
+                )
+            )
         if not hits:
             lines.append('  nobody here')
         lines.append('')
     if len(answers.hits) > shown:
         lines.append(f'... and {len(answers.hits) - shown} more queries ({all_in} all)\n')
     return '\n'.join([*lines, *meaning(answers, **hints)])
-
-
-def _plain(text):
-    """Names may hold what moves a terminal's cursor."""
-    return ''.join(c if c.isprintable() else '\N{REPLACEMENT CHARACTER}' for c in text)
 
 
 def is_json(path: pathlib.Path) -> bool:
