@@ -101,8 +101,8 @@ def entry(name: str, claim: claims.Claim, where: str, seeds: Sequence[Seed], *, 
         metric=claim.metric,
         stratum=_queries(claim).strip(),
         seeds=list(seeds),
-        row_values=_measured(ours),
-        against_values=_measured(theirs),
+        row_values=report_table.measured(ours) if ours else None,
+        against_values=report_table.measured(theirs) if theirs else None,
         difference=compared.mean,
         interval=compared.interval,
         ceiling_by=claim.ceiling,
@@ -110,13 +110,6 @@ def entry(name: str, claim: claims.Claim, where: str, seeds: Sequence[Seed], *, 
         share=paired.share(gain, ceiling),
         verdict=compared.verdict,
     )
-
-
-def _measured(values: Sequence[float]) -> report_table.Measured | None:
-    if not values:
-        return None
-    spread = statistics.stdev(values) if len(values) > 1 else None
-    return {'mean': statistics.fmean(values), 'deviation': spread, 'values': list(values)}
 
 
 def write(path: pathlib.Path, dataset: str, entries: Sequence[Entry], steps: list[int]) -> tuple[str, pathlib.Path]:

@@ -164,10 +164,14 @@ def _ours(lefts: Sequence[Left]) -> dict[str, Measured]:
     done = [_scores(left) for left in lefts if isinstance(left, dict)]
     ours: dict[str, Measured] = {}
     for metric in done[0] if done else ():
-        values = [scores[metric] for scores in done]
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        ours[metric] = {'mean': statistics.mean(values), 'deviation': spread, 'values': values}
+        ours[metric] = measured([scores[metric] for scores in done])
     return ours
+
+
+def measured(values: Sequence[float]) -> Measured:
+    """Mean and deviation of what the runs of a row gave."""
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return {'mean': statistics.mean(values), 'deviation': spread, 'values': list(values)}
 
 
 def _status(lefts: Sequence[Left]) -> str:
