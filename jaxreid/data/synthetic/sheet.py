@@ -59,8 +59,7 @@ def write(preset_name: str, path: pathlib.Path, *, height: int = 0) -> None:
     done, data = cv2.imencode(path.suffix or '.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f'OpenCV could not encode {path}')
-    with whole.file(path) as file:
-        file.write(data.tobytes())
+    whole.write(path, data.tobytes())
 
 
 def run(argv: Sequence[str]) -> int:
