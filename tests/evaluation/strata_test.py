@@ -129,6 +129,18 @@ def test_rare_texts_are_put_together():
     made = strata.parts(texts)
     assert [name for name, _ in made] == [*(f'outfit {i:02d}' for i in range(11)), '9 others']
     assert sum(members.sum() for _, members in made) == len(texts)
+    assert [name for name, _ in strata.parts(texts[texts < 'outfit 12'])] == [f'outfit {i:02d}' for i in range(12)]
+
+
+def test_fifty_queries_are_not_few():
+    n = 99
+    kind = np.array(['many'] * 50 + ['few'] * 49)
+    ap = np.linspace(0, 1, n)
+    everyone = protocols.Results(ap, ap, np.ones(n, int), np.ones(n, bool), np.ones((n, 1), int))
+    found = features(n=n, attributes={'kind': kind})
+    found = dataclasses.replace(found, query=np.ones(n, bool))
+    made = strata.scores([found], [everyone], protocols.named('mars-paper'), resamples=0)
+    assert [(one['stratum'], one['queries'], one['few']) for one in made] == [('few', 49, True), ('many', 50, False)]
 
 
 def test_what_all_queries_share_is_no_stratum():

@@ -50,6 +50,16 @@ def test_a_path_below_a_file_is_named(tmp_path):
         write(tmp_path / 'file' / 'results.json', 'text')
 
 
+def test_a_durable_file_is_on_disk_before_its_name_is(tmp_path, monkeypatch):
+    path, there = tmp_path / 'records', []
+    monkeypatch.setattr(os, 'fsync', lambda number: there.append((os.fstat(number).st_size, path.exists())))
+    for durable, expected in ((False, []), (True, [(4, False)])):
+        with whole.file(path, durable=durable) as file:
+            file.write(b'text')
+        assert there == expected
+        path.unlink()
+
+
 def test_a_file_that_is_not_finished_does_not_appear(tmp_path):
     with pytest.raises(TypeError), whole.file(tmp_path / 'flow.npy') as file:
         file.writelines([b'half', None])

@@ -223,3 +223,12 @@ def test_epoch_stream_is_not_the_stream_of_the_first_clip():
     sampler = _sampler('identity_epoch')
     clip = np.random.default_rng((7, 0, 0, 0)).integers(1 << 40)
     assert sampler._rng(0).integers(1 << 40) != clip
+
+
+def test_steps_read_ahead_in_two_epochs_by_turns_draw_each_epoch_once(monkeypatch):
+    sampler, drawn = _sampler('identity_epoch'), []
+    draw = sampler._draw_epoch
+    monkeypatch.setattr(sampler, '_draw_epoch', lambda epoch: drawn.append(epoch) or draw(epoch))
+    for epoch in (4, 5, 4, 5, 4, 5):
+        _epoch(sampler, epoch)
+    assert drawn == [4, 5]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jaxreid import config
-from jaxreid.data.batches import train_pipeline
+from jaxreid.data.batches import clip_sampling, train_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
 from jaxreid.data.tracklets import tracklet as tracklet_lib
@@ -73,9 +73,13 @@ def test_batches_hold_what_sampler_clip_rule_and_files_say(dataset):
         assert batch['index'].tolist() == [0, 1, 2, 3]
         assert batch['clips'].shape == (4, 3, 16, 8, 3)
         assert (batch['clips'].dtype, batch['labels'].dtype, batch['index'].dtype) == (np.uint8, np.int32, np.int32)
-        for row, clip in zip(rows, batch['clips'], strict=True):
+        for slot, (row, clip) in enumerate(zip(rows, batch['clips'], strict=True)):
             frames = [int(np.flatnonzero((files[row] == image).all((1, 2, 3)))[0]) for image in clip]
             n = len(files[row])
+            # The same draws as ever, so that a run that was stopped continues with a later version.
+            rng = np.random.default_rng((experiment.train.seed, step // sampler.steps_per_epoch, step, slot))
+            drawn = clip_sampling.train_clip(n, rng, kind=experiment.sampler.clip, frames=3, stride_frames=2)
+            np.testing.assert_array_equal(clip, files[row][drawn])
             assert frames == sorted(frames)
             if n >= 6:
                 assert np.diff(frames).tolist() == [2, 2]

@@ -166,6 +166,14 @@ def test_blocks_of_distances_have_the_features_precision(distance):
     assert next(half)[1].dtype == np.float32
 
 
+def test_a_feature_is_at_no_distance_from_itself_however_its_squares_are_rounded():
+    features = np.random.default_rng(0).normal(size=(300, 33)).astype(np.float32)
+    for rows, distances in ranking.distance_blocks(features, features, distance='euclidean'):
+        own = distances[np.arange(rows.stop - rows.start), np.arange(rows.start, rows.stop)]
+        assert (own >= 0).all()
+        assert own.max() < 0.01
+
+
 def test_a_feature_of_zeros_has_finite_distances():
     for distance in ('cosine', 'euclidean'):
         blocks = ranking.distance_blocks(np.zeros((2, 3)), np.zeros((4, 3)), distance=distance)

@@ -31,7 +31,7 @@ def test_single_frames_do_not_tell_the_motion_look_alikes_apart_and_frames_in_or
 
 
 def test_frames_that_show_the_person_are_left_and_one_at_least():
-    plan = synthetic_plan.make_plan(synthetic.PRESETS['occlusion'])
+    plan, boards = synthetic_plan.make_plan(synthetic.PRESETS['occlusion']), 0
     for walk in plan.tracklets['test'][:80]:
         shown = ceilings.shown_frames(plan, walk)
         assert len(shown)
@@ -40,6 +40,13 @@ def test_frames_that_show_the_person_are_left_and_one_at_least():
             assert len(shown) == walk.frames
         elif walk.occluder != 'board':
             np.testing.assert_array_equal(shown, np.flatnonzero(hidden < 0.5))
+        else:  # a board covers a quarter of the height where its middle is in the picture, whoever stands there
+            middle = synthetic_plan.layout(plan, walk).occluder_x
+            free = (hidden < 0.5) & ((middle <= 0) | (middle >= plan.preset.width))
+            boards += free.any() and not free.all()
+            if free.any():
+                np.testing.assert_array_equal(shown, np.flatnonzero(free))
+    assert boards > 3
     buried = dataclasses.replace(plan.tracklets['test'][0], occluder='van', occluder_stay=100.0, occluder_time=0.0)
     assert len(ceilings.shown_frames(plan, buried)) >= 1
 
@@ -53,6 +60,10 @@ def test_walks_are_redrawn_without_what_the_oracle_takes_away():
     np.testing.assert_array_equal(store.read(row, np.array([3, 0])), np.stack([drawn[3], drawn[0]]))
     junk = next(i for i, walk in enumerate(plan.tracklets['test']) if walk.identity == synthetic_plan.JUNK)
     assert ceilings.redrawn(plan, 'right boxes')[junk] == plan.tracklets['test'][junk]
+    occluded = synthetic_plan.make_plan(synthetic.PRESETS['occlusion'])
+    for before, walk in zip(occluded.tracklets['test'], ceilings.redrawn(occluded, 'nothing in the way'), strict=True):
+        if before.identity != synthetic_plan.JUNK:
+            assert walk == dataclasses.replace(before, occluder='none', stripe=0)
     with pytest.raises(ValueError, match="no oracle 'sunshine'"):
         ceilings.redrawn(plan, 'sunshine')
 
