@@ -24,6 +24,15 @@ def test_steps_of_an_epoch_are_those_of_the_papers(experiment, steps):
     assert dry_run.steps_per_epoch(experiment) == steps
 
 
+def test_steps_are_unknown_where_nobody_has_counted_a_data_set_s_groups():
+    experiment = strf_mars.get_config()
+    experiment.sampler.tracklets_per_id = 3
+    assert dry_run.steps_per_epoch(experiment) is None
+    assert dry_run.planned_steps(experiment) is None
+    experiment.train.max_steps = 7
+    assert dry_run.planned_steps(experiment) == 7
+
+
 def test_steps_on_the_rendered_benchmark_count_its_groups_of_tracklets():
     experiment = strf_synthetic.get_config('tiny')
     tracklets = synthetic_plan.make_plan(synthetic_plan.PRESETS['tiny']).tracklets['train']
@@ -36,4 +45,6 @@ def test_steps_on_the_rendered_benchmark_count_its_groups_of_tracklets():
 
 
 def test_durations_are_readable():
-    assert [dry_run.duration(s) for s in (12, 600, 7200)] == ['12 s', '10 min', '2.0 h']
+    assert [dry_run.duration(s) for s in (12, 89, 90, 600, 5399, 5400, 7200)] == [
+        '12 s', '89 s', '2 min', '10 min', '90 min', '1.5 h', '2.0 h',
+    ]  # fmt: skip

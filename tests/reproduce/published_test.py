@@ -32,6 +32,13 @@ def test_figures_are_percentages_of_known_metrics_on_data_sets_of_the_system(nam
             assert all(isinstance(r, tuple) for r in ranks) or ranks == sorted(ranks)
 
 
+def test_a_table_has_the_data_sets_of_all_its_rows():
+    both = paper.map_r1((80.0, 85.0), (90.0, 95.0))
+    rows = [paper.TableRow(str(i), str(i), scores) for i, scores in enumerate(({}, paper.map_r1((70.0, 75.0)), both))]
+    assert paper.Table('', 'sta', tuple(rows)).datasets() == ('mars', 'dukev')
+    assert paper.map_r1(None, (90.0, 95.0)) == {'dukev': {'mAP': 90.0, 'rank1': 95.0}}
+
+
 def test_rows_of_a_table_differ():
     for table in tables.TABLES.values():
         assert len({row.label for row in table.rows}) == len({row.variant for row in table.rows}) == len(table.rows)

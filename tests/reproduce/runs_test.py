@@ -51,6 +51,7 @@ def test_five_draws_of_queries_share_one_training(tmp_path):
         (['sta-table1', '--dataset=mars'], 1, 'config.data.root is empty'),
         (['sta-table1', '--dataset=mars', '--seeds=0,x'], 2, '--seeds=0,x is not a list'),
         (['sta-table1', '--dataset=mars', '--seeds=1,1'], 2, 'different numbers'),
+        (['sta-table1', '--dataset=mars', '--seeds=0,-1'], 2, '--seeds=0,-1 is not a list'),
         (['sta-table1', '--dataset=mars', '--splits=1'], 2, 'belongs to ilids and prid'),
         (['sta-table1', '--dataset=mars', '--preset=tiny'], 2, 'belongs to --dataset synthetic'),
         (['sta-table1', '--dataset=mars', '--config.train.seed=1'], 2, 'use --seeds'),

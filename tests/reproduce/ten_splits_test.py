@@ -177,3 +177,9 @@ def test_the_flag_reads_all_and_numbers(experiment, monkeypatch, tmp_path):
     with pytest.raises(config.ConfigError, match=r'data\.split = all belongs to ilids and prid; mars has one split'):
         config.validate(config.Experiment(data=config.Data(dataset='mars', split='all')))
     assert command_line.read_config('strf_ilids', ['--config.data.split=9']).data.split == '9'
+
+
+def test_splits_that_took_other_numbers_of_steps_are_of_the_most():
+    mean = splits.mean([row(split, step=step) for split, step in enumerate((5, 9, 7))])
+    assert mean['step'] == 9
+    assert [one['step'] for one in mean['splits']] == [5, 9, 7]

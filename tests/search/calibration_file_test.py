@@ -35,13 +35,22 @@ def test_the_rate_of_a_similarity_is_the_share_of_other_people_as_similar(measur
 
 
 def test_a_similarity_equal_to_a_threshold_reaches_it():
-    # Six pairs of other people, at 0.1 0.2 0.2 0.5 0.5 0.8: the rate of a threshold counts those that are equal to it.
-    thresholds, rates = np.array([0.1, 0.2, 0.5, 0.8, 0.9]), np.array([6, 5, 3, 1, 0]) / 6
-    by_hand = calibration_file.Calibration('by hand', 'cosine', '', 6, thresholds, rates, rates)
+    # Seven pairs of other people, at -0.3 0.1 0.2 0.2 0.5 0.5 0.8: the rate of a threshold counts those equal to it.
+    thresholds, rates = np.array([0.1, 0.2, 0.5, 0.8, 0.9]), np.array([6, 5, 3, 1, 0]) / 7
+    by_hand = calibration_file.Calibration('by hand', 'cosine', '', 7, thresholds, rates, rates)
     for threshold, rate, lower in zip(thresholds, rates, [1, *rates]):
         assert calibration_file.false_accept_rate(by_hand, threshold) == rate
         assert calibration_file.false_accept_rate(by_hand, np.nextafter(threshold, -1)) == lower
         assert calibration_file.false_accept_rate(by_hand, np.nextafter(threshold, 1)) == rate
+
+
+def test_the_smallest_rate_that_can_be_measured_is_one_pair_of_all():
+    by_hand = calibration_file.Calibration(
+        'by hand', 'cosine', '', 4, np.array([0.1, 0.5, 0.9]), *[np.array([1, 0.25, 0])] * 2
+    )
+    assert calibration_file.threshold('25%', by_hand) == 0.5
+    with pytest.raises(ValueError, match='counted 4 pairs of different people, enough for 25% to 100%'):
+        calibration_file.threshold('24%', by_hand)
 
 
 def test_a_threshold_is_a_similarity_or_a_rate(measured):

@@ -124,6 +124,14 @@ def test_numbers_of_persons_mean_nothing_in_another_data_set(persons, people, kn
     assert re.findall(r'<li class="item (\w*)">', html) == marks
 
 
+def test_an_answer_as_similar_as_the_threshold_stays():
+    how = {'top': 5, 'distance': 'cosine', 'filters': results.Filters()}
+    at = results.search(GALLERY, QUERIES, **how).hits[0][2].similarity
+    for threshold, expected in ((at, 'bcd'), (np.nextafter(at, 1), 'bc')):
+        hits = results.search(GALLERY, QUERIES, **how, threshold=threshold).hits[0]
+        assert ''.join(GALLERY.name[hit.row] for hit in hits) == expected
+
+
 def test_a_threshold_may_leave_nobody():
     how = {'top': 5, 'distance': 'euclidean', 'filters': results.Filters()}
     found = results.search(GALLERY, QUERIES, threshold=-0.1, **how)

@@ -94,6 +94,7 @@ def test_frames_of_a_key_show_the_map_of_that_key(clip):
             row.pictures[0], clip.frames[1], scaled(values, values.min(), values.max()), strength=0.35
         )
         assert percents(row.pictures[0].caption) == [pytest.approx(100 * strongest[0, :, m].max(), abs=0.05)]
+        assert row.pictures[0].caption.startswith(f'{clip.name} no.\u00a0{clip.positions[1] + 1} ')
 
 
 def test_sequences_of_a_key_stand_above_what_its_value_weighs(clip):

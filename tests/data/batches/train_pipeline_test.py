@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jaxreid import config
-from jaxreid.data.batches import clip_sampling, train_pipeline
+from jaxreid.data.batches import batch_iterator, clip_sampling, train_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
 from jaxreid.data.tracklets import tracklet as tracklet_lib
@@ -210,6 +210,22 @@ def test_skipped_frames_are_counted_up_to_the_newest_batch(tmp_path):
         assert batches.skipped == 0
         next(batches)
         assert batches.skipped in range(2, 2 * 4 + 1)  # at least its own, at most those of the batches ahead too
+
+
+class _Counting:
+    """Counts as many replaced frames as the batch says that it was told when it was made."""
+
+    skipped = 0
+
+    def load(self, item):
+        self.skipped = item
+        return {'item': np.array(item)}
+
+
+def test_a_batch_that_was_made_before_those_it_follows_takes_no_count_back():
+    store = _Counting()
+    with batch_iterator.BatchIterator([3, 1, 5, 4], store.load, store, threads=1, processes=0, prefetch=1) as batches:
+        assert [(int(batch['item']), batches.skipped) for batch in batches] == [(3, 3), (1, 3), (5, 5), (4, 5)]
 
 
 def test_closed_iterator_gives_no_more_batches(dataset):

@@ -97,6 +97,16 @@ def test_a_lost_connection_names_the_url_and_leaves_nothing_half(bucket, tmp_pat
     assert_reads_as_the_folder(data, folder)
 
 
+def test_a_shard_that_is_replaced_between_two_looks_is_not_taken(bucket, tmp_path):
+    data, _ = bucket
+    dataset = source.read(data)
+    files, path = record_files.file_system(f'{data.records}/mars/1.0.0')
+    files.pipe_file(f'{path}/mars-train.array_record-00000-of-00004', b'short')
+    with pytest.raises(ValueError, match=r'cannot bring bucket://.*00000-of-00004 to .*: 5 bytes came, expected \d+'):
+        source.store(data, dataset, split='train').read(0, np.arange(2))
+    assert not [path for path in (tmp_path / 'cache').rglob('*') if 'array_record' in path.name]
+
+
 def test_a_cached_shard_that_was_cut_off_is_fetched_again(bucket, tmp_path):
     data, folder = bucket
     assert_reads_as_the_folder(data, folder, rows=[0])
