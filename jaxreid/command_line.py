@@ -137,6 +137,12 @@ def check_root(experiment: config.Experiment) -> None:
     )
 
 
+def default_workdir(spec: str) -> pathlib.Path:
+    """`configs/strf_mars.py:table2_p3db` -> `runs/strf_mars-table2_p3db`."""
+    path, _, variant = spec.partition(':')
+    return pathlib.Path('runs') / (pathlib.Path(path).stem + (f'-{variant}' if variant else ''))
+
+
 def make_workdir(workdir: pathlib.Path) -> None:
     """Creates the workdir and makes sure that it can be written to."""
     try:

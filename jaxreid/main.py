@@ -19,10 +19,9 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
-from jaxreid import command_line, config, loop, summary
-from jaxreid.evaluation import evaluate
+from jaxreid import command_line, config, summary
+from jaxreid.api import calls
 from jaxreid.process import commands
-from jaxreid.reproduce import ten_splits as splits
 
 MODES = ('train', 'eval', 'extract', 'summary')
 
@@ -80,12 +79,6 @@ def settings_help(experiment: config.Experiment, *, everything: bool) -> str:
     return '\n'.join(lines)
 
 
-def default_workdir(spec: str) -> pathlib.Path:
-    """`configs/strf_mars.py:table2_p3db` -> `runs/strf_mars-table2_p3db`."""
-    path, _, variant = spec.partition(':')
-    return pathlib.Path('runs') / (pathlib.Path(path).stem + (f'-{variant}' if variant else ''))
-
-
 def run(argv: list[str]) -> int:
     """Parses, dispatches, and turns expected errors into one message and an exit status."""
     return command_line.run(lambda: dispatch(argv))
@@ -99,24 +92,17 @@ def dispatch(argv: list[str]) -> int:
         print(settings_help(experiment, everything=options.helpfull))
         return 0
     config.validate(experiment)
-    workdir = options.workdir or default_workdir(options.config)
-    if options.mode != 'summary':
-        command_line.check_root(experiment)
-    command_line.parse_absl()
+    workdir = options.workdir or command_line.default_workdir(options.config)
     if options.distributed or options.coordinator:
         jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
-    command_line.set_up(experiment.train.compute_dtype)
-    command_line.make_workdir(workdir)
-    all_splits = experiment.data.split == 'all'
     match options.mode:
-        case 'train' if all_splits:
-            splits.train(experiment, workdir)
         case 'train':
-            loop.train_and_evaluate(experiment, workdir)
+            calls.train(experiment, workdir)
         case 'eval' | 'extract':
-            act = splits.from_checkpoints if all_splits else evaluate.run
-            act(experiment, workdir, options.checkpoint or workdir, scored=options.mode == 'eval')
+            calls.evaluate(experiment, options.checkpoint or workdir, workdir, scored=options.mode == 'eval')
         case 'summary':
+            command_line.set_up(experiment.train.compute_dtype)
+            command_line.make_workdir(workdir)
             summary.write(experiment, workdir)
     return 0
 

@@ -34,7 +34,11 @@ def decode(data: bytes, *, height: int, width: int, resize: str) -> np.ndarray:
     Raises:
       ValueError: the image cannot be decoded or is cut off.
     """
-    image = decode_as_stored(data)
+    return resized(decode_as_stored(data), height=height, width=width, resize=resize)
+
+
+def resized(image: np.ndarray, *, height: int, width: int, resize: str) -> np.ndarray:
+    """An image [H, W, 3] uint8 in the wanted size; see `decode`."""
     if image.shape[:2] == (height, width):
         return image
     match resize:
