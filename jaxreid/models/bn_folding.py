@@ -5,15 +5,15 @@ kernel takes the gain, and only a shift remains of the norm (`layers.batch_norm`
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxreid.layers import batch_norm
+from jaxreid.models import output
 
 
-def fold(variables: Mapping[str, Any]) -> dict[str, Any]:
+def fold(variables: output.Variables) -> output.Variables:
     """Variables of the same function in evaluation mode with fewer passes over the activations.
 
     Folded are the pairs conv<i>, bn<i> and downsample_conv, downsample_bn of a module. Pairs with a temporal

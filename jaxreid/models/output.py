@@ -1,9 +1,11 @@
-"""What every system returns."""
+"""What every system holds and returns."""
 
 import dataclasses
 from typing import Any
 
 import jax
+
+Variables = dict[str, Any]  # of a Flax model: 'params' and 'batch_stats', each by module and name
 
 
 @jax.tree_util.register_dataclass

@@ -86,60 +86,50 @@ class Bottleneck(nn.Module):
         return (nn.relu(x + y) if self.final_relu else x + y), seen
 
     def _middle(self, x):
-        if self.block in ('i3d', 'ap3d_i3d'):
-            conv2 = temporal_conv.InflatedConv(self.stride, dtype=self.dtype, name='conv2')
-        else:
-            conv2 = spatial_conv.SpatialConv(self.planes, 3, self.stride, dtype=self.dtype, name='conv2')
-        temporal = functools.partial(temporal_conv.TemporalConv, dtype=self.dtype, name='temporal')
-
-        def neighbours(f, stride=1):
-            return appearance_preserving.AppearancePreserving(self.ap3d, stride, dtype=self.dtype, name='apm')(f)
-
-        def unit(f):
-            return (f, None) if self.strf is None else strf_unit.StrfUnit(self.strf, dtype=self.dtype, name='strf')(f)
-
-        match self.block, '3x1x1' if self.strf is None else self.strf.location:
-            case 'c2d', _:
-                return conv2(x), None
-            case 'i3d', '3x1x1' | '1x3x3':  # space and time are one convolution: both names mean the same
-                f, shown = unit(x)
-                return conv2(f), shown
-            case 'p3da', '3x1x1':
-                f, shown = unit(conv2(x))
-                return temporal(kernel_init=temporal_conv.centre_tap(temporal_conv.identity))(f), shown
-            case 'p3da', '1x3x3':
-                f, shown = unit(x)
-                return temporal(kernel_init=temporal_conv.centre_tap(temporal_conv.identity))(conv2(f)), shown
-            case 'p3db', '3x1x1':
-                f, shown = unit(x)
-                return conv2(x) + temporal(self.stride)(f), shown
-            case 'p3db', '1x3x3':
-                f, shown = unit(x)
-                return conv2(f) + temporal(self.stride)(x), shown
-            case 'p3dc', '3x1x1':
-                y = conv2(x)
-                f, shown = unit(y)
-                return y + temporal()(f), shown
-            case 'p3dc', '1x3x3':
-                f, shown = unit(x)
-                y = conv2(f)
-                return y + temporal()(y), shown
-        match self.block if self.strf is None else None:  # alignment and STRF units are alternatives
-            case 'ap3d_i3d':
-                return conv2(x, neighbours(x)), None
-            case 'ap3d_a':
-                y = conv2(x)
-                identity = temporal_conv.centre_tap(temporal_conv.identity)
-                return temporal(kernel_init=identity)(y, neighbours(y)), None
-            case 'ap3d_b':
-                return conv2(x) + temporal(self.stride)(x, neighbours(x, self.stride)), None
-            case 'ap3d_c':
-                y = conv2(x)
-                return y + temporal()(y, neighbours(y)), None
+        """What stands between the 1x1 convolutions, and what the STRF unit in it shows."""
         if self.block not in config.choices('backbone.block'):
             raise config.unknown('backbone.block', self.block)
-        location = self.strf and self.strf.location
-        raise ValueError(f'backbone.block = {self.block!r} takes no STRF unit at strf.location = {location!r}.')
+        if self.strf is not None and self.strf.location not in config.choices('strf.location'):
+            raise config.unknown('strf.location', self.strf.location)
+        aligned, shown = self.block in config.AP3D_BLOCKS, None
+        if aligned and self.strf is not None:
+            raise ValueError(f'backbone.block = {self.block!r}: the blocks ap3d_* take no STRF unit.')
+
+        def unit(f, *locations):
+            """Of the STRF unit where it sits here, or what it would be given."""
+            nonlocal shown
+            if self.strf is None or self.strf.location not in locations:
+                return f
+            f, shown = strf_unit.StrfUnit(self.strf, dtype=self.dtype, name='strf')(f)
+            return f
+
+        def neighbours(f, stride=1):
+            """The frames before and after as AP3D aligns them; None: as they are."""
+            module = appearance_preserving.AppearancePreserving
+            return module(self.ap3d, stride, dtype=self.dtype, name='apm')(f) if aligned else None
+
+        def space(f):
+            conv2 = spatial_conv.SpatialConv(self.planes, 3, self.stride, dtype=self.dtype, name='conv2')
+            return conv2(unit(f, '1x3x3'))
+
+        def time(f, stride=1, **start):
+            f = unit(f, '3x1x1')
+            temporal = temporal_conv.TemporalConv(stride, dtype=self.dtype, name='temporal', **start)
+            return temporal(f, neighbours(f, stride))
+
+        match self.block:
+            case 'c2d':
+                return space(x), None
+            case 'i3d' | 'ap3d_i3d':  # space and time are one convolution: both locations mean the same
+                f = unit(x, '3x1x1', '1x3x3')
+                conv2 = temporal_conv.InflatedConv(self.stride, dtype=self.dtype, name='conv2')
+                return conv2(f, neighbours(f)), shown
+            case 'p3da' | 'ap3d_a':
+                return time(space(x), kernel_init=temporal_conv.centre_tap(temporal_conv.identity)), shown
+            case 'p3db' | 'ap3d_b':
+                return space(x) + time(x, self.stride), shown
+        y = space(x)
+        return y + time(y), shown
 
 
 class Stage(nn.Module):

@@ -160,7 +160,7 @@ def stripe_means(maps: jax.Array, stripes: int) -> jax.Array:
     return maps.reshape(b, t, stripes, h // stripes, w, c).mean((3, 4))
 
 
-def flow_stem_from_rgb(variables: dict[str, Any]) -> dict[str, Any]:
+def flow_stem_from_rgb(variables: output.Variables) -> output.Variables:
     """The variables with the first kernel of the flow stem set to the mean of the RGB stem's over its inputs.
 
     The mean [7, 7, 1, width] is repeated over the flow's channels. For a start, random or from ImageNet; without one of

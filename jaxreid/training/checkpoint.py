@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxreid import config
+from jaxreid.models import output
 
 EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
 
@@ -212,7 +213,7 @@ def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
             raise _damaged(folder, step, e) from e
 
 
-def read_arrays(folder: pathlib.Path, step: int) -> dict[str, Any]:
+def read_arrays(folder: pathlib.Path, step: int) -> output.Variables:
     """Whatever network a checkpoint holds: {'params': ..., 'batch_stats': ...} of NumPy arrays."""
     with _reader(folder) as manager:
         try:

@@ -29,7 +29,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.layers import batch_norm
-from jaxreid.models import build, cost
+from jaxreid.models import build, cost, output
 from jaxreid.process import commands, exit_status
 from jaxreid.training import checkpoint
 from jaxreid.weights import state_file, torch_names
@@ -54,7 +54,7 @@ Tensors = Mapping[str, np.ndarray]
 
 def load(
     path: str | os.PathLike[str], source: str = 'stmn', num_ids: int | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[nn.Module, output.Variables]:
     """The network of a PyTorch checkpoint.
 
     Args:
@@ -77,7 +77,7 @@ def load(
 
 def imported(
     path: pathlib.Path, source: str = 'stmn', num_ids: int | None = None
-) -> tuple[config.Experiment, nn.Module, dict[str, Any]]:
+) -> tuple[config.Experiment, nn.Module, output.Variables]:
     """The settings of the network, and what `load` returns; arguments and errors as there."""
     source = ALIASES.get(source, source)
     if source not in SOURCES:
@@ -179,7 +179,7 @@ def published_names(experiment: config.Experiment, source: str) -> torch_names.N
     return torch_names.torchvision(experiment.backbone.depths) | neck
 
 
-def fit(shapes: Any, tensors: Tensors, names: torch_names.Names, *, label: str) -> dict[str, Any]:
+def fit(shapes: Any, tensors: Tensors, names: torch_names.Names, *, label: str) -> output.Variables:
     """Variables of a model from tensors by PyTorch name.
 
     Args:

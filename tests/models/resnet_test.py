@@ -39,11 +39,11 @@ def test_a_bottleneck_and_its_gradients_are_those_of_pytorchs_3d_layers(block, l
         weight = rng.normal(size=(2, 3, 3, 2, 16))
 
         def loss(params, x):
-            (y, entropy), _ = layer.apply({**v, 'params': params}, x, mutable=['batch_stats'])
-            return (y * weight).sum(), (y, entropy)
+            (y, shown), _ = layer.apply({**v, 'params': params}, x, mutable=['batch_stats'])
+            return (y * weight).sum(), (y, shown)
 
-        (_, (y, entropy)), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(v['params'], x)
-        assert 0 <= float(entropy) < np.log(24)
+        (_, (y, shown)), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(v['params'], x)
+        assert 0 <= float(shown['mask_entropy']) < np.log(24)
 
     def tensors(tree, **kwargs):
         return {f'b/{k}': torch.tensor(a, **kwargs) for k, a in traverse_util.flatten_dict(tree, sep='/').items()}
