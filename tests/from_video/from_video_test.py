@@ -109,6 +109,17 @@ def test_tracks_of_a_better_tracker_are_taken_as_they_are(video, tmp_path):
     assert rows[0]['time'] == f'{(wanted[0][0] - 1) / rendered_video.RATE:.2f}'
 
 
+def test_tracks_of_the_fewest_frames_and_boxes_of_the_least_confidence_stay(video, tmp_path):
+    lines = [f'{frame},{number},50,50,30,80,{0.5 if number else 0.49}' for number in (0, 1) for frame in range(1, 9)]
+    (tmp_path / 'tracks.txt').write_text('\n'.join(lines))
+    boxes, _ = mot_file.read(tmp_path / 'tracks.txt', min_confidence=0.5)
+    assert {tuple(in_frame.ids) for in_frame in boxes.values()} == {(1,)}
+    made = cut.cut(video[0], tmp_path / 'cut', detections=tmp_path / 'tracks.txt', min_confidence=0.5, min_frames=8)
+    assert (made.tracklets, made.crops, made.too_short) == (1, 8, 0)
+    with pytest.raises(ValueError, match=r'no track of .*tracks.txt has 9 crops \(the longest of 1: 8\)'):
+        cut.cut(video[0], tmp_path / 'more', detections=tmp_path / 'tracks.txt', min_confidence=0.5, min_frames=9)
+
+
 def test_detections_of_a_better_detector_are_tracked_through_a_meeting(video, tmp_path):
     cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1], ids=False))
     tracks = {}
@@ -116,6 +127,20 @@ def test_detections_of_a_better_detector_are_tracked_through_a_meeting(video, tm
         for number, box in zip(*found, strict=True):
             tracks.setdefault(number, []).append((frame, box))
     check_followed(list(tracks.values()), video[1], overlap=0.4)
+
+
+def test_the_overlap_of_boxes_is_the_share_of_what_they_cover_together():
+    a, b = np.array([[0, 0, 10, 20], [50, 50, 4, 4]]), np.array([[0, 0, 10, 20], [5, 10, 10, 20], [10, 0, 5, 5.0]])
+    np.testing.assert_allclose(track.overlaps(a, b), [[1, 50 / 350, 0], [0, 0, 0]])
+
+
+def test_the_speed_of_who_is_seldom_seen_is_that_per_frame():
+    tracker, image = track.Tracker(max_gap=12, alike=0.5), np.full((120, 400, 3), 90, np.uint8)
+    for frame in range(1, 300, 12):
+        ((number, box),) = tracker.update(frame, np.array([[20.0 + frame, 20, 30, 80]]), image)
+    assert number == 1
+    np.testing.assert_allclose(box, [20 + frame, 20, 30, 80], atol=0.1)
+    np.testing.assert_allclose(tracker._tracks[0].expected(frame + 5), [25 + frame, 20, 30, 80], atol=0.1)
 
 
 def test_a_box_that_two_people_share_is_nobody_s():
@@ -153,6 +178,7 @@ def test_a_crop_is_twice_as_high_as_wide_where_the_image_allows(box, shape):
         ('1,-1,5,5,20\n', 'line 1 is .* expected frame,id,left,top,width,height'),
         ('1,-1,5,5,20,40\n\n2,x,5,5,20,40\n', 'line 3 is '),
         ('0,-1,5,5,20,40\n', 'line 1: frame 0, id -1; frames count from 1'),
+        ('1,-2,5,5,20,40\n', 'line 1: frame 1, id -2; .* ids are -1 or from 0 on'),
         ('1,-1,5,5,0,40\n', 'line 1: a box 0 wide'),
         ('1,-1,5,5,inf,40\n', 'line 1 is '),
         ('1,3,5,5,20,40\n2,-1,5,5,20,40\n', 'line 2 has id -1; lines before have tracks'),
