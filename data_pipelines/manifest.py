@@ -25,10 +25,15 @@ from typing import NamedTuple
 
 import tqdm
 
+from jaxreid import command_line, config
+from jaxreid.data import source
+from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import hash_order
 from jaxreid.process import commands, exit_status, whole
+from jaxreid.weights import imagenet
 
+_CONFIG = 'configs/strf_manifest.py'
 _SHOWN = 3
 _NOBODY = re.compile('-1|0+', re.ASCII)  # junk and distractors
 
@@ -237,18 +242,51 @@ def run(argv: Sequence[str]) -> str:
         f'{len({one.pid for one in listed if not _NOBODY.fullmatch(one.pid)})} people, '
         f'{len({one.camera for one in listed})} cameras\n'
         f'  {", ".join(f"{count} {role}" for role, count in roles.items() if count)}; '
-        f'{len({one.pid for one in dataset.train})} people to train on\n'
-        + shlex.join(['python', '-m', 'jaxreid.main', *_what_next(roles), *settings])
+        f'{len({one.pid for one in dataset.train})} people to train on\n' + _what_next(roles, settings)
     )
 
 
-def _what_next(roles: Mapping[str, int]) -> list[str]:
-    """Arguments that do what tracklets of these roles are for; a network that is trained already has a workdir."""
-    trained = ['--checkpoint', 'runs/strf_manifest', '--config', 'configs/strf_manifest.py']
+def _what_next(roles: Mapping[str, int], settings: list[str]) -> str:
+    """The command that does what tracklets of these roles are for, with a note where it is not the usual one."""
+    start = ['python', '-m', 'jaxreid.main']
     tested = roles['query'] or roles['query+gallery']
     if not roles['train']:
-        return ['--mode', 'eval' if tested else 'extract', *trained]
-    return [*trained[2:], *([] if tested else ['--config.data.part=validation'])]
+        small = not os.path.isdir('runs/strf_manifest') and os.path.isdir('runs/strf_manifest-small')
+        trained = ['--checkpoint', f'runs/strf_manifest{"-small" * small}', '--config', _CONFIG + ':small' * small]
+        return shlex.join([*start, '--mode', 'eval' if tested else 'extract', *trained, *settings])
+    note, name = '', _CONFIG
+    try:
+        imagenet.find('')
+    except ValueError:
+        name += ':small'
+        note = (
+            f'There are no ImageNet weights in {imagenet.cache_folder()}: this trains a small network from a random '
+            'start.\ndocs/weights.md says how to get them; then leave out :small.\n'
+        )
+    settings = [*([] if tested else ['--config.data.part=validation']), *settings]
+    experiment = command_line.read_config(name, settings)
+    people = _people_of_a_batch(experiment)
+    if not people:
+        return 'These are too few people and tracklets to train on: a batch needs two people at least.'
+    usual = command_line.read_config(name, settings).sampler.num_ids
+    fewer = [f'--config.sampler.num_ids={people}'] * (people < usual)
+    return note + shlex.join([*start, '--config', name, *fewer, *settings])
+
+
+def _people_of_a_batch(experiment: config.Experiment) -> int:
+    """The most people, up to those of the config, that batches can be drawn of; 0 for none."""
+    try:
+        tracklets = source.read(experiment.data).train
+    except ValueError:  # none are left where some are held out
+        return 0
+    for people in range(experiment.sampler.num_ids, 1, -1):
+        experiment.sampler.num_ids = people
+        try:
+            train_pipeline.sampler(tracklets, experiment)
+        except ValueError:
+            continue
+        return people
+    return 0
 
 
 if __name__ == '__main__':

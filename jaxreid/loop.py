@@ -101,9 +101,7 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    bar = tqdm.tqdm(
-        total=plan.last_step, initial=start_step, desc='train', unit='step', disable=not log, mininterval=0.5
-    )
+    bar = tqdm.tqdm(disable=True)  # from the second step on: the first compiles, and would make the estimate useless
     with batches, interrupt.listen() as requests, freed_memory.kept() as keep_freed:
         if plan.monitored(start_step) and (start_step, 'monitoring') not in evaluated:
             with requests.at_once():
@@ -113,16 +111,21 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
             waited = time.monotonic()
             together = [next(batches) for _ in steps]
             waited = time.monotonic() - waited
+            if number == 0:
+                metrics_log.say('compiling the training step, once: this takes from seconds to some minutes')
             state, metrics = train_step(state, sharding.shard_steps(together, mesh), frames)
             in_flight.add(steps, metrics)
             logging = plan.logged(at) or number == 0
             values = in_flight.fetch(leave=0 if logging else 2)
             keep_freed()
             window.add(waited, len(steps))
+            if number == 0:
+                bar = progress_bar(plan.last_step, at, shown=log is not None)
+            else:
+                bar.update(len(steps))
             if logging:
                 values |= window.rates() | {'learning_rate': float(learning_rate(at - 1))}
-                bar.set_postfix_str(progress(values), refresh=False)
-            bar.update(len(steps))
+                bar.set_postfix_str(progress(values))
             if logging and log:
                 log.write(at, values | {'skipped_frames': batches.skipped})
             stop = requests.after(number)
@@ -237,6 +240,11 @@ def opening(
         f'({jax.devices()[0].device_kind}), {dtype}; start: {came_from}'
     )
     return '\n'.join(lines)
+
+
+def progress_bar(last_step: int, made: int, *, shown: bool) -> tqdm.tqdm:
+    """Of a training that has made some of its steps; it estimates the rest by those that follow."""
+    return tqdm.tqdm(total=last_step, initial=made, desc='train', unit='step', disable=not shown, mininterval=0.5)
 
 
 def progress(values: Mapping[str, float]) -> str:

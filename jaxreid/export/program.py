@@ -32,7 +32,7 @@ from jaxreid.data import source
 from jaxreid.evaluation import feature_file
 from jaxreid.evaluation import network as network_lib
 from jaxreid.export import load as exported
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import commands, exit_status, metrics_log, whole
 from jaxreid.training import augment
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -133,6 +133,7 @@ def export(
     dtypes = {'clips': frames_dtype}
     if data.flow != 'off':
         shapes['flow'], dtypes['flow'] = (frames, data.height, data.width, 2), 'float32'
+    metrics_log.say(f'loaded {network.path}; running it on a sample, then writing it: a minute or less in all')
     embed = _embedder(network.model.clone(dtype=jnp.dtype(dtype)), flip=experiment.test.flip, neck=neck)
     sample = _sample(shapes, dtypes, clips=size if isinstance(size, int) else _SAMPLE_CLIPS)
     expected = np.asarray(jax.jit(embed)(variables, *sample.values()))
@@ -183,6 +184,7 @@ def export(
             (partial / 'load.py').write_bytes(pathlib.Path(exported.__file__).read_bytes())
             _copy_flatbuffers(partial / 'flatbuffers')
             # The device that exports may be none of those exported for.
+            metrics_log.say(f'written for {", ".join(platforms)}; comparing what was written with the network')
             outputs = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
         np.savez(partial / exported.SAMPLE, allow_pickle=False, **sample, embedding=expected)
         if outputs is not None:

@@ -13,6 +13,7 @@ from jaxreid.reproduce import one_run
 from jaxreid.training import step
 
 SECONDS = 0.5  # of calibration
+CPU_LIMIT = 48 * 3600  # seconds of training on a CPU; who has more to do needs an accelerator
 
 
 def show(title: str, runs: Sequence[tuple[str, one_run.Run]]) -> None:
@@ -36,10 +37,10 @@ def show(title: str, runs: Sequence[tuple[str, one_run.Run]]) -> None:
             continue
         seconds = 3 * network['gmacs_per_frame'] * frames * steps / calibrate(e.backbone.width, compute_dtype(e))
         total += seconds
-        print(f'  {steps:,} steps of {frames} frames; {cost}; estimated training time {duration(seconds)}')
+        print(f'  {steps:,} steps of {frames} frames; {cost}; estimated training time: {estimate(seconds)}')
     missing = f', {unknown} runs of unknown length not counted' if unknown else ''
     print(
-        f'\nall: {duration(total)} of training{missing}. An estimate: forward and backward at the speed of one 3x3 '
+        f'\nall: {estimate(total)}{missing}. An estimate: forward and backward at the speed of one 3x3 '
         f'convolution on this device ({jax.devices()[0].device_kind}); data, compilation and evaluation are not in it.'
     )
 
@@ -104,6 +105,13 @@ def calibrate(width: int, dtype: jnp.dtype) -> float:
         calls += 1
     seconds = (time.perf_counter() - began) / calls
     return 3 * batch * rows * columns * 9 * width * width / seconds / 1e9
+
+
+def estimate(seconds: float) -> str:
+    """How long it takes, in words; weeks of a CPU are no plan."""
+    if jax.default_backend() == 'cpu' and seconds > CPU_LIMIT:
+        return 'not for a CPU'
+    return duration(seconds)
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,11 @@ import sys
 import pytest
 
 from data_pipelines import manifest as tool
+from jaxreid import command_line
+from jaxreid.data import source
+from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import manifest
+from jaxreid.weights import imagenet
 from tests.fixtures import listed_folder as listing_fixture
 
 FOLDERS = r'(?P<pid>\d+)/c(?P<camera>\d)_(?P<tracklet>\d+)/.*'
@@ -62,7 +66,7 @@ def test_who_was_seen_by_one_camera_is_not_tested_on(tmp_path):
 
 
 def test_images_of_a_flat_folder_are_sorted_into_tracklets_and_roles_are_read(tmp_path):
-    stills = [f'train/0001_c{c}_{f}.jpg' for c in (1, 2) for f in (9, 10)]
+    stills = [f'train/000{p}_c{c}_{f}.jpg' for p in (1, 3) for c in (1, 2) for f in (9, 10)]
     stills += ['query/0002_c1_1.jpg', 'gallery/0002_c2_1.jpg', 'gallery/0000_c2_3.jpg']
     listing_fixture.touch(tmp_path / 'in', [*stills, 'in/other.jpg', 'train/._0001_c1_9.jpg', 'train/notes.txt'])
     out = tmp_path / 'out' / 'own.jsonl'
@@ -75,6 +79,8 @@ def test_images_of_a_flat_folder_are_sorted_into_tracklets_and_roles_are_read(tm
         '0002/2': 'gallery',
         '0001/1': 'train',
         '0001/2': 'train',
+        '0003/1': 'train',
+        '0003/2': 'train',
     }
     assert next(row for row in rows if row['tracklet'] == '0001/1')['frames'] == [
         'train/0001_c1_9.jpg',
@@ -141,7 +147,7 @@ def test_bars_in_names_need_json_lines_and_other_files_are_refused(tmp_path):
 
 
 def test_the_command_prints_what_to_run_next_and_errors_as_one_line(tmp_path):
-    listing_fixture.touch(tmp_path / 'my crops', walked([1, 2]))
+    listing_fixture.touch(tmp_path / 'my crops', walked(range(1, 9)))
     command = [sys.executable, '-m', 'data_pipelines.manifest', str(tmp_path / 'my crops'), str(tmp_path / 'own.csv')]
     done = subprocess.run([*command, '--pattern', FOLDERS], capture_output=True, text=True, check=True)
     assert shlex.split(done.stdout.splitlines()[-1])[-1] == f'--config.data.frames_root={tmp_path}/my crops'
@@ -151,24 +157,55 @@ def test_the_command_prints_what_to_run_next_and_errors_as_one_line(tmp_path):
     assert 'Traceback' not in failed.stderr
 
 
+SMALL = '--config configs/strf_manifest.py:small'
+
+
 @pytest.mark.parametrize(
-    ('role', 'expected'),
+    ('role', 'people', 'expected'),
     [
-        ('gallery', '--mode extract --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
-        ('query+gallery', '--mode eval --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
-        ('query', '--mode eval --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
-        ('train', '--config configs/strf_manifest.py --config.data.part=validation'),
-        ('', '--config configs/strf_manifest.py'),
+        ('gallery', 4, '--mode extract --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
+        ('query+gallery', 4, '--mode eval --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
+        ('query', 4, '--mode eval --checkpoint runs/strf_manifest --config configs/strf_manifest.py'),
+        ('train', 5, f'{SMALL} --config.data.part=validation'),
+        ('', 16, SMALL),
+        ('', 6, f'{SMALL} --config.sampler.num_ids=3'),
     ],
 )
-def test_the_next_command_is_what_tracklets_of_these_roles_are_for(tmp_path, role, expected, recwarn):
-    listing_fixture.touch(tmp_path, walked([1, 2]))
-    said = tool.run(
-        [str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS, *([f'--role={role}'] if role else [])]
-    )
-    assert said.splitlines()[-1] == f'python -m jaxreid.main {expected} --config.data.root={tmp_path}/own.csv'
+def test_the_next_command_is_what_tracklets_of_these_roles_are_for(
+    tmp_path, monkeypatch, role, people, expected, recwarn
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    listing_fixture.touch(tmp_path, walked(range(1, people + 1)))
+    arguments = [str(tmp_path), str(tmp_path / 'own.csv'), '--pattern', FOLDERS, *([f'--role={role}'] if role else [])]
+    said = tool.run(arguments).splitlines()
+    assert said[-1] == f'python -m jaxreid.main {expected} --config.data.root={tmp_path}/own.csv'
+    assert (f'There are no ImageNet weights in {tmp_path}/cache/weights' in said[2]) == (SMALL in expected)
+    if SMALL in expected:
+        spec, *settings = shlex.split(said[-1])[4:]
+        made = command_line.read_config(spec, settings)
+        assert train_pipeline.sampler(source.read(made.data).train, made).steps_per_epoch > 0
     for _ in range(len(recwarn)):
         recwarn.pop(UserWarning)  # queries alone have no match
+
+
+def test_the_next_command_starts_from_weights_that_are_there_and_from_a_network_that_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    (tmp_path / 'cache' / 'weights').mkdir(parents=True)
+    (tmp_path / 'cache' / 'weights' / imagenet.CACHE_FILES[0]).touch()
+    (tmp_path / 'runs' / 'strf_manifest-small').mkdir(parents=True)
+    listing_fixture.touch(tmp_path / 'crops', walked(range(1, 11)))
+    arguments = [str(tmp_path / 'crops'), str(tmp_path / 'crops' / 'own.csv'), '--pattern', FOLDERS]
+    root = f'--config.data.root={tmp_path}/crops/own.csv'
+    start = 'python -m jaxreid.main --config configs/strf_manifest.py'
+    assert tool.run(arguments).splitlines()[2:] == [f'{start} --config.sampler.num_ids=5 {root}']
+    assert f'runs/strf_manifest-small --config configs/strf_manifest.py:small {root}' in tool.run(
+        [*arguments, '--role=gallery']
+    )
+    listing_fixture.touch(tmp_path / 'two', walked([1, 2]))
+    few = tool.run([str(tmp_path / 'two'), str(tmp_path / 'two' / 'own.csv'), '--pattern', FOLDERS])
+    assert 'too few people' in few.splitlines()[-1]
 
 
 def test_junk_and_distractors_as_mars_writes_them_are_nobody_whatever_else_is_named(tmp_path):

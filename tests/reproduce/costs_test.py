@@ -1,5 +1,6 @@
 """Costs of a table: steps from published facts and from the renderer's plan, one training for rows that share it."""
 
+import jax
 import pytest
 
 from configs import ap3d_dukev, sta_mars, star_ilids, star_mars, stmn_mars, stmn_synthetic, strf_mars, strf_synthetic
@@ -42,6 +43,12 @@ def test_steps_on_the_rendered_benchmark_count_its_groups_of_tracklets():
     assert dry_run.planned_steps(experiment) == 2 * (groups // 8)
     experiment.train.max_steps = 1
     assert dry_run.planned_steps(experiment) == 1
+
+
+def test_what_no_cpu_should_do_is_said(monkeypatch):
+    assert [dry_run.estimate(s) for s in (7200, 11227 * 3600)] == ['2.0 h', 'not for a CPU']
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    assert dry_run.estimate(11227 * 3600) == '11227.0 h'
 
 
 def test_durations_are_readable():
