@@ -60,10 +60,11 @@ def table(rows: Sequence[Result]) -> str:
             lines.append(f'  {row["test_ids_trained_on"]} OF THE TESTED PEOPLE WERE TRAINED ON')
         lines.append(
             f'  step {row["step"]} ({row["selected"]}); clips {_clips(p)}, flip {"yes" if p["flip"] else "no"}, '
-            f'flow {p["flow"]}; {p["compute_dtype"]}, {p["distance"]} distance, re-ranking {p["re_ranking"]}'
+            f'flow {p["flow"]}'
         )
+        lines.append(f'  {p["compute_dtype"]}, {p["distance"]} distance, re-ranking {p["re_ranking"]}, {p["ap"]} AP')
         lines.append(
-            f'  {p["ap"]} AP; gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '
+            f'  gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '
             f'{p["distractors"]}, own camera: {p["same_camera"]}'
         )
         lines.append(

@@ -91,14 +91,14 @@ def table(row: results.Result) -> str:
         'colour': 'strongest colour baseline',
         'skeleton_oracle': 'oracle: skeletons of one clip per query',
     }
-    lines = ['', f'{"for comparison":<46}{"mAP":>8}{"R-1":>8}{"R-1 inside look-alike groups":>31}']
+    lines = ['', f'{"for comparison":<43}{"mAP":>8}{"R-1":>8}{"R-1 inside look-alike groups":>29}']
     for name, label in names.items():
         score = scores[name]
-        cells = ''.join(f'{_cell(score.get(k)):>{w}}' for k, w in (('mAP', 8), ('rank1', 8), ('look_alike_rank1', 31)))
-        lines.append(f'{label:<46}{cells}')
+        cells = ''.join(f'{_cell(score.get(k)):>{w}}' for k, w in (('mAP', 8), ('rank1', 8), ('look_alike_rank1', 29)))
+        lines.append(f'{label:<43}{cells}')
     inside = scores['look_alikes']
-    lines.append(f'{"chance inside the groups (1/g)":<46}{"":>16}{_cell(inside["chance"]):>31}')
-    lines.append(f'look-alike groups: {inside["queries"]} queries whose group has several members in the gallery')
+    lines.append(f'{"chance inside the groups (1/g)":<43}{"":>16}{_cell(inside["chance"]):>29}')
+    lines.append(f'{inside["queries"]} queries have several look-alikes in the gallery')
     return '\n'.join(lines)
 
 
