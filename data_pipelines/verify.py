@@ -90,7 +90,7 @@ def _problems(report: dict[str, Any], *, expected_size: tuple[int, int] | None) 
     if count := report['duplicates']['between train and test']['count']:
         problems.append(f'identical images in train and test: {count}')
     if expected_size and (count := report['unexpected_size']['count']):
-        problems.append(f'images that have not {expected_size[0]}x{expected_size[1]} pixels: {count}')
+        problems.append(f'images of another size than {expected_size[0]}x{expected_size[1]} pixels: {count}')
     return problems
 
 
@@ -290,7 +290,7 @@ def as_text(report: dict[str, Any]) -> str:
         lines += [f'  {example}' for example in findings['first'][:_SHOWN]]
         if findings['count'] > _SHOWN:
             lines.append(f'  and {findings["count"] - _SHOWN:,} more')
-    lines.append(f'none: {"; ".join(none)}')
+    lines.append(f'looked for and not found: {"; ".join(none)}')
     return '\n'.join(lines)
 
 

@@ -169,7 +169,7 @@ def make_rendered_start(backbone: config.Backbone) -> None:
     alone = whole.lock(folder) if jax.process_count() == 1 else contextlib.nullcontext()
     with alone:
         if not rendered.is_trained(backbone):
-            metrics_log.say(f'first, and once, the network that training starts from: {folder}')
+            metrics_log.say(f'the network that training starts from is trained first, once: {folder}')
             train_and_evaluate(rendered.experiment(backbone), folder)
 
 
@@ -233,7 +233,7 @@ def opening(
         f'{int(dataset.query.sum())} queries (indexed in {data_seconds:.1f} s)'
     ]
     if num_ids != data.num_ids and catalogue.find(data.dataset).num_ids and not data.also:
-        lines.append(f'note: the config expects {data.num_ids} training ids, the data has {num_ids}, which counts')
+        lines.append(f'note: the config expects {data.num_ids} training ids, but the data has {num_ids} and decides')
     lines.append(
         f'{plan.steps_per_epoch} steps per epoch, {plan.last_step} steps in all, '
         f'{sampler.num_ids * sampler.tracklets_per_id} clips x {sampler.frames} frames a step, {mesh.size} device(s) '

@@ -228,7 +228,7 @@ class Network:
         outputs = run(dtype)
         automatic = self.experiment.test.compute_dtype == 'auto'
         if dtype == jnp.float16 and automatic and not np.isfinite(outputs['embedding']).all():
-            metrics_log.say(f'{label}: float16 ends at 65,504, which is too little for this network; again in bfloat16')
+            metrics_log.say(f'{label}: this network has numbers above 65,504, where float16 ends; again in bfloat16')
             dtype = jnp.dtype('bfloat16')
             outputs = run(dtype)
         return outputs, dtype

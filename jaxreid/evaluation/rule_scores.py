@@ -142,6 +142,7 @@ def table(scores: Mapping[str, RuleScore | str]) -> str:
         f'{"":<{width}}{"mAP":>7}{"95 %":>16}{"R-1":>9}{"95 %":>16}{"R-5":>9}{"R-10":>8}{"R-20":>8}{"mINP":>8}'
         f'{"queries":>9}{"gallery":>9}' + ('   spread of mAP, R-1' if several else '')
     ]
+    few = strata_lib.FEW
     for name, score in scores.items():
         label = f'{_label(name, score):<{width}}'
         if isinstance(score, str):
@@ -157,6 +158,10 @@ def table(scores: Mapping[str, RuleScore | str]) -> str:
         if 'spread' in score:
             line += f'   {score["spread"]["mAP"]:.2f}, {score["spread"]["cmc"]["1"]:.2f}'
         lines.append(line)
+        if interval and counts[0] < strata_lib.FEW:
+            few = min(few, int(counts[0]))
+    if few < strata_lib.FEW:
+        lines.append(f'{few} queries are few: other people may well give numbers outside of these intervals.')
     return '\n'.join(lines)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxreid.evaluation import bootstrap, feature_file, protocols
 
-FEW = 50  # queries; the interval of rank-1 of fewer is wider than about 25 points
+FEW = 50  # queries; the interval of rank-1 of fewer is wider than about 25 points, or too narrow to be believed
 UNKNOWN = 'unknown'
 _TEXTS = 12  # strata of a text; rarer ones are put together
 _VALUES = 5  # different numbers that are not binned

@@ -99,7 +99,7 @@ def check(folder: pathlib.Path, given: Sequence[tracklets_lib.Tracklets]) -> Non
         for name in one.name:
             if name in places:
                 raise ValueError(
-                    f'{places[name]} and {one.where} both have a tracklet {name!r}; names in a gallery are single'
+                    f'{places[name]} and {one.where} both have a tracklet {name!r}; a gallery may hold a name only once'
                 )
         places |= dict.fromkeys(one.name, one.where)
 
@@ -146,7 +146,9 @@ def _check_names(added):
         raise ValueError(f'{added.where} has no tracklets to add')
     if len(set(added.name)) < len(added):
         twice = next(name for number, name in enumerate(added.name) if name in added.name[:number])
-        raise ValueError(f'{added.where} has two tracklets with the name {twice!r}; names in a gallery are single')
+        raise ValueError(
+            f'{added.where} has two tracklets with the name {twice!r}; a gallery may hold a name only once'
+        )
 
 
 def _check_kind(where, dim, made, added):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxreid.process import exit_status
 from jaxreid.search import calibration_file, nearest, tracklets
 
-_OTHER_CLOCK = 'The time of'
+_OTHER_CLOCK = '--after and --before are given'
 _SAME = 1e-9  # similarities that differ by no more are of equal features
 _SURE = 0.05  # a verdict is wrong about that often, or less
 SOMEBODY_ELSE = 'somebody else'
@@ -163,7 +163,9 @@ def _fitting(gallery, filters):
         wanted = [tracklets.moment(text) for text in (filters.after, filters.before) if text]
         asked = wanted[0][0]
         if any(kind != asked for kind, _ in wanted):
-            raise ValueError(f'--after {filters.after} and --before {filters.before} are a date and seconds')
+            raise ValueError(
+                f'--after {filters.after} and --before {filters.before} must both be dates, or both seconds'
+            )
         low = wanted[0][1] if filters.after else -np.inf
         high = wanted[-1][1] if filters.before else np.inf
         other = 0
@@ -172,10 +174,10 @@ def _fitting(gallery, filters):
             other += kind not in ('', asked)
             kept[row] &= kind == asked and low <= value < high
         if other:
-            given, theirs = ('a date', 'seconds') if asked == 'date' else ('seconds', 'a date')
+            given, theirs = ('as dates', 'in seconds') if asked == 'date' else ('in seconds', 'as dates')
             notes.append(
-                f'{_OTHER_CLOCK} {other} of {len(gallery)} tracklets is in {theirs}, --after and --before are in '
-                f'{given}: these were left out, as if their time were not known.'
+                f'{_OTHER_CLOCK} {given}, but {other} of {len(gallery)} tracklets have their times {theirs}. These '
+                'tracklets were left out, as if their time were not known.'
             )
     return kept, notes
 
@@ -199,7 +201,7 @@ def meaning(answers: Answers, *, calibrate: str = ' (--calibration FILE does)') 
     name = 'cosine' if answers.distance == 'cosine' else 'minus the Euclidean distance'
     said = [f'Similarity is the {name} of the features.']
     if answers.calibration is None:
-        said.append(f'It is uncalibrated: it orders answers, and does not say how sure they are{calibrate}.')
+        said.append(f'It is uncalibrated: it orders the answers, but does not say how sure they are{calibrate}.')
     else:
         said += [
             f'The verdicts are counted from {answers.calibration.impostor_pairs:,} pairs of different people in '
@@ -213,8 +215,8 @@ def meaning(answers: Answers, *, calibrate: str = ' (--calibration FILE does)') 
         said.append(f'Answers below {answers.threshold:.3f} are left out.')
     if answers.known:
         said.append(
-            f'Of {len(answers.known)} queries whose person the searched tracklets name, {len(answers.first)} have that '
-            'person first.'
+            f'The tracklets searched name the person of {len(answers.known)} queries. For {len(answers.first)} of them '
+            'that person comes first.'
         )
     return [*said, *answers.notes]
 

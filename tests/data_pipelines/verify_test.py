@@ -150,7 +150,7 @@ def test_images_of_another_size_or_in_train_and_test_are_problems(few):
     report = run('synthetic', few)
     assert report['problems'] == [
         'identical images in train and test: 1',
-        'images that have not 64x32 pixels: 1',
+        'images of another size than 64x32 pixels: 1',
     ]
     assert report['unexpected_size']['first'] == [f'{train[0].relative_to(few)}: 50x30']
     assert report['sizes'] == {'64x32': report['images'] - 1, '50x30': 1}

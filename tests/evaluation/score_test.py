@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -315,3 +316,16 @@ def test_the_rules_differ_on_mars_as_they_do_in_public_code(tmp_path):
     assert queries['torchreid'] == 1840
     assert queries['torchreid with same_camera=keep'] == 1952
     assert queries[wrong] < 1600
+
+
+def test_few_queries_are_said_to_be_few_where_there_are_intervals(tmp_path, capsys):
+    few = arrays()['query'] & (np.cumsum(arrays()['query']) <= 20)
+    run(write(tmp_path / 'few.npz', query=few))
+    said = re.search(r'^(\d+) queries are few: .* outside of these intervals\.$', capsys.readouterr().out, re.MULTILINE)
+    assert 0 < int(said[1]) <= 20
+    assert score.main([str(tmp_path / 'few.npz'), '--resamples', '0']) == 0
+    many = arrays(n=900)
+    assert many['query'].sum() > 100
+    np.savez(tmp_path / 'many.npz', **many)
+    run(tmp_path / 'many.npz')
+    assert 'queries are few' not in capsys.readouterr().out

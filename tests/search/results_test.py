@@ -69,8 +69,8 @@ def test_filters_leave_what_fits(filters, wanted):
     [
         ({'camera': ['attic']}, "has no camera 'attic'; its cameras are: door, yard"),
         ({'after': 'noon'}, "'noon' is no time"),
-        ({'after': '12.5'}, 'The time of 4 of 5 tracklets is in a date, --after and --before are in seconds'),
-        ({'after': '12.5', 'before': '2026-11-22'}, 'are a date and seconds'),
+        ({'after': '12.5'}, 'are given in seconds, but 4 of 5 tracklets have their times as dates'),
+        ({'after': '12.5', 'before': '2026-11-22'}, 'must both be dates, or both seconds'),
         ({'after': '2027-01-01'}, 'the filters leave none of the 5 tracklets'),
         ({'top': 0}, '--top 0: expected at least 1'),
     ],
@@ -85,7 +85,10 @@ def test_queries_whose_person_is_named_are_counted():
     assert (found.known, found.first) == ([0, 1], [])
     found = results.search(GALLERY, QUERIES, top=1, distance='cosine', filters=results.Filters(camera=['yard']))
     assert (found.known, found.first) == ([0, 1], [0, 1])
-    assert 'Of 2 queries whose person the searched tracklets name, 2 have that person first.' in results.meaning(found)
+    assert (
+        'The tracklets searched name the person of 2 queries. For 2 of them that person comes first.'
+        in results.meaning(found)
+    )
     found = results.search(GALLERY, QUERIES, top=1, distance='cosine', filters=results.Filters(not_camera=['yard']))
     assert (found.known, found.first) == ([], [])
 
@@ -95,7 +98,7 @@ def test_tracklets_of_another_clock_have_no_known_time():
     for filters, wanted in (({'after': '5'}, 'ac'), ({'before': '2027-01-01'}, 'b')):
         found = results.search(both, QUERIES, top=3, distance='cosine', filters=results.Filters(**filters))
         assert ''.join(sorted(both.name[hit.row] for hit in found.hits[1])) == wanted
-        assert f'The time of {3 - len(wanted)} of 3 tracklets is in' in results.meaning(found)[-1]
+        assert f'but {3 - len(wanted)} of 3 tracklets have their times' in results.meaning(found)[-1]
 
 
 def test_more_answers_than_tracklets_are_all_of_them():

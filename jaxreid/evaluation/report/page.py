@@ -14,6 +14,7 @@ import markupsafe
 import numpy as np
 
 from jaxreid.evaluation import feature_file, protocols
+from jaxreid.evaluation import strata as strata_lib
 from jaxreid.evaluation.report import analysis as report_analysis
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
@@ -124,6 +125,7 @@ def render(
         style=asset('page.css'),
         script=asset('page.js'),
         tiles=_tiles(analysis),
+        few=asked if (asked := analysis.score['protocol']['answered_queries']) < strata_lib.FEW else 0,
         facts=facts(analysis.score['protocol'], features, distance),
         charts={k: markupsafe.Markup(v) for k, v in made.items()},
         cameras=camera_table(analysis),

@@ -42,6 +42,7 @@ def test_the_numbers_are_those_of_the_protocol(made):
     assert f'{score["mAP"]:.1f}' in words
     assert f'{score["cmc"]["1"]:.1f}' in words
     assert '4 answered, 0 without a match' in words
+    assert '4 queries are few: other people may well give numbers' in words
     ranked = protocols.rank_queries(found.embedding, *roles)
     low, high = np.quantile(
         [ranked.ap[np.random.default_rng(i).integers(0, 4, 4)].mean() for i in range(4000)], (0.025, 0.975)
