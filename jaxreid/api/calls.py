@@ -46,7 +46,7 @@ def read(dataset: str, root: str | os.PathLike = '', **data: Any) -> tracklet.Da
     """The index of a data set: tracklets with people, cameras and frames; no image is opened.
 
     Args:
-      dataset: 'mars', 'dukev', 'ilids', 'prid', 'lsvid', 'manifest' or 'synthetic'.
+      dataset: a name of config.DATASETS; 'manifest' and 'synthetic' are among them.
       root: its folder; of 'manifest' its table; of 'synthetic' where it is rendered, '' the user's cache.
       data: other settings of section `data`, e.g. split='3' or preset='tiny'.
 
