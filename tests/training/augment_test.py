@@ -301,3 +301,10 @@ def test_eight_devices_augment_flow_as_one():
     )(clips, jax.random.key(0), np.arange(16, dtype=np.int32), flow)
     for ours, theirs in zip(sharded, _augment_both(clips, flow, cfg), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_a_rectangle_as_large_as_the_frame_is_not_erased():
+    for area, erased in ((1.0, 0), (0.64, 16)):
+        cfg = config.Augment(flip=0.0, erase=1.0, erase_area_min=area, erase_area_max=area, erase_aspect_min=1.0)
+        masks = _mask(_augment(_clips(2, h=5, w=5), cfg))
+        assert (masks.sum((2, 3)) == erased).all()
