@@ -53,6 +53,19 @@ def test_meta_comes_back(folder):
     assert checkpoint.read_meta(folder / 'checkpoints', 4)['labels'] == {'7': 0}
 
 
+def test_the_best_is_the_first_of_the_highest_map_and_is_known_to_the_next_process(tmp_path):
+    mesh, meta = sharding.make_mesh(jax.devices()[:1]), {'config': {}, 'labels': {'7': 0}}
+    for scores in ({1: 40.0, 2: 60.0, 3: 60.0}, {4: 59.0, 5: 60.0}):  # the second continues the first
+        best = checkpoint.Best(tmp_path / 'best')
+        for step, score in scores.items():
+            monitored = checkpoint.Monitored(mAP=score, rank1=100.0 - step, step=step, clips='rrs')
+            best.offer(monitored, sharding.copy_to_all(STATE, mesh), meta)
+        best.checkpoints.close()
+        assert checkpoint.find(tmp_path / 'best') == (tmp_path / 'best', 2)
+        assert best.score == {'mAP': 60.0, 'rank1': 98.0, 'step': 2, 'clips': 'rrs'}
+    assert checkpoint.read_meta(tmp_path / 'best', 2)['selected'] == 'on the test set'
+
+
 def test_another_model_is_refused_with_every_difference(folder):
     other = {'params': {'kernel': np.zeros((2, 4)), 'scale': np.zeros(3)}}
     with pytest.raises(checkpoint.CheckpointError) as error:
