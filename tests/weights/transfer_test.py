@@ -63,7 +63,11 @@ def test_units_and_temporal_kernels_start_afresh_and_the_classifier_of_other_peo
     after, said = started(settings('baseline', 'p3dc', stages=(2, 3), weights=c2d), fresh)
     anew = {path for path in fresh if path not in given or given[path].shape != fresh[path].shape}
     assert {path[-2] for path in anew} == {'temporal', 'strf', 'head'}
-    assert not [path for path in anew if path[-1] not in ('kernel', 'classifier', 'classifier_bias', *config.BRANCHES)]
+    assert not [
+        path
+        for path in anew
+        if path[-1] not in ('kernel', 'classifier', 'classifier_bias', *config.choices('strf.branches'))
+    ]
     for path, value in after.items():
         np.testing.assert_array_equal(value, fresh[path] if path in anew else given[path])
     assert said.startswith(f'{len(fresh) - len(anew)} of {len(fresh)} arrays from {c2d}; anew: ')

@@ -207,6 +207,7 @@ def test_rows_of_channels_are_not_shown_as_positions(root):
 def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypatch, capsys):
     """From a checkpoint to features, numbers, the figure of the network and the page, as a user does it."""
     experiment = settings('sta', root)
+    experiment.test.distance = 'euclidean'
     saved(experiment, tmp_path)
     evaluate.run(experiment, tmp_path, tmp_path, scored=False)
     drawn = []
