@@ -117,6 +117,7 @@ def render(
       when: time.
     """
     page, asset = template('page.html', 'jaxreid.evaluation.report')
+    answered = int(np.sum(analysis.score['protocol']['answered_queries']))
     return page.render(
         title=title,
         name=name,
@@ -125,7 +126,7 @@ def render(
         style=asset('page.css'),
         script=asset('page.js'),
         tiles=_tiles(analysis),
-        few=asked if (asked := analysis.score['protocol']['answered_queries']) < strata_lib.FEW else 0,
+        few=answered if answered < strata_lib.FEW else 0,
         facts=facts(analysis.score['protocol'], features, distance),
         charts={k: markupsafe.Markup(v) for k, v in made.items()},
         cameras=camera_table(analysis),
