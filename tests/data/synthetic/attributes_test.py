@@ -133,3 +133,15 @@ def test_the_reader_gives_every_tracklet_its_row_of_the_table(tmp_path):
         rows[one.name] for one in (*dataset.train, *dataset.test)
     ]
     assert len({one.attributes['view'] for one in dataset.test}) == 4
+
+
+def test_a_frame_is_occluded_from_half_of_the_joints_on_and_striped_behind_a_board_only():
+    plan = synthetic_plan.make_plan(synthetic.PRESETS['tiny'])
+    walk = dataclasses.replace(plan.tracklets['test'][0], stripe=0)
+    joints = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]], bool)
+    middle = plan.preset.width * np.array([0.5, 1.5, 0.1])
+    body = synthetic_plan.layout(plan, walk)._replace(hidden=joints, occluder_x=middle)
+    assert attributes.occluded_frames(body).tolist() == [True, False, True]
+    for stripe, expected in ((0, [False] * 3), (2, [True, False, True])):
+        striped = attributes.striped_frames(plan, dataclasses.replace(walk, stripe=stripe), body)
+        assert striped.tolist() == expected
