@@ -15,6 +15,11 @@ DOCS = ROOT / 'docs'
 
 # Page -> its title, its first sentence, and where its modules are.
 PAGES = {
+    'python': (
+        'From Python',
+        'What `import jaxreid` offers: networks of clips, settings, training and scores.',
+        'jaxreid/api/*.py',
+    ),
     'data': ('Data', 'From a data set on a disk to batches on a device.', 'jaxreid/data/**/*.py'),
     'layers': ('Layers', 'The building blocks that systems share, as Flax modules.', 'jaxreid/layers/**/*.py'),
     'models': ('Models', 'The systems.', 'jaxreid/models/*.py'),
