@@ -152,9 +152,10 @@ def test_files_that_are_none_and_options_that_are_not_known_are_named(net, tmp_p
         net.embed(GOOD, flow='tvl1')
 
 
-def test_an_exported_folder_is_loaded_like_a_checkpoint(run, net, tmp_path):
+def test_an_exported_folder_is_loaded_like_a_checkpoint(run, net, tmp_path, capsys):
     out = tmp_path / 'exported'
     program.export(run, out, batch='3', platforms=('cpu',))
+    assert 'checkpoints/5; running it on a sample' in capsys.readouterr().out  # it takes long
     loaded = jaxreid.load(out)
     clips = np.random.default_rng(3).integers(0, 256, (4, FRAMES, 50, 30, 3), np.uint8)
     expected = net.embed(clips)

@@ -1,0 +1,67 @@
+"""The `jaxreid` command: every program is in it, and options have one style."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxreid
+from jaxreid.process import commands
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NO_COMMANDS = {'jaxreid/data/synthetic/render.py'}  # starts itself, as the processes that render
+
+
+def test_every_program_is_a_command_and_every_command_a_program():
+    files = [path for folder in ('jaxreid', 'data_pipelines') for path in (ROOT / folder).rglob('*.py')]
+    runnable = {path for path in files if "if __name__ == '__main__':" in path.read_text()}
+    named = set()
+    for one in commands.COMMANDS.values():
+        path = pathlib.Path(importlib.util.find_spec(one.module).origin)
+        named.add(path.with_name('__main__.py') if path.name == '__init__.py' else path)
+    behind = {path for path in runnable if (path.parent / '__main__.py') in named}  # what a __main__ hands over to
+    assert {path.relative_to(ROOT).as_posix() for path in runnable - named - behind} == NO_COMMANDS
+    assert named <= runnable
+
+
+@pytest.mark.parametrize(('arguments', 'status'), [(['--help'], 0), (['help'], 0), ([], 2), (['--version'], 0)])
+def test_the_overview_names_every_command(arguments, status, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(arguments)
+    assert stopped.value.code == status
+    shown = capsys.readouterr().out
+    assert jaxreid.__version__ in shown
+    assert arguments == ['--version'] or all(f'\n  {name} ' in shown for name in commands.COMMANDS)
+
+
+def test_a_wrong_command_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.run(['extrct'])
+    assert stopped.value.code == 2
+    assert "Did you mean 'extract'?" in capsys.readouterr().err
+
+
+def test_options_are_written_with_dashes_or_underscores_and_never_abbreviated(capsys):
+    parser = commands.parser('manifest', None)
+    parser.add_argument('--test-share', type=float)
+    parser.add_argument('--beam', default='')
+    for written in ('--test-share=0.5', '--test_share=0.5'):
+        assert parser.parse_args([written, '--beam=--a_b=c_d']).test_share == 0.5
+    options, rest = parser.parse_known_args(['--test_share', '0.2', '--config.data.flow_folder=a_b', '--beam', 'x_y'])
+    assert (options.test_share, options.beam, rest) == (0.2, 'x_y', ['--config.data.flow_folder=a_b'])
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--test=0.5'])
+    assert 'usage: python -m data_pipelines.manifest ' in capsys.readouterr().err
+
+
+def test_a_command_shows_itself_as_it_was_started():
+    program = 'from jaxreid.process import commands; commands.run(["verify", "--help"])'
+    shown = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert shown.startswith('usage: jaxreid verify ')
+    assert '\n  jaxreid verify mars /path/to/MARS --json mars.json\n' in shown
+    module = [sys.executable, '-m', 'data_pipelines.verify', '--help']
+    shown = subprocess.run(module, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert shown.startswith('usage: python -m data_pipelines.verify ')
+    assert '\n  python -m data_pipelines.verify mars /path/to/MARS --json mars.json\n' in shown
