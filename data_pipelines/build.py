@@ -194,7 +194,10 @@ def _index(
         test_role = 'val' if asked.part == 'validation' else 'test'
         parts: dict[str, list[int]] = {}
         for role, tracklets in (('train', dataset.train), (test_role, dataset.test)):
-            numbers = [rows.setdefault((t.name, t.pid, t.camera, t.frames, t.time), len(rows)) for t in tracklets]
+            numbers = [
+                rows.setdefault((t.name, t.pid, t.camera, t.frames, t.time, tuple(t.attributes.items())), len(rows))
+                for t in tracklets
+            ]
             roles += [set() for _ in range(len(rows) - len(roles))]
             for number in numbers:
                 roles[number].add(role)
@@ -208,7 +211,10 @@ def _index(
     names = list(dict.fromkeys(part_of))
     order = sorted(range(len(rows)), key=lambda number: names.index(part_of[number]))
     place = {number: position for position, number in enumerate(order)}
-    everything = [tracklet.Tracklet(name, pid, camera, frames, time=time) for name, pid, camera, frames, time in rows]
+    everything = [
+        tracklet.Tracklet(name, pid, camera, frames, time=time, attributes=dict(attributes))
+        for name, pid, camera, frames, time, attributes in rows
+    ]
     tracklets = tuple([everything[number] for number in order])
     index = record_index.Index(
         dataset=given.dataset,

@@ -441,10 +441,11 @@ def test_ctrl_c_ends_a_build_at_once_with_a_message_and_nothing_half_written(mar
     arguments = ['mars', mars_root, str(tmp_path / 'out'), '--frames_per_shard=20', '--workers=2']
     monkeypatch.setattr(sys, 'argv', ['build.py', *arguments])
     monkeypatch.setattr(pathlib.Path, 'read_bytes', slow)
+    monkeypatch.delitem(sys.modules, 'data_pipelines.build')  # runpy warns of a module that is there already
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to Ctrl-C
     try:
         with pytest.raises(SystemExit, match='130'):
-            runpy.run_path(build.__file__, run_name='__main__')
+            runpy.run_module('data_pipelines.build', run_name='__main__')
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(late) < 60  # of 76 frames that were left; a busy machine wakes the main thread late

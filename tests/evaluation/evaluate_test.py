@@ -76,7 +76,8 @@ def test_every_row_and_every_line_of_the_table_carry_the_protocol():
         'trapezoid AP',
         'cosine',
         'rrs x 4 frames',
-        'flow off; float32',
+        'flow off',
+        'float32',
         '2 queries answered',
     ):
         assert word in text

@@ -23,8 +23,6 @@ IDS = 5
 WITH_JAX = ('jax', 'jaxlib', 'ml_dtypes', 'numpy', 'numpy.libs', 'opt_einsum', 'scipy', 'scipy.libs')
 RUN = """
 import runpy, sys
-
-pytestmark = pytest.mark.slow
 for folder in sys.argv[1:]:
     print(runpy.run_path(f'{folder}/load.py')['difference'](folder))
 assert not sys.modules.keys() & {'jaxreid', 'flax', 'absl'}
@@ -71,6 +69,7 @@ def strf(tmp_path_factory):
     return saved(tmp_path_factory.mktemp('strf'), experiment, variables), experiment, model, variables
 
 
+@pytest.mark.slow
 def test_every_system_runs_with_jax_only(tmp_path, monkeypatch):
     monkeypatch.setattr(export, '_runs_here', lambda platforms: False)  # it is run below
     folders = []

@@ -34,9 +34,12 @@ def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, request, monkey
     else:
         many = gradient_worker.first_gradient(dtype, groups, jax.devices())
     assert one.keys() == many.keys()
+    # A gradient that cancels to zero, as of a shift right before a norm, is rounding of the sums that it came from.
+    gradients = [value for name, value in one.items() if 'gradient' in name]
+    rounding = np.finfo(dtype).eps * np.sqrt(sum(np.square(value, dtype=float).sum() for value in gradients))
     for name in one:
         difference = np.linalg.norm(one[name] - many[name])
-        assert difference <= tolerance * np.linalg.norm(one[name]) + 1e-12, name
+        assert difference <= tolerance * np.linalg.norm(one[name]) + 1e-12 + rounding, name
     assert sum(np.linalg.norm(v) > 0 for k, v in one.items() if 'gradient' in k) > 30
 
 
