@@ -247,6 +247,14 @@ def test_a_run_goes_on_and_a_result_counts_as_what_a_setting_affects_tells(path,
     assert accepted(checkpoint.check_same_run) == (same_training or length)
 
 
+def test_a_value_at_its_limit_is_valid():
+    made = config.Experiment()
+    made.augment.flip, made.augment.erase_area_max, made.data.threads = 1.0, 1.0, 1
+    made.data.store, made.data.records = 'device', '/records'
+    made.train.steps_per_dispatch = made.train.log_every_steps  # a dispatch ends where a report is due
+    assert config.validate(made) is made
+
+
 def test_settings_of_sections_that_do_not_matter_change_nothing():
     before, now = config.Experiment(system='stmn'), config.Experiment(system='stmn')
     now.star.hidden, now.strf.order, now.ap3d.reduction = 1, 'parallel', 1
