@@ -313,14 +313,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = verify(options.dataset, options.root, workers=options.workers, frames_root=options.frames_root)
         except (OSError, ValueError) as error:
             report = {'dataset': options.dataset, 'root': options.root, 'problems': [f'cannot be read: {error}']}
-            print(f'data_pipelines.verify: {error}', file=sys.stderr)
+            print(f'{parser.prog}: {error}', file=sys.stderr)
         else:
             print(as_text(report))
             status = 1 if report['problems'] else 0
         if options.json:
             whole.write_json(options.json, report)
     except OSError as error:  # of the report's file
-        print(f'data_pipelines.verify: {error}', file=sys.stderr)
+        print(f'{parser.prog}: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt('stopped; no report was written') from error

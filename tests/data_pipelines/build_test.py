@@ -209,7 +209,7 @@ def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_wa
     left = {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob('synthetic-*.array_record-*')}
     assert wanted <= len(left) < 52
     with pytest.raises(
-        FileNotFoundError, match=r'is not finished: .* Run the same python -m data_pipelines.build again'
+        FileNotFoundError, match=r'is not finished: .* Run the same python -m jaxreid.data_pipelines.build again'
     ):
         record_files.find(str(out), below='synthetic/tiny/2.0.0')
     settings = {'preset': 'tiny', 'frames_per_shard': 20}

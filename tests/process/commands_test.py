@@ -1,7 +1,9 @@
 """The `jaxreid` command: every program is in it, and options have one style."""
 
+import ast
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -65,3 +67,27 @@ def test_a_command_shows_itself_as_it_was_started():
     shown = subprocess.run(module, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert shown.startswith('usage: python -m data_pipelines.verify ')
     assert '\n  python -m data_pipelines.verify mars /path/to/MARS --json mars.json\n' in shown
+
+
+def texts(path):
+    """Text of a file of code that is no docstring, with what stands beside it in one string."""
+    tree = ast.parse(path.read_text())
+    said = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value
+
+
+def test_commands_in_messages_work_in_a_checkout_and_where_jaxreid_is_installed():
+    files = [path for folder in ('jaxreid', 'data_pipelines', 'configs') for path in (ROOT / folder).rglob('*.py')]
+    named = {
+        module.rstrip('.')
+        for path in files
+        for text in texts(path)
+        for module in re.findall(r'python -m ([\w.]+)', text)
+    }
+    assert {'jaxreid.main', 'jaxreid.data_pipelines.build', 'jaxreid.data_pipelines.manifest'} <= named
+    programs = {one.module.removeprefix('jaxreid.') for one in commands.COMMANDS.values()}
+    for module in named:
+        assert module.removeprefix('jaxreid.') in programs, module
+        assert module.startswith('jaxreid.'), f'where it is installed the module is jaxreid.{module}'

@@ -47,7 +47,7 @@ IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 LAYOUT = (
     'A manifest is a .csv or .jsonl file with the columns tracklet, pid, camera, role '
     f'({", ".join(ROLES)}) and one of frames, folder and glob; data.root names the file. '
-    'python -m data_pipelines.manifest FOLDER OUT.csv writes one.'
+    'python -m jaxreid.data_pipelines.manifest FOLDER OUT.csv writes one.'
 )
 _LARGEST = 2**31 - 1  # of ids and camera numbers
 _SHOWN = 5  # of many bad rows, how many a message lists

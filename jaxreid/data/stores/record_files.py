@@ -22,7 +22,7 @@ from jaxreid.process import cache, whole
 
 MANIFEST = 'files.json'  # name -> size of every other file; written last, so that a set without it is not finished
 _SHOWN = 3  # of many offending names, how many a message lists
-_AGAIN = 'Run the same python -m data_pipelines.build again: it makes what is missing.'
+_AGAIN = 'Run the same python -m jaxreid.data_pipelines.build again: it makes what is missing.'
 
 _fetching: collections.defaultdict[pathlib.Path, threading.Lock] = collections.defaultdict(threading.Lock)
 
@@ -84,12 +84,12 @@ def find(folder: str, *, below: str) -> RecordFiles:
     if others:
         raise FileNotFoundError(
             f'{folder} holds finished records of {", ".join(others)}, none of {below}: data.records and data.dataset '
-            'do not belong together. Change one of them, or add this data set with python -m data_pipelines.build.'
+            'do not belong together. Change one, or add this data set with python -m jaxreid.data_pipelines.build.'
         )
     there = ', '.join(present[:_SHOWN]) or 'nothing'
     raise FileNotFoundError(
         f'No record set at {folder} or {folder}/{below}: no {MANIFEST}, found {there}. Set data.records to what '
-        'python -m data_pipelines.build was given as OUT, or made below it.'
+        'python -m jaxreid.data_pipelines.build was given as OUT, or made below it.'
     )
 
 

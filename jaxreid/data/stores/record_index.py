@@ -220,7 +220,7 @@ def from_bytes(data: bytes, *, folder: str) -> Index:
             raise ValueError(f'it holds {len(tracklets)} tracklets, expected {sum(index.parts.values())}')
     except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, KeyError, TypeError) as e:
         raise ValueError(
-            f'{FILE} of the record set {folder} cannot be used: {e}. Remove it and run python -m data_pipelines.build '
-            'again.'
+            f'{FILE} of the record set {folder} cannot be used: {e}. Remove it and run '
+            'python -m jaxreid.data_pipelines.build again.'
         ) from e
     return index

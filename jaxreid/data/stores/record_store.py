@@ -68,7 +68,7 @@ class Records:
                 if not reader.ok() or reader.num_records() != shard.stop - shard.start:
                     raise folder_store.StoreError(
                         f'{path} holds {reader.num_records()} readable records, expected {shard.stop - shard.start}. '
-                        'Remove the file and run python -m data_pipelines.build again.'
+                        'Remove the file and run python -m jaxreid.data_pipelines.build again.'
                     )
                 self._readers[number] = reader
         return self._readers[number]
