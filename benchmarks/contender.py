@@ -104,7 +104,8 @@ def draw_weights(work: Work, path: pathlib.Path, seed: int = 0) -> None:
 TOY: dict[str, Any] = {'height': 32, 'width_px': 16, 'width': 16, 'depths': (1, 1, 1, 1), 'ids': 5}
 
 
-# What a contender makes in its process: `(work, weights) -> act`; `act()` does the work once and returns a value.
+# What a contender makes in its process: `with build(work, weights) as act`; `act()` does the work once and returns a
+# value.
 
 
 def jax_variables(weights: pathlib.Path) -> dict:
@@ -114,14 +115,17 @@ def jax_variables(weights: pathlib.Path) -> dict:
         return traverse_util.unflatten_dict(dict(file), sep='/')
 
 
-def keep_freed_memory(kept: bool) -> Callable[[], None]:
-    """What jaxreid calls after its first step; nothing where memory is not to be kept. Call before JAX starts."""
+@contextlib.contextmanager
+def keep_freed_memory(kept: bool = True) -> Iterator[Callable[[], None]]:
+    """Gives what jaxreid calls after its first step; nothing where memory is not `kept`. Enter before JAX starts."""
     from jaxreid.process import freed_memory
 
     if not kept:
-        return lambda: None
+        yield lambda: None
+        return
     freed_memory.one_heap()
-    return contextlib.ExitStack().enter_context(freed_memory.kept())
+    with freed_memory.kept() as keep_freed:
+        yield keep_freed
 
 
 def jax_training(work: Work, weights: pathlib.Path) -> tuple[Any, Any, dict]:
@@ -142,45 +146,47 @@ def jax_training(work: Work, weights: pathlib.Path) -> tuple[Any, Any, dict]:
     return train_step, state, batch
 
 
-def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Callable[[], float]:
+@contextlib.contextmanager
+def jax_train(work: Work, weights: pathlib.Path, *, kept: bool = True) -> Iterator[Callable[[], float]]:
     """Steps of jaxreid's own training step, uint8 clips on the host; `kept`: with `jaxreid.process.freed_memory`."""
-    keep_freed = keep_freed_memory(kept)
     from jaxreid import sharding
 
-    train_step, state, batch = jax_training(work, weights)
-    mesh = sharding.make_mesh()
+    with keep_freed_memory(kept) as keep_freed:
+        train_step, state, batch = jax_training(work, weights)
+        mesh = sharding.make_mesh()
 
-    def act() -> float:
-        nonlocal state
-        state, metrics = train_step(state, sharding.shard_steps([batch], mesh), None)
-        loss = float(metrics['loss'][0])
-        keep_freed()
-        return loss
+        def act() -> float:
+            nonlocal state
+            state, metrics = train_step(state, sharding.shard_steps([batch], mesh), None)
+            loss = float(metrics['loss'][0])
+            keep_freed()
+            return loss
 
-    return act
+        yield act
 
 
-def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Callable[[], float]:
+@contextlib.contextmanager
+def jax_extract(work: Work, weights: pathlib.Path, *, folded: bool = True) -> Iterator[Callable[[], float]]:
     """Features by jaxreid's own evaluation step, uint8 clips on the host."""
-    keep_freed = keep_freed_memory(kept=True)
     from jaxreid import sharding
     from jaxreid.models import bn_folding, build
     from jaxreid.training import step
 
-    mesh = sharding.make_mesh()
-    model = build.build(work.experiment(), num_ids=work.ids, dtype=work.dtype)
-    variables = jax_variables(weights)
-    variables = sharding.copy_to_all(bn_folding.fold(variables) if folded else variables, mesh)
-    eval_step = step.make_eval_step(model, mesh)
-    clips, _ = work.batch()
+    with keep_freed_memory() as keep_freed:
+        mesh = sharding.make_mesh()
+        model = build.build(work.experiment(), num_ids=work.ids, dtype=work.dtype)
+        variables = jax_variables(weights)
+        variables = sharding.copy_to_all(bn_folding.fold(variables) if folded else variables, mesh)
+        eval_step = step.make_eval_step(model, mesh)
+        clips, _ = work.batch()
 
-    def act() -> float:
-        made = eval_step(variables, sharding.shard_batch({'clips': clips}, mesh))
-        length = float(np.linalg.norm(np.asarray(made['embedding'])))
-        keep_freed()
-        return length
+        def act() -> float:
+            made = eval_step(variables, sharding.shard_batch({'clips': clips}, mesh))
+            length = float(np.linalg.norm(np.asarray(made['embedding'])))
+            keep_freed()
+            return length
 
-    return act
+        yield act
 
 
 def _torch_network(work: Work, weights: pathlib.Path, form: str) -> tuple[Any, Any, Any]:
@@ -209,22 +215,28 @@ def _torch_network(work: Work, weights: pathlib.Path, form: str) -> tuple[Any, A
     return network, ready, torch.from_numpy(labels.astype(np.int64)).to(device)
 
 
-def torch_train(work: Work, weights: pathlib.Path, *, form: str, compile_it: bool, amp: bool) -> Callable[[], float]:
+@contextlib.contextmanager
+def torch_train(
+    work: Work, weights: pathlib.Path, *, form: str, compile_it: bool, amp: bool
+) -> Iterator[Callable[[], float]]:
     """Steps of the PyTorch network; the clips are normalised floats on its device beforehand."""
     from benchmarks import peer_torch
 
     network, clips, labels = _torch_network(work, weights, form)
     step = peer_torch.train_step(network.train(), amp=amp, compile_it=compile_it)
-    return lambda: float(step(clips, labels))
+    yield lambda: float(step(clips, labels))
 
 
-def torch_extract(work: Work, weights: pathlib.Path, *, form: str, compile_it: bool, amp: bool) -> Callable[[], float]:
+@contextlib.contextmanager
+def torch_extract(
+    work: Work, weights: pathlib.Path, *, form: str, compile_it: bool, amp: bool
+) -> Iterator[Callable[[], float]]:
     """Features of the PyTorch network; the clips are normalised floats on its device beforehand."""
     from benchmarks import peer_torch
 
     network, clips, _ = _torch_network(work, weights, form)
     run = peer_torch.features(network, amp=amp, compile_it=compile_it)
-    return lambda: float(run(clips).cpu().norm())
+    yield lambda: float(run(clips).cpu().norm())
 
 
 def peers(kind: str, choice: Sequence[str]) -> dict[str, tuple[str, dict]]:
@@ -270,17 +282,17 @@ def _serve(build: str, arguments: dict, work: Work, weights: pathlib.Path, threa
     if threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     start = time.perf_counter()
-    act = globals()[build](work, weights, **arguments)
-    value = act()
-    conn.send({'cold_s': time.perf_counter() - start, 'value': value})
-    with contextlib.suppress(OSError):  # the peak of warm steps, not of compiling
-        pathlib.Path('/proc/self/clear_refs').write_text('5')
-    while conn.recv():
-        act()  # what lies in the caches is again this contender's
-        wall, cpu = time.perf_counter(), time.process_time()
+    with globals()[build](work, weights, **arguments) as act:
         value = act()
-        conn.send({'wall_s': time.perf_counter() - wall, 'cpu_s': time.process_time() - cpu, 'value': value})
-    conn.send({'peak_mib': _peak_mib(), 'device_peak_mib': _device_peak_mib()})
+        conn.send({'cold_s': time.perf_counter() - start, 'value': value})
+        with contextlib.suppress(OSError):  # the peak of warm steps, not of compiling
+            pathlib.Path('/proc/self/clear_refs').write_text('5')
+        while conn.recv():
+            act()  # what lies in the caches is again this contender's
+            wall, cpu = time.perf_counter(), time.process_time()
+            value = act()
+            conn.send({'wall_s': time.perf_counter() - wall, 'cpu_s': time.process_time() - cpu, 'value': value})
+        conn.send({'peak_mib': _peak_mib(), 'device_peak_mib': _device_peak_mib()})
 
 
 @contextlib.contextmanager

@@ -65,12 +65,11 @@ def milliseconds(events: list[dict], paths: dict[str, str]) -> dict[tuple[str, s
 
 def measure(work: contender.Work) -> list[dict]:
     """A row per kind of layer."""
-    keep_freed = contender.keep_freed_memory(True)
     import jax
 
     from jaxreid import sharding
 
-    with tempfile.TemporaryDirectory() as folder:
+    with contender.keep_freed_memory() as keep_freed, tempfile.TemporaryDirectory() as folder:
         weights = pathlib.Path(folder) / 'weights.npz'
         contender.draw_weights(work, weights)
         train_step, state, batch = contender.jax_training(work, weights)

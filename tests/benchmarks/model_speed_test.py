@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import contender, extract, gpu, mars_size, profile
 from jaxreid.models import build
+from jaxreid.process import freed_memory
 from jaxreid.training import augment
 
 pytestmark = pytest.mark.slow
@@ -94,6 +95,7 @@ def test_the_profile_of_a_step_finds_every_kind_of_layer(monkeypatch, tmp_path):
     monkeypatch.setattr(mars_size, 'RESULTS', tmp_path)
     monkeypatch.setattr('sys.argv', ['profile', '--toy', '--systems', 'strf', '--clips', '8'])
     profile.main()
+    assert not freed_memory._kept
     rows = {row['what']: row for row in json.loads((tmp_path / 'profile.json').read_text())['rows']}
     assert rows.keys() == {*profile.KINDS, profile.REST}
     assert rows['convolutions']['forward_ms'] > 0 < rows['convolutions']['backward_ms']

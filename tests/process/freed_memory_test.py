@@ -15,12 +15,6 @@ MIB = 256  # that a step asks for
 PAGES = MIB // 2  # at least: NumPy and the system may choose pages of 2 MiB
 
 
-@pytest.fixture(autouse=True)
-def nothing_kept():
-    """Benchmarks keep memory until their process ends, and their tests may have run in this one."""
-    freed_memory._end()
-
-
 def step():
     return float(np.ones(MIB << 17).sum())
 
