@@ -17,7 +17,7 @@ class WeightsError(ValueError):
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Tensors by name; 'state_dict' and 'module.' wrappers are removed, floating-point tensors become float32.
+    """Tensors by name; 'state_dict' and 'module.' wrappers are removed, all become float32.
 
     Raises:
       WeightsError: there is no such file, it is damaged or holds something else, or PyTorch is needed and missing.
@@ -31,11 +31,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise WeightsError(f'{path} is not a readable .safetensors file ({error}); fetch it again.') from error
     else:
         tensors = _read_torch(path)
-    return {name.removeprefix(PREFIX): _in_float32(np.asarray(value)) for name, value in tensors.items()}
-
-
-def _in_float32(array):
-    return array if array.dtype.kind in 'iub' else array.astype(np.float32)  # JAX's bfloat16 is of a kind of its own
+    return {name.removeprefix(PREFIX): np.asarray(value).astype(np.float32) for name, value in tensors.items()}
 
 
 def _read_torch(path):

@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -138,6 +139,28 @@ def test_a_program_for_other_devices_says_so(fixed, monkeypatch):
     monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
     with pytest.raises(ValueError, match='was exported for cpu, this machine runs tpu'):
         exported.load(fixed[0])
+
+
+def test_run_by_itself_a_program_says_how_far_it_is_from_the_exporter(fixed, tmp_path, capsys):
+    assert exported.main(fixed[0]) == 0
+    assert 'largest difference from the exporter' in capsys.readouterr().out
+    other = shutil.copytree(fixed[0], tmp_path / 'other')
+    with np.load(other / exported.SAMPLE) as file:
+        sample = dict(file)
+    np.savez(other / exported.SAMPLE, **sample | {'embedding': 1.01 * sample['embedding']})
+    assert exported.main(other) == 1
+
+
+def test_what_computes_something_else_is_not_kept_and_an_empty_folder_is_filled(strf, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'out').mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(exported, 'load', lambda folder: lambda *inputs: np.float32('nan'))
+        with pytest.raises(ValueError, match='differs from the network by nan of its largest value'):
+            export.export(strf[0], tmp_path / 'out', batch='1', platforms=['cpu'])
+    assert [list(one.iterdir()) for one in tmp_path.iterdir()] == [[]]
+    assert export.run([str(strf[0]), str(tmp_path / 'out'), '--batch', '1', '--platforms', 'cuda']) == 0
+    assert 'not run: this machine (cpu) is none of cuda' in capsys.readouterr().out
+    assert (tmp_path / 'out' / 'model.json').is_file()
 
 
 @pytest.mark.parametrize(

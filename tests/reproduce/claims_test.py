@@ -67,6 +67,7 @@ def test_what_the_papers_are_known_for_is_claimed():
     for row in ('table3_lsta', 'lsta_branch', 'figure4a_cbam', 'table3_cbam'):
         assert ('star', row, 'figure4a_none') in made
     assert {one.system for one in published.CLAIMS.values()} == {'strf', 'ap3d', 'stmn', 'sta', 'star'}
+    assert [name for name, one in published.CLAIMS.items() if one.expected == 'loss'] == ['strf-ffm-only']
 
 
 def test_rows_that_several_claims_have_are_trained_once(tmp_path):
