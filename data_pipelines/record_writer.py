@@ -195,5 +195,5 @@ def alone(folder: str) -> Iterator[None]:
         raise OSError(f'another build is writing into {folder}; wait for it, or stop it')
 
     with whole.lock(pathlib.Path(folder), busy=refuse):
-        whole.remove_stale_files(pathlib.Path(folder))
+        whole.remove_stale(pathlib.Path(folder))
         yield

@@ -1,13 +1,16 @@
 """What the commands have in common: settings from arguments, set-up of the process, errors as one message."""
 
 import importlib.util
+import logging
 import os
 import pathlib
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 import jax
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from jaxreid import config, configs
@@ -147,9 +150,7 @@ def make_workdir(workdir: pathlib.Path) -> None:
     """Creates the workdir and makes sure that it can be written to."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / f'.probe.{os.getpid()}'
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=workdir).close()
     except OSError as e:
         raise OSError(f'cannot write to the workdir {workdir}: {e}; choose another --workdir') from e
 
@@ -163,7 +164,9 @@ def set_up(compute_dtype: str) -> None:
     if compute_dtype == 'float64':
         jax.config.update('jax_enable_x64', True)
     freed_memory.one_heap()
-    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
+    # Orbax logs its own defaults, and tracebacks of errors that it raises as well.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger('asyncio').setLevel(logging.CRITICAL)
     try:
         cache.folder().mkdir(parents=True, exist_ok=True)
     except OSError as e:

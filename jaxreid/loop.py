@@ -38,11 +38,20 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
 
     Raises:
       checkpoint.CheckpointError: the workdir belongs to another run or model, or cannot be written.
+      OSError: another process trains there.
       in_flight.NonFiniteLoss: names step and terms; the last good checkpoint stays.
       interrupt.Interrupted: a signal came; the state is saved.
     """
     if experiment.backbone.init == 'rendered':
         make_rendered_start(experiment.backbone)
+    workdir.mkdir(parents=True, exist_ok=True)
+    # The processes of one run train together: the first of them keeps others out.
+    alone = whole.alone(workdir, doing='training in') if jax.process_index() == 0 else contextlib.nullcontext()
+    with alone:
+        return _train_and_evaluate(experiment, workdir)
+
+
+def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
     clock = time.monotonic()
     mesh = sharding.make_mesh()
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
@@ -86,7 +95,11 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
         return network.Network(experiment, plain_model, state.variables, meta, at, mesh)
 
     def monitor(at: int) -> None:
-        best.offer(score_amid(trained(at), dataset, log, workdir), state, meta)
+        score, row = score_amid(trained(at), dataset)
+        best.offer(score, state, meta)
+        if log:  # last: who finds the row finds the checkpoint too
+            log.write(at, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']})
+            results.append(workdir / 'results.json', [row])
 
     decoding = time.monotonic()
     store = source.training_store(experiment.data, dataset, mesh)  # after the state: what memory is left is known
@@ -186,10 +199,8 @@ def describe(
     )
 
 
-def score_amid(
-    trained: network.Network, dataset: tracklet.Dataset, log: metrics_log.MetricsLog | None, workdir: pathlib.Path
-) -> checkpoint.Monitored:
-    """Scores the network amid training, by `test.monitor_clips`; says it, and writes it where there is a log."""
+def score_amid(trained: network.Network, dataset: tracklet.Dataset) -> tuple[checkpoint.Monitored, results.Result]:
+    """Scores the network amid training, by `test.monitor_clips`, and says it."""
     features = trained.features(dataset, clips=trained.experiment.test.monitor_clips, label='monitor')
     row = evaluate.score(features, trained.experiment, selected='monitoring')[0]
     score = checkpoint.Monitored(
@@ -198,10 +209,7 @@ def score_amid(
     metrics_log.say(
         f'step {trained.step}: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, monitoring)'
     )
-    if log:
-        log.write(trained.step, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']})
-        results.append(workdir / 'results.json', [row])
-    return score
+    return score, row
 
 
 def headline(

@@ -22,8 +22,10 @@ class MetricsLog:
     def __init__(self, workdir: pathlib.Path, *, start_step: int):
         """Opens the logs of a run that continues after `start_step`."""
         self._path = workdir / 'metrics.jsonl'
+        self._again: set[str] = set()  # lines of the step that it continues after: what follows it may be repeated
         if self._path.exists():
             lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
+            self._again = {line for line in lines if _step(line) == start_step}
             whole.write(self._path, ''.join(line + '\n' for line in lines))
         try:
             self._file = self._path.open('a', buffering=1)
@@ -41,10 +43,13 @@ class MetricsLog:
             raise OSError(f'cannot write {self._folder}: {e}; choose a writable --workdir') from e
 
     def write(self, step: int, values: Mapping[str, float | str | jax.Array]) -> None:
-        """Appends {'step': step, ...values}; numbers go to TensorBoard too."""
+        """Appends {'step': step, ...values}; numbers go to TensorBoard too. What a killed run wrote is not repeated."""
         plain = {k: float(v) if hasattr(v, 'dtype') else v for k, v in values.items()}
+        line = json.dumps({'step': step} | plain)
+        if line in self._again:
+            return
         try:
-            self._file.write(json.dumps({'step': step} | plain) + '\n')
+            self._file.write(line + '\n')
         except OSError as e:
             raise OSError(f'cannot write {self._path}: {e}; make space, then run the same command to continue') from e
         for name, value in plain.items():

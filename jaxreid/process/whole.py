@@ -7,8 +7,11 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
+
+_PARTIAL = '.partial-????????'
 
 
 @contextlib.contextmanager
@@ -33,7 +36,7 @@ def file(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open('xb') as opened:
+            with temporary.open('xb') as opened, lock(temporary):
                 yield opened
                 opened.flush()
                 if durable:
@@ -75,10 +78,7 @@ def folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
       OSError: it cannot be written, or something is at `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f'.{glob.escape(path.name)}.partial-????????'):
-        with contextlib.suppress(OSError), lock(stale, wait=False) as held:
-            if held:
-                shutil.rmtree(stale, ignore_errors=True)
+    _remove_stale(path.parent.glob(f'.{glob.escape(path.name)}{_PARTIAL}'))
     partial = _temporary(path)
     partial.mkdir()
     try:
@@ -91,10 +91,41 @@ def folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_stale_files(below: pathlib.Path) -> None:
-    """Removes what killed processes left of files; for whoever keeps other processes out of the folder."""
-    for left in below.rglob('.*.partial-????????'):
-        left.unlink(missing_ok=True)
+def remove_stale(below: pathlib.Path) -> None:
+    """Removes what killed processes left of files and folders anywhere in a folder; what running ones make stays."""
+    _remove_stale(below.rglob(f'.*{_PARTIAL}'))
+
+
+def _remove_stale(left: Iterable[pathlib.Path]) -> None:
+    for stale in list(left):
+        with contextlib.suppress(OSError), lock(stale, wait=False) as held:
+            if held:
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path, *, doing: str) -> Iterator[None]:
+    """Keeps a second process out of a folder, and removes what killed ones left there.
+
+    Its file `.lock` names the process. However that one ends, the lock ends with it.
+
+    Args:
+      folder: is there.
+      doing: of the message, 'process 7 is {doing} {folder}'.
+
+    Raises:
+      OSError: another process is inside, or the folder cannot be written.
+    """
+    file = folder / '.lock'
+
+    def refuse() -> None:
+        who = file.read_text().strip() or 'another process'
+        raise OSError(f'{who} is {doing} {folder}; wait until it has ended, or stop it')
+
+    with lock(file, busy=refuse):
+        file.write_text(f'process {os.getpid()} on {socket.gethostname()}\n')
+        remove_stale(folder)
+        yield
 
 
 @contextlib.contextmanager
@@ -114,7 +145,7 @@ def lock(path: pathlib.Path, *, busy: Callable[[], object] = lambda: None, wait:
     except ImportError:
         yield False
         return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

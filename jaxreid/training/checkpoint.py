@@ -5,16 +5,22 @@ Saving is asynchronous; a checkpoint appears under its number only when it is co
 """
 
 import contextlib
+import errno
+import os
 import pathlib
+import shlex
 import shutil
+from collections.abc import Collection
 from typing import Any, NotRequired, TypedDict
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.models import output
+from jaxreid.process import digest
 
 EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
 
@@ -35,6 +41,7 @@ class Meta(TypedDict):
     labels: raw id as text -> number of its class, of all training ids.
     pid_names: raw id as text -> what a manifest calls it; older checkpoints lack it.
     score, selected: of checkpoints in `best` only.
+    arrays: digest of every array of the state, by its name; with it `digest`, of all this. Older checkpoints lack both.
     imported: source and file of `weights.import_torch`, whose checkpoints lack steps_per_epoch and versions.
     """
 
@@ -46,6 +53,7 @@ class Meta(TypedDict):
     score: NotRequired[Monitored]
     selected: NotRequired[str]
     imported: NotRequired[dict[str, str]]
+    arrays: NotRequired[dict[str, str]]
 
 
 class CheckpointError(ValueError):
@@ -62,7 +70,11 @@ class Checkpoints:
             directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 directory.absolute(),
-                options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=keep,
+                    enable_async_checkpointing=True,
+                    cleanup_tmp_directories=True,  # of saves that were killed
+                ),
             )
         except OSError as e:
             raise CheckpointError(
@@ -77,9 +89,12 @@ class Checkpoints:
         """Starts writing a checkpoint; returns when the state is copied. A step already saved is left as it is."""
         if step in self._manager.all_steps():
             return
+        arrays = {name: digest.of_array(np.asarray(leaf)) for name, leaf in _leaves(state).items()}
+        signed = digest.signed({**meta, 'arrays': arrays})
+        self._check_there()
         with self._explained():
             self._manager.save(
-                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+                step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(signed))
             )
 
     def wait(self) -> None:
@@ -92,20 +107,30 @@ class Checkpoints:
         with self._explained():
             self._manager.close()
 
+    def _check_there(self) -> None:
+        if not self.directory.is_dir():  # Orbax would make it again, and the run go on without its logs
+            raise CheckpointError(
+                f'{self.directory} was removed while the run was at work, and what it held is lost; start the run again'
+            )
+
     @contextlib.contextmanager
     def _explained(self):
         try:
             yield
         except (OSError, ValueError, RuntimeError) as e:
-            free = shutil.disk_usage(self.directory).free / 2**20
+            self._check_there()
             try:
                 kept = self.latest()
             except (OSError, ValueError):
                 kept = None
             safe = 'no complete checkpoint exists' if kept is None else f'the last complete checkpoint is step {kept}'
+            free, remedy = '', 'Run'
+            if any(os.strerror(number) in str(e) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+                free = f' ({shutil.disk_usage(self.directory).free / 2**20:.0f} MiB free there)'
+                remedy = 'Make space (or raise the file size limit) and run'
             raise CheckpointError(
-                f'cannot write a checkpoint to {self.directory} ({free:.0f} MiB free there): {_first_line(e)}; {safe}. '
-                'Make space (or raise the file size limit) and run the same command again to continue.'
+                f'cannot write a checkpoint to {self.directory}{free}: {_first_line(e)}; {safe}. '
+                f'{remedy} the same command again to continue.'
             ) from e
 
 
@@ -116,18 +141,19 @@ class Best:
         """Opens (and creates) the folder; what an earlier part of the run left there counts."""
         self.checkpoints = Checkpoints(directory, keep=1)
         at = self.checkpoints.latest()
-        self.score: Monitored | None = None if at is None else read_meta(directory, at)['score']
+        self.score: Monitored | None = None if at is None else read_meta(directory, at, 'score')['score']
 
     def offer(self, score: Monitored, state: Any, meta: Meta) -> None:
-        """Saves the state where its score is the best so far."""
+        """Saves the state where its score is the best so far; it is on disk when this returns."""
         if self.score is None or score['mAP'] > self.score['mAP']:
             self.score = score
             self.checkpoints.save(score['step'], state, {**meta, 'score': score, 'selected': 'on the test set'})
+            self.checkpoints.wait()
 
 
 def _first_line(e: BaseException) -> str:
-    text = str(e).strip().splitlines()
-    return text[0][:300] if text else type(e).__name__
+    text = (str(e).strip().splitlines() or [''])[0][:300]
+    return text if text and isinstance(e, OSError | ValueError) else f'{type(e).__name__} {text}'.strip()
 
 
 def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
@@ -144,11 +170,10 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
             f'{path} was written by jaxreid.export and holds a program instead of parameters; run it with '
             'jaxreid.export.load.load, or name the checkpoint that it was made of'
         )
-    if path.name.isdigit() and (path / 'state').is_dir():
+    if _is_one(path):
         return path.parent, int(path.name)
     for folder in (path / 'checkpoints', path):
-        steps = [int(p.name) for p in folder.glob('*') if p.name.isdigit() and (p / 'state').is_dir()]
-        if steps:
+        if steps := [int(p.name) for p in folder.glob('*') if _is_one(p)]:
             return folder, max(steps)
     raise CheckpointError(
         f'no checkpoint under {path}: expected a workdir with checkpoints/<step>/, a folder of <step>/ folders, '
@@ -156,13 +181,35 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     )
 
 
-def read_meta(folder: pathlib.Path, step: int) -> Meta:
-    """What was saved beside the state: config, labels, steps per epoch, versions."""
+def _is_one(path: pathlib.Path) -> bool:
+    """Whether a folder is a checkpoint, be it damaged: Orbax gives it its number when it is complete."""
+    return path.name.isdigit() and any((path / part).exists() for part in ('state', 'meta', '_CHECKPOINT_METADATA'))
+
+
+def read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
+    """What was saved beside the state.
+
+    Args:
+      folder, step: from `find`.
+      more: keys that it must have beside `config` and `labels`.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged.
+    """
+    try:
+        return _read_meta(folder, step, *more)
+    except Exception as e:  # what Orbax raises on damaged files is of all kinds
+        raise _damaged(folder, step, e) from e
+
+
+def _read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
     with _reader(folder) as manager:
-        try:
-            return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
-        except (OSError, ValueError, KeyError) as e:
-            raise _damaged(folder, step, e) from e
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+    digest.check(meta)
+    for key in ('config', 'labels', *more):
+        if not isinstance(meta.get(key), dict):
+            raise ValueError(f'its meta has no {key}')
+    return meta
 
 
 def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
@@ -177,61 +224,80 @@ def restore(folder: pathlib.Path, step: int, abstract: Any) -> Any:
     Raises:
       CheckpointError: another model, with what differs; or damaged.
     """
-    with _reader(folder) as manager:
-        try:
-            saved = _shapes(manager.item_metadata(step)['state'])
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise _damaged(folder, step, e) from e
-        if not saved:
-            raise _damaged(folder, step, ValueError('its list of arrays is missing'))
-        wanted = _shapes(abstract)
-        branches = {name.split('/')[0] for name in wanted}
-        saved = {k: v for k, v in saved.items() if k.split('/')[0] in branches}
-        problems = [f'{k}: missing in the checkpoint' for k in sorted(wanted.keys() - saved.keys())]
-        problems += [f'{k}: in the checkpoint, not in the model' for k in sorted(saved.keys() - wanted.keys())]
-        problems += [
-            f'{k}: shape {saved[k]} in the checkpoint, {wanted[k]} in the model'
-            for k in sorted(wanted.keys() & saved.keys())
-            if saved[k] != wanted[k]
-        ]
-        if problems:
-            listed = '\n  '.join(problems[:8]) + (f'\n  ... and {len(problems) - 8} more' if len(problems) > 8 else '')
-            raise CheckpointError(
-                f'checkpoint {folder / str(step)} belongs to another model:\n  {listed}\n'
-                'Use the config it was trained with, or another --workdir.'
-            )
-        restore_args = ocp.args.PyTreeRestore(
-            item=abstract,
-            restore_args=jax.tree.map(
-                lambda x: ocp.ArrayRestoreArgs(dtype=x.dtype, sharding=x.sharding, global_shape=x.shape), abstract
-            ),
-            partial_restore=True,
+    wanted = _leaves(abstract)
+    saved = _read_sound(folder, step, {name.split('/')[0] for name in wanted})
+    problems = [f'{k}: missing in the checkpoint' for k in sorted(wanted.keys() - saved.keys())]
+    problems += [f'{k}: in the checkpoint, not in the model' for k in sorted(saved.keys() - wanted.keys())]
+    problems += [
+        f'{k}: shape {saved[k].shape} in the checkpoint, {wanted[k].shape} in the model'
+        for k in sorted(wanted.keys() & saved.keys())
+        if saved[k].shape != wanted[k].shape
+    ]
+    if problems:
+        listed = '\n  '.join(problems[:8]) + (f'\n  ... and {len(problems) - 8} more' if len(problems) > 8 else '')
+        raise CheckpointError(
+            f'checkpoint {folder / str(step)} belongs to another model:\n  {listed}\n'
+            'Use the config it was trained with, or another --workdir.'
         )
-        try:
-            return manager.restore(step, args=ocp.args.Composite(state=restore_args))['state']
-        except (OSError, ValueError, KeyError) as e:
-            raise _damaged(folder, step, e) from e
+
+    def placed(path: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
+        values = saved[_name(path)].astype(like.dtype)
+        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: values[index])
+
+    return jax.tree_util.tree_map_with_path(placed, abstract)
 
 
 def read_arrays(folder: pathlib.Path, step: int) -> output.Variables:
     """Whatever network a checkpoint holds: {'params': ..., 'batch_stats': ...} of NumPy arrays."""
+    arrays = _read_sound(folder, step, {'params', 'batch_stats'})
+    return traverse_util.unflatten_dict({tuple(name.split('/')): array for name, array in arrays.items()})
+
+
+def _read_sound(folder: pathlib.Path, step: int, branches: Collection[str]) -> dict[str, np.ndarray]:
+    try:
+        return _read(folder, step, branches)
+    except Exception as e:  # what Orbax raises on damaged files is of all kinds
+        raise _damaged(folder, step, e) from e
+
+
+def _read(folder: pathlib.Path, step: int, branches: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of some branches of the state, or all, by name, as they were saved: their digests are compared."""
+    digests = _read_meta(folder, step).get('arrays')
     with _reader(folder) as manager:
-        try:
-            saved = manager.item_metadata(step)['state']
-            abstract = {
-                branch: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved[branch])
-                for branch in ('params', 'batch_stats')
-            }
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise _damaged(folder, step, e) from e
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.device_get(restore(folder, step, abstract_like(abstract, here)))
+        there = {
+            branch: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+            for branch, tree in dict(manager.item_metadata(step)['state']).items()
+            if branches is None or branch in branches
+        }
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), there)
+        how = ocp.args.PyTreeRestore(item=there, restore_args=as_numpy, partial_restore=True)
+        state = manager.restore(step, args=ocp.args.Composite(state=how))['state']
+    arrays = {name: np.asarray(leaf) for name, leaf in _leaves(state).items()}
+    if not arrays:
+        raise ValueError('its list of arrays is missing')
+    for name, written in ({} if digests is None else digests).items():
+        if branches is not None and name.split('/')[0] not in branches:
+            continue
+        if name not in arrays:
+            raise ValueError(f'{name} is missing')
+        if digest.of_array(arrays[name]) != written:
+            raise ValueError(f'{name} is not what was written: its digest is another')
+    return arrays
 
 
 def _damaged(folder: pathlib.Path, step: int, error: BaseException) -> CheckpointError:
-    older = sorted(int(p.name) for p in folder.glob('*') if p.name.isdigit() and int(p.name) < step)
-    remedy = f'move it away to continue from step {older[-1]}' if older else 'no older one is beside it'
-    return CheckpointError(f'checkpoint {folder / str(step)} is damaged ({_first_line(error)}); {remedy}')
+    at = folder / str(step)
+    if not at.exists():
+        return CheckpointError(f'checkpoint {at} was removed while it was read, as a run does that goes on; try again')
+    for older in sorted((int(p.name) for p in folder.glob('*') if _is_one(p) and int(p.name) < step), reverse=True):
+        with contextlib.suppress(Exception):
+            _read(folder, older)
+            away = shlex.join(['mv', str(at), str(folder.parent / f'damaged-{step}')])
+            remedy = f'move it away to continue from step {older}, which is sound: {away}'
+            break
+    else:
+        remedy = 'no older one is beside it that is sound: start again with another --workdir'
+    return CheckpointError(f'checkpoint {at} is damaged ({_first_line(error)}); {remedy}')
 
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -242,13 +308,14 @@ def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
     )
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def _leaves(tree: Any) -> dict[str, Any]:
+    """The arrays of a tree by name, whether it is of our types or of the dicts and lists that Orbax makes of them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        '/'.join(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path): tuple(leaf.shape)
-        for path, leaf in leaves
-        if hasattr(leaf, 'shape')
-    }
+    return {_name(path): leaf for path, leaf in leaves if hasattr(leaf, 'shape')}
+
+
+def _name(path: Any) -> str:
+    return '/'.join(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path)
 
 
 def check_same_run(saved: Meta, experiment: config.Experiment, directory: pathlib.Path) -> None:

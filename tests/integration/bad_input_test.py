@@ -1,11 +1,13 @@
 """Each thing that a user can get wrong is answered by one message that says what to do."""
 
+import os
 import subprocess
 
 import pytest
 
 from jaxreid import main
 from jaxreid.data.synthetic import render
+from jaxreid.process import whole
 from tests.fixtures import commands
 
 MARS = f'--config={commands.ROOT / "configs" / "strf_mars.py"}'
@@ -81,7 +83,17 @@ def test_a_full_disk_is_reported_and_leaves_no_half_checkpoint(command, uninterr
     assert process.returncode == 1, process.stdout + process.stderr
     assert 'cannot write' in process.stderr
     assert 'Make space' in process.stderr or 'make space' in process.stderr
+    for others in ('Traceback', 'ERROR', 'os_error_code=\\'):  # what Orbax and asyncio log of it
+        assert others not in process.stderr
     assert not [p for p in (tmp_path / 'full' / 'checkpoints').glob('*') if p.name.isdigit()]
+
+
+def test_a_second_training_in_one_workdir_is_refused_while_the_first_lives(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
+    with whole.alone(tmp_path, doing='training in'):
+        assert main.run(['main', commands.TINY, f'--workdir={tmp_path}']) == 1
+    assert f'process {os.getpid()} on' in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ['.lock', 'cache']
 
 
 @pytest.mark.parametrize(

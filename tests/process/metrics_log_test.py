@@ -31,3 +31,11 @@ def test_a_resumed_run_drops_the_steps_that_it_makes_again_and_a_line_cut_by_a_k
     log.write(3, {'loss': 30})
     log.close()
     assert [(row['step'], row['loss']) for row in lines(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
+
+
+def test_what_was_written_of_the_step_that_a_run_continues_after_is_not_written_twice(tmp_path):
+    for _ in range(2):  # the second continues, and evaluates step 2 again
+        log = metrics_log.MetricsLog(tmp_path, start_step=2)
+        log.write(2, {'test/mAP': 0.1})
+        log.close()
+    assert lines(tmp_path) == [{'step': 2, 'test/mAP': 0.1}]

@@ -1,12 +1,17 @@
 """Files and folders appear whole or not at all, and one process at a time is at a folder."""
 
 import os
+import pathlib
+import subprocess
+import sys
 import threading
 from concurrent import futures
 
 import pytest
 
 from jaxreid.process import whole
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def write(path, text):
@@ -98,11 +103,14 @@ def test_what_a_killed_process_left_goes_and_what_a_running_one_makes_stays(tmp_
 
 
 def test_what_killed_processes_left_of_files_is_removed_below_a_folder(tmp_path):
-    kept = [tmp_path / 'info' / 'name.json', tmp_path / '.name.json.partial-none']
+    kept = [tmp_path / '.name.json.partial-none', tmp_path / 'info' / 'name.json']
     for path in (*kept, tmp_path / 'info' / '.name.json.partial-0123abcd'):
         path.parent.mkdir(exist_ok=True)
         path.write_text('text')
-    whole.remove_stale_files(tmp_path)
+    with whole.file(tmp_path / 'running.json') as file:
+        whole.remove_stale(tmp_path)
+        file.write(b'{}')
+    kept.append(tmp_path / 'running.json')
     assert sorted(p for p in tmp_path.rglob('*') if p.is_file()) == sorted(kept)
 
 
@@ -131,3 +139,36 @@ def test_whoever_finds_a_lock_taken_may_refuse(tmp_path):
 
     with whole.lock(tmp_path), pytest.raises(OSError, match='at work'), whole.lock(tmp_path, busy=refuse):
         pass
+
+
+def test_a_second_process_is_kept_out_of_a_folder_until_the_first_ends_however_it_does(tmp_path):
+    inside = (
+        'import os, pathlib, sys, time\nfrom jaxreid.process import whole\n'
+        'with whole.alone(pathlib.Path(sys.argv[1]), doing="training in"):\n'
+        '    print(os.getpid(), flush=True)\n    time.sleep(60)'
+    )
+    first = subprocess.Popen([sys.executable, '-c', inside, tmp_path], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    number = first.stdout.readline().strip()
+    with pytest.raises(OSError, match=rf'process {number} on .* is training in {tmp_path}; wait') as error:
+        whole.alone(tmp_path, doing='training in').__enter__()
+    assert len(str(error.value).splitlines()) == 1
+    (tmp_path / '.results.json.partial-0123abcd').touch()
+    first.kill()
+    first.communicate()
+    with whole.alone(tmp_path, doing='training in'):
+        assert os.listdir(tmp_path) == ['.lock']
+    with whole.alone(tmp_path, doing='training in'):
+        pass
+
+
+@pytest.mark.parametrize('mask', [0o077, 0o002])
+def test_files_and_folders_are_as_open_as_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write(tmp_path / 'file', 'text')
+        with whole.folder(tmp_path / 'folder'), whole.lock(tmp_path / '.lock'):
+            pass
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {'file': 0o666 & ~mask, 'folder': 0o777 & ~mask, '.lock': 0o666 & ~mask}

@@ -1,6 +1,9 @@
 """Checkpoints come back on any placement, and what does not fit is named."""
 
+import os
 import pathlib
+import shutil
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ from jaxreid import config, sharding
 from jaxreid.training import checkpoint
 
 STATE = {'params': {'kernel': np.arange(6.0).reshape(2, 3), 'bias': np.ones(3)}, 'step': np.int32(4)}
+META = {'config': {}, 'labels': {'7': 0}}
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def folder(tmp_path):
     mesh = sharding.make_mesh(jax.devices()[:2])
     checkpoints = checkpoint.Checkpoints(tmp_path / 'checkpoints', keep=2)
     for step in (2, 3, 4):
-        checkpoints.save(step, sharding.copy_to_all(STATE, mesh), {'config': {}, 'labels': {'7': 0}})
+        checkpoints.save(step, sharding.copy_to_all(STATE, mesh), META)
     checkpoints.close()
     return tmp_path
 
@@ -54,7 +58,7 @@ def test_meta_comes_back(folder):
 
 
 def test_the_best_is_the_first_of_the_highest_map_and_is_known_to_the_next_process(tmp_path):
-    mesh, meta = sharding.make_mesh(jax.devices()[:1]), {'config': {}, 'labels': {'7': 0}}
+    mesh, meta = sharding.make_mesh(jax.devices()[:1]), META
     for scores in ({1: 40.0, 2: 60.0, 3: 60.0}, {4: 59.0, 5: 60.0}):  # the second continues the first
         best = checkpoint.Best(tmp_path / 'best')
         for step, score in scores.items():
@@ -64,6 +68,109 @@ def test_the_best_is_the_first_of_the_highest_map_and_is_known_to_the_next_proce
         assert checkpoint.find(tmp_path / 'best') == (tmp_path / 'best', 2)
         assert best.score == {'mAP': 60.0, 'rank1': 98.0, 'step': 2, 'clips': 'rrs'}
     assert checkpoint.read_meta(tmp_path / 'best', 2)['selected'] == 'on the test set'
+
+
+def flip(file, place=-1):
+    """Turns over one bit of a file."""
+    data = bytearray(file.read_bytes())
+    data[place] ^= 4
+    file.write_bytes(data)
+
+
+def values(step):
+    """The files of a checkpoint that hold numbers, the largest first."""
+    return sorted((step / 'state' / 'ocdbt.process_0' / 'd').iterdir(), key=lambda file: -file.stat().st_size)
+
+
+def test_a_bit_that_is_no_longer_what_was_written_is_named_whatever_it_is_part_of(tmp_path):
+    noise = {'params': {'kernel': np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)}}
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    for step in (3, 4):
+        checkpoints.save(step, sharding.copy_to_all(noise, sharding.make_mesh(jax.devices()[:1])), META)
+    checkpoints.close()
+    largest = values(tmp_path / '4')[0]
+    whole, doubtful = largest.read_bytes(), 0
+    for place in range(100, 7000, 700):
+        flip(largest, place)
+        with pytest.raises(checkpoint.CheckpointError, match='damaged') as error:
+            checkpoint.restore(tmp_path, 4, placed(noise, 2))
+        doubtful += 'params/kernel is not what was written' in str(error.value)  # Orbax has seen nothing
+        largest.write_bytes(whole)
+    assert doubtful > 5
+    checkpoint.restore(tmp_path, 4, placed(noise, 2))
+
+
+def test_a_changed_bit_beside_the_state_is_named(folder):
+    file = folder / 'checkpoints' / '4' / 'meta' / 'metadata'
+    file.write_text(file.read_text().replace('"7": 0', '"7": 1'))
+    with pytest.raises(checkpoint.CheckpointError, match=r'4 is damaged \(its contents are not those'):
+        checkpoint.read_meta(folder / 'checkpoints', 4)
+
+
+@pytest.mark.parametrize(
+    'break_it',
+    [
+        lambda at: [flip(file, 3) for file in (at / 'state').rglob('*') if file.is_file()],
+        lambda at: [file.write_bytes(file.read_bytes()[:10]) for file in at.rglob('*') if file.is_file()],
+        lambda at: shutil.rmtree(at / 'state'),
+        lambda at: shutil.rmtree(at / 'meta'),
+        lambda at: (at / 'meta' / 'metadata').write_text('[]'),
+        lambda at: (at / 'meta' / 'metadata').write_text('{"config": {}}'),
+        lambda at: (at / 'state' / '_METADATA').write_text('{}'),
+        lambda at: (at / 'state' / 'manifest.ocdbt').unlink(),
+        lambda at: [file.unlink() for file in at.rglob('d/*')],
+    ],
+)
+def test_whatever_is_damaged_ends_in_one_line_with_what_goes_on_from_the_newest_sound_one(folder, break_it):
+    break_it(folder / 'checkpoints' / '4')
+    for path in (folder, folder / 'checkpoints' / '4'):
+        found, at = checkpoint.find(path)
+        with pytest.raises(checkpoint.CheckpointError) as error:  # noqa: PT012
+            checkpoint.read_meta(found, at)
+            checkpoint.restore(found, at, placed(STATE, 1))
+        (line,) = str(error.value).splitlines()
+        assert 'checkpoints/4 is damaged' in line
+        assert 'continue from step 3' in line
+    subprocess.run(line.partition('sound: ')[2], shell=True, check=True)
+    assert checkpoint.find(folder)[1] == 3
+    checkpoint.restore(folder / 'checkpoints', 3, placed(STATE, 1))
+
+
+def test_a_damaged_older_checkpoint_is_not_the_one_to_go_on_from(folder):
+    for step in ('3', '4'):
+        shutil.rmtree(folder / 'checkpoints' / step / 'state')
+    with pytest.raises(checkpoint.CheckpointError, match='no older one is beside it that is sound'):
+        checkpoint.restore(folder / 'checkpoints', 4, placed(STATE, 1))
+
+
+def test_a_best_checkpoint_without_its_score_is_damaged(tmp_path):
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints.save(5, sharding.copy_to_all(STATE, sharding.make_mesh(jax.devices()[:1])), META)
+    checkpoints.close()
+    with pytest.raises(checkpoint.CheckpointError, match=r'5 is damaged \(its meta has no score\)'):
+        checkpoint.Best(tmp_path)
+
+
+def test_a_best_checkpoint_is_on_disk_when_it_was_offered_and_what_killed_saves_left_goes(tmp_path):
+    (tmp_path / '3.orbax-checkpoint-tmp' / 'state').mkdir(parents=True)
+    (tmp_path / '3.orbax-checkpoint-tmp' / '_CHECKPOINT_METADATA').write_text('{}')
+    best = checkpoint.Best(tmp_path)
+    monitored = checkpoint.Monitored(mAP=1.0, rank1=2.0, step=7, clips='rrs')
+    best.offer(monitored, sharding.copy_to_all(STATE, sharding.make_mesh(jax.devices()[:1])), META)
+    assert os.listdir(tmp_path) == ['7']
+    best.checkpoints.close()
+
+
+def test_a_checkpoint_that_is_rotated_away_while_it_is_read_is_not_damaged(folder):
+    with pytest.raises(checkpoint.CheckpointError, match='was removed while it was read'):
+        checkpoint.read_meta(folder / 'checkpoints', 2)
+
+
+def test_a_folder_that_is_removed_is_no_full_disk(folder):
+    checkpoints = checkpoint.Checkpoints(folder / 'checkpoints', keep=2)
+    shutil.rmtree(folder)
+    with pytest.raises(checkpoint.CheckpointError, match='was removed while the run was at work'):
+        checkpoints.save(5, sharding.copy_to_all(STATE, sharding.make_mesh(jax.devices()[:1])), META)
 
 
 def test_another_model_is_refused_with_every_difference(folder):

@@ -1,0 +1,42 @@
+"""Digests by which damage is seen: CRC-32, which every flipped bit changes. They do not keep out whoever forges."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_KEY = 'digest'
+
+
+def of_bytes(data: bytes) -> str:
+    """8 hexadecimal digits."""
+    return f'{zlib.crc32(data):08x}'
+
+
+def of_array(array: np.ndarray) -> str:
+    """Its dtype and shape, and a digest of its values."""
+    array = np.ascontiguousarray(array)
+    return f'{array.dtype}{list(np.shape(array))} {zlib.crc32(array.reshape(-1).view(np.uint8).data):08x}'
+
+
+def signed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The value, which JSON can hold, with a digest of itself."""
+    return {**value, _KEY: _of_json(value)}
+
+
+def check(value: Any) -> None:
+    """Compares a value from JSON with the digest that it carries; older ones carry none.
+
+    Raises:
+      ValueError: it is no object, or another one than was written.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f'it holds {type(value).__name__}, expected an object')
+    if _KEY in value and value[_KEY] != _of_json({key: v for key, v in value.items() if key != _KEY}):
+        raise ValueError('its contents are not those that were written: their digest is another')
+
+
+def _of_json(value: Mapping[str, Any]) -> str:
+    return of_bytes(json.dumps(value, sort_keys=True).encode())
