@@ -3,11 +3,10 @@
 import dataclasses
 import functools
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from jaxreid.data.flow import optical_flow
 from jaxreid.data.tracklets import frame_decode
 from jaxreid.evaluation import network as network_lib
 from jaxreid.export import load as exported
+from jaxreid.process import json_file
 
 Flow = np.ndarray | str | None
 _FLOW = (
@@ -170,10 +170,30 @@ def load(path: str | os.PathLike, *, settings: config.Experiment | None = None) 
     return Embedder(experiment, experiment.sampler.frames if fixed else None, network, network.embed)
 
 
+class _Input(TypedDict):
+    shape: list[Any]  # sizes, or a letter where any will do
+    dtype: str
+
+
+class _Inside(TypedDict):
+    neck: str
+
+
+class _Exported(TypedDict):
+    """Of what stands beside an exported network, what running it needs."""
+
+    format: str
+    inputs: list[_Input]
+    config: dict[str, Any]
+    inside: _Inside
+
+
 def _load_exported(path: pathlib.Path) -> Embedder:
-    meta = json.loads((path / exported.META).read_text())
+    meta = json_file.read(path / exported.META, _Exported, what='what jaxreid.export wrote', advice='export again')
     if meta['format'] != 'stablehlo':
         raise ValueError(f'{path} holds {meta["format"]}, which is for other programs (docs/export.md)')
+    if not meta['inputs'] or len(meta['inputs'][0]['shape']) != 5:
+        raise ValueError(f'{path / exported.META} says nothing of the clips [B, T, H, W, 3] that go in; export again')
     shape, dtype = meta['inputs'][0]['shape'], meta['inputs'][0]['dtype']
     return Embedder(
         config.from_dict(meta['config']),

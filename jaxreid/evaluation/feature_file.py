@@ -6,30 +6,20 @@ is what it must be, fits the bytes in the file and fits this machine.
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import sys
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import numpy as np
 
 from jaxreid.evaluation import frame_weights
-from jaxreid.process import whole
+from jaxreid.process import array_file, json_file, whole
 
 NECKS = ('after', 'before')
 _NEEDED = ('pid', 'camera', 'query', 'gallery')
 _ATTRIBUTE = 'attr:'  # what the names of attributes begin with in the file
-# What NumPy and zipfile raise on files that are broken in one way or another.
-_BROKEN = (
-    ValueError, OSError, EOFError, KeyError, IndexError, TypeError, SyntaxError, RuntimeError, MemoryError,
-    OverflowError, AttributeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-
 _LARGEST = 2**31 - 1  # of ids, camera numbers and frames of a tracklet
 
 
@@ -139,10 +129,7 @@ def load(path: str | os.PathLike, *, neck: str = 'after', roles: bool = True) ->
     if path.is_dir():
         raise ValueError(f'{path} is a folder; name the feature file in it (for example {path / "features.npz"}).')
     chosen = 'embedding' if neck == 'after' else 'embedding_before_neck'
-    try:
-        headers = _headers(path)
-    except _BROKEN as e:
-        raise ValueError(f'{path} is no readable .npz file ({_said(e)}); write it with numpy.savez.') from e
+    headers = array_file.npz_headers(path)
     missing = [k for k in (chosen, *_NEEDED) if k not in headers]
     if missing:
         raise ValueError(
@@ -150,41 +137,12 @@ def load(path: str | os.PathLike, *, neck: str = 'after', roles: bool = True) ->
             f'embedding [N, D] and pid, camera, query, gallery [N]. See docs/protocols.md.'
         )
     _check_headers(path, headers, chosen)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            known = [k for k in headers if k.startswith(_ATTRIBUTE)]
-            wanted = (chosen, *_NEEDED, 'name', 'frames', 'meta', 'time', *known)
-            arrays = {k: file[k] for k in wanted if k in headers}
-    except _BROKEN as e:
-        raise ValueError(f'{path} is damaged ({_said(e)}); write it again.') from e
+    known = [k for k in headers if k.startswith(_ATTRIBUTE)]
+    arrays = array_file.npz(path, (chosen, *_NEEDED, 'name', 'frames', 'meta', 'time', *known))
     return _checked(path, arrays, chosen, roles)
 
 
-def _headers(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and dtype of every array, from the headers alone."""
-    headers = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as file:
-                match np.lib.format.read_magic(file):
-                    case (1, 0):
-                        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                    case (2, 0):
-                        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-                    case version:
-                        raise ValueError(f'{member.filename} is in version {version} of the .npy format')
-                name = member.filename.removesuffix('.npy')
-                if name in headers:
-                    raise ValueError(f'it holds {name} twice, and which one is meant cannot be known')
-                size = dtype.itemsize * math.prod(shape)
-                held = member.file_size - file.tell()
-                if not dtype.hasobject and size != held:
-                    raise ValueError(f'{name} says that it is {dtype} {shape}, {size} bytes, but has {held}')
-                headers[name] = shape, dtype
-    return headers
-
-
-def _check_headers(path: pathlib.Path, headers: dict[str, tuple[tuple[int, ...], np.dtype]], chosen: str) -> None:
+def _check_headers(path: pathlib.Path, headers: dict[str, array_file.Header], chosen: str) -> None:
     """Dtypes, ranks and sizes, before anything is read."""
     wanted = {chosen: 'f', 'pid': 'iu', 'camera': 'iu', 'query': 'b', 'gallery': 'b', 'name': 'US', 'frames': 'iu',
               'time': 'US'} | {k: 'biufUS' for k in headers if k.startswith(_ATTRIBUTE)}  # fmt: skip
@@ -218,21 +176,12 @@ def _check_headers(path: pathlib.Path, headers: dict[str, tuple[tuple[int, ...],
             f'{path}: lengths differ: {lengths}. Every tracklet needs one entry in each; a list with one per frame '
             'gives wrong cameras to nearly all tracklets.'
         )
-    read = [headers[k] for k in (*wanted, 'meta') if k in headers]
-    size = sum(dtype.itemsize * math.prod(shape) for shape, dtype in read)
-    if size > _memory():
+    size = sum(headers[k].nbytes for k in (*wanted, 'meta') if k in headers)
+    if size > array_file.memory():
         raise ValueError(
             f'{path}: its arrays take {size / 2**30:.0f} GiB ({chosen} is {[n, d]}), this machine has '
-            f'{_memory() / 2**30:.0f} GiB.'
+            f'{array_file.memory() / 2**30:.0f} GiB.'
         )
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory; 64 GiB where it does not say."""
-    try:
-        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    except (AttributeError, ValueError, OSError):
-        return 64 * 2**30
 
 
 def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str, roles: bool) -> Features:
@@ -288,18 +237,26 @@ def _names(names: np.ndarray | None, n: int) -> np.ndarray:
     return np.array([name.decode('utf-8', 'replace') for name in data])
 
 
+def read_meta(path: pathlib.Path) -> Meta:
+    """`Features.meta` of a file; {} where it has none.
+
+    Raises:
+      ValueError: it is no feature file, or damaged; names it.
+      OSError: it cannot be read.
+    """
+    return _meta(path, array_file.npz(path, ('meta',)).get('meta'))
+
+
 def _meta(path: pathlib.Path, text: np.ndarray | None) -> Meta:
+    """What the file says of its making, as far as it is what `Meta` says: it may be anybody's."""
     if text is None:
         return {}
-    try:
-        meta = json.loads(text.item())
-        # Halves of characters cannot be printed.
-        meta = json.loads(json.dumps(meta, ensure_ascii=False).encode('utf-8', 'replace'))
-    except (ValueError, RecursionError) as e:
-        raise ValueError(f'{path}: meta is no JSON text ({_said(e)}); leave it out or write json.dumps(...).') from e
+    if text.size != 1 or text.dtype.kind not in 'US':
+        raise ValueError(f'{path}: meta is {text.dtype} {list(text.shape)}; expected one JSON text.')
+    meta = json_file.parse(text.item(), object, where=f'{path}: meta', what='JSON', advice='leave it out')
     if not isinstance(meta, dict):
         raise ValueError(f'{path}: meta is {type(meta).__name__}; expected a JSON object.')
-    return cast(Meta, meta)
+    return json_file.fitting(meta, Meta)
 
 
 def setting(meta: Meta, section: str, name: str, known: Sequence[Any], default: Any) -> Any:
@@ -316,7 +273,3 @@ def setting(meta: Meta, section: str, name: str, known: Sequence[Any], default: 
     except (KeyError, TypeError):
         return default
     return next((value for value in (said if isinstance(said, list) else [said]) if value in known), default)
-
-
-def _said(error: BaseException) -> str:
-    return f'{error}'.splitlines()[0] if f'{error}' else type(error).__name__

@@ -1,7 +1,6 @@
 """Tracklet features: extraction on all devices. `feature_file` has the file that carries them."""
 
 import collections
-import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -98,11 +97,7 @@ def free_path(workdir: pathlib.Path, meta: feature_file.Meta) -> pathlib.Path:
     path = workdir / 'features.npz'
     how = ('trained_on', 'tested_on', 'clips', 'clip_seed', 'frames_per_clip', 'flip', 'step')
     if path.exists():
-        try:
-            with np.load(path) as file:
-                before = json.loads(str(file['meta']))
-        except (ValueError, KeyError, OSError):
-            before = {}
+        before = feature_file.read_meta(path)
         if any(before.get(k) != meta.get(k) for k in how):
             flip = '-flip' if meta['flip'] else ''
             seed = '' if meta['clip_seed'] is None else f'-seed{meta["clip_seed"]}'

@@ -1,6 +1,5 @@
 """What a network with weights for frames does with them: their range, and whether hidden frames get less."""
 
-import json
 import pathlib
 from typing import NotRequired, TypedDict
 
@@ -47,10 +46,10 @@ def hidden_frames(dataset: tracklet.Dataset, *, clips: str, frames: int, seed: i
 
     None for other data sets, and where a tracklet has several clips.
     """
-    description = pathlib.Path(dataset.root) / 'info' / 'synthetic.json'
+    description = pathlib.Path(dataset.root, plan.DESCRIPTION)
     if clips in ('all_frames', 'interleaved', 'whole') or not description.is_file():
         return None
-    made = plan.from_json(json.loads(description.read_text()))
+    made = plan.read(dataset.root)
     walks = made.tracklets['test']
     if len(walks) != len(dataset.test):
         return None

@@ -3,11 +3,11 @@
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from jaxreid.evaluation import feature_file, frame_weights, protocols
 from jaxreid.evaluation import strata as strata_lib
-from jaxreid.process import whole
+from jaxreid.process import json_file, whole
 
 
 class SplitScore(TypedDict):
@@ -45,6 +45,14 @@ class Result(protocols.Score):
     mINP_std: NotRequired[float]
     cmc_std: NotRequired[dict[str, float]]
     splits: NotRequired[list[SplitScore]]
+
+
+class _Known(TypedDict):
+    """What a result of any version has."""
+
+    protocol: dict[str, Any]
+    step: int
+    selected: str
 
 
 def table(rows: Sequence[Result]) -> str:
@@ -99,12 +107,11 @@ def read(path: pathlib.Path) -> list[Result]:
     Raises:
       ValueError: the file holds something else; names it.
     """
-    try:
-        rows = json.loads(path.read_text()) if path.exists() else []
-        if not (isinstance(rows, list) and all({'step', 'selected', 'protocol'} <= row.keys() for row in rows)):
-            raise ValueError('not a list of results')
-    except (ValueError, AttributeError) as e:
-        raise ValueError(f'{path} does not hold results of jaxreid ({e}); move it away, it is not overwritten') from e
+    if not path.exists():
+        return []
+    rows: Any = json_file.read(
+        path, list[_Known], what='results of jaxreid', advice='move it away, it is not overwritten'
+    )
     return rows
 
 

@@ -15,10 +15,9 @@ On the rendered benchmark every claim has a preset, and rows are trained for a s
 
 import argparse
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence, Set
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from absl import flags
@@ -30,7 +29,7 @@ from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import render
 from jaxreid.evaluation import feature_file, protocols, results, strata
 from jaxreid.evaluation.references import ceilings
-from jaxreid.process import commands, interrupt, metrics_log, whole
+from jaxreid.process import commands, interrupt, json_file, metrics_log, whole
 from jaxreid.reproduce import claims_page, one_run, runs
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce.published import claims
@@ -199,7 +198,7 @@ def _inside_groups(run: one_run.Run) -> float | None:
 
 def _description(run: one_run.Run) -> plan_lib.Plan:
     data = run.experiment.data
-    return plan_lib.from_json(json.loads((render.ensure(data.root, data.preset) / 'info/synthetic.json').read_text()))
+    return plan_lib.read(render.ensure(data.root, data.preset))
 
 
 def _number(value: float) -> float | None:
@@ -209,8 +208,8 @@ def _number(value: float) -> float | None:
 def kept_ceilings(run: one_run.Run, left: one_run.Finished) -> Ceilings | None:
     """What oracles made of a finished run's network, where that was computed of this result."""
     file = run.folder / 'ceilings.json'
-    kept = json.loads(file.read_text()) if file.is_file() else None
-    return kept if kept and kept['row'] == left['row'] else None
+    kept = json_file.read(file, dict[str, Any], advice='remove it') if file.is_file() else {}
+    return cast(Ceilings, kept) if kept.get('row') == left['row'] else None
 
 
 def help_by_oracles(run: one_run.Run, left: one_run.Finished, oracles: Set[str]) -> None:

@@ -4,11 +4,11 @@ import dataclasses
 import json
 import pathlib
 import shlex
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 from jaxreid import command_line, config, loop
 from jaxreid.evaluation import evaluate, results
-from jaxreid.process import metrics_log, whole
+from jaxreid.process import json_file, metrics_log, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Finished(TypedDict):
 def finished(run: Run) -> Finished | None:
     """What a run left when it finished, where its settings are those asked for and its results are still there."""
     try:
-        left = json.loads((run.folder / 'finished.json').read_text())
+        left = json_file.read(run.folder / 'finished.json', dict[str, Any])
         same = not config.changed(config.from_dict(left['config']), run.experiment, 'test')
-        return left if same and left['row'] in results.read(run.folder / 'results.json') else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return cast(Finished, left) if same and left['row'] in results.read(run.folder / 'results.json') else None
+    except (OSError, ValueError, KeyError):
         return None
 
 
@@ -61,10 +61,10 @@ def donor(run: Run) -> pathlib.Path | None:
         return None
     for file in sorted(run.folder.parent.glob('*/finished.json')):
         try:
-            left = json.loads(file.read_text())
+            left = json_file.read(file, dict[str, Any])
             if left['trained'] and not config.changed(config.from_dict(left['config']), run.experiment, 'training'):
                 return file.parent
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError):
             continue
     return None
 

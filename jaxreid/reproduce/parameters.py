@@ -8,18 +8,17 @@ classifier of the data set's published number of identities.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 
 from jaxreid import command_line, config
 from jaxreid.models import build, cost
-from jaxreid.process import commands, whole
+from jaxreid.process import commands, json_file, whole
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import step
@@ -103,9 +102,9 @@ def chart(networks: Sequence[Point], others: Mapping[str, tuple[float, float]]) 
 def write(options: argparse.Namespace) -> pathlib.Path:
     """Counts, collects, draws; returns where the figure is."""
     table = tables.find(options.table)
-    results = None
+    results: Any = None
     if options.results:
-        results = json.loads(pathlib.Path(options.results).read_text())
+        results = json_file.read(options.results, dict[str, Any], what='what jaxreid.reproduce wrote')
         if results.get('table') != options.table or results.get('dataset') != options.dataset:
             raise ValueError(
                 f'{options.results} reports {results.get("table")} on {results.get("dataset")}, not {options.table} on '

@@ -1,11 +1,12 @@
 """What a similarity means: how often other people look as alike, from a calibration file of the evaluation report."""
 
-import json
 import math
 import pathlib
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
+
+from jaxreid.process import json_file
 
 
 class Calibration(NamedTuple):
@@ -32,23 +33,42 @@ def read(path: str) -> Calibration:
             f'there is no calibration file {path}; python -m jaxreid.evaluation.report writes one, '
             'report.calibration.json'
         )
-    try:
-        written = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-        verification = written['verification']
-        if not verification['curve']:
-            raise ValueError('its test set had no pairs of the same or of different people')
-        columns = [np.array(verification['curve'][k], float) for k in Calibration._fields[4:]]
-        if not (np.isfinite(columns).all() and len(columns[0]) and (np.diff(columns[0]) > 0).all()):
-            raise ValueError('its curve is not one')
-        return Calibration(
-            path, str(written['distance']), str(written['network'] or ''), int(verification['impostor_pairs']), *columns
-        )
-    except (ValueError, KeyError, TypeError) as e:
-        said = f'it lacks {e}' if isinstance(e, KeyError) else str(e)
-        raise ValueError(
-            f'{path} is no calibration file ({said}); python -m jaxreid.evaluation.report writes one, '
-            'report.calibration.json'
-        ) from e
+    advice = 'python -m jaxreid.evaluation.report writes one, report.calibration.json'
+    written = json_file.read(path, _Written, what='a calibration', advice=advice)
+    verification = written['verification']
+    if verification['curve'] is None:
+        raise ValueError(f'{path}: its test set had no pairs of the same or of different people; {advice}')
+    curve = verification['curve']
+    threshold = np.array(curve['threshold'], np.float64)
+    false, true = np.array(curve['false_accept_rate'], np.float64), np.array(curve['true_accept_rate'], np.float64)
+    rates = np.concatenate([false, true])
+    if (
+        not (len(threshold) and np.isfinite(threshold).all() and (np.diff(threshold) > 0).all())
+        or not (len(threshold) == len(false) == len(true) and ((rates >= 0) & (rates <= 1)).all())
+        or verification['impostor_pairs'] < 1
+    ):
+        raise ValueError(f'{path}: its curve is none of rates by ascending thresholds; {advice}')
+    network = written['network'] or ''
+    return Calibration(path, written['distance'], network, verification['impostor_pairs'], threshold, false, true)
+
+
+class _Curve(TypedDict):
+    threshold: list[float]
+    false_accept_rate: list[float]
+    true_accept_rate: list[float]
+
+
+class _Verification(TypedDict):
+    curve: _Curve | None
+    impostor_pairs: int
+
+
+class _Written(TypedDict):
+    """Of what the report writes, what a search needs."""
+
+    distance: str
+    network: str | None
+    verification: _Verification
 
 
 def check_belongs(measured: Calibration, made: dict) -> None:

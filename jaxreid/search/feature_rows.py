@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jaxreid.process import array_file
+
 
 class Rows:
     """[N, D] float, in parts that lie behind each other; never held as a whole."""
@@ -31,7 +33,7 @@ class Rows:
     @classmethod
     def files(cls, paths: Sequence[pathlib.Path], lengths: Sequence[int], *, dim: int) -> 'Rows':
         """Of .npy files. A file is mapped while a piece of it is copied: pages that stay mapped count as memory."""
-        return cls([functools.partial(np.load, path, mmap_mode='r') for path in paths], lengths, dim=dim)
+        return cls([functools.partial(array_file.npy, path, mapped=True) for path in paths], lengths, dim=dim)
 
     @property
     def at_hand(self) -> bool:

@@ -2,14 +2,13 @@
 
 import argparse
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid.process import exit_status
+from jaxreid.process import exit_status, json_file
 from jaxreid.search import calibration_file, nearest, tracklets
 
 _OTHER_CLOCK = '--after and --before are given'
@@ -313,10 +312,10 @@ def table(
 def is_json(path: pathlib.Path) -> bool:
     """Whether a file is what `to_json` gave."""
     try:
-        written = json.loads(path.read_text(encoding='utf-8'))
+        written = json_file.read(path, dict[str, Any])
     except ValueError:
         return False
-    return isinstance(written, dict) and {'gallery', 'queries', 'searched', 'results'} <= written.keys()
+    return {'gallery', 'queries', 'searched', 'results'} <= written.keys()
 
 
 def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: Answers) -> dict[str, object]:

@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 
 from jaxreid import command_line
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import commands, exit_status, json_file, whole
 from jaxreid.search import feature_rows, nearest, results, sources, tracklets
 
 METRICS = {'cosine': 'COSINE', 'euclidean': 'L2'}
@@ -225,7 +225,11 @@ def check(
     client.load_collection(collection)
     held = client.query(collection, filter='frames >= 0', limit=1, output_fields=['made'])
     # `export` sees to it that all rows say the same.
-    made: tracklets.Made | None = json.loads(held[0]['made']) if held else None
+    made: tracklets.Made | None = (
+        json_file.parse(held[0]['made'], tracklets.Made, where=f'`made` of the collection {collection!r}')
+        if held
+        else None
+    )
     dim = int(fields['embedding']['params']['dim'])
     tracklets.check_made(f'the collection {collection!r}', dim, made or tracklets.Made(), given)
     return {metric: name for name, metric in METRICS.items()}[metric], made

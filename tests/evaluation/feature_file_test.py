@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxreid.evaluation import feature_file
+from jaxreid.process import array_file
 
 
 def arrays(n=12, d=4):
@@ -101,9 +102,9 @@ WRONG = {
     r'name holds Python objects \(pickles\), which are never loaded': {'name': np.array(['a'] * 12, object)},
     r'pid holds Python objects': {'pid': np.array([1] * 12, object)},
     r'frames is float64': {'frames': np.ones(12)},
-    r'meta is no JSON text': {'meta': np.array('{"a": ')},
+    r'meta does not hold JSON: it is no JSON text': {'meta': np.array('{"a": ')},
     r'meta is list; expected a JSON object': {'meta': np.array('[1]')},
-    r'meta is no JSON text ': {'meta': np.array(['{}', '{}'])},
+    r'meta is <U2 \[2\]; expected one JSON text': {'meta': np.array(['{}', '{}'])},
     r'meta is int64; expected JSON text': {'meta': np.array(3)},
 }  # fmt: skip
 
@@ -163,7 +164,7 @@ def test_an_absurd_size_is_refused_before_memory_is_taken(tmp_path, monkeypatch)
         archive.writestr('embedding.npy', header((10**15, 2048)))
     with pytest.raises(ValueError, match=r'embedding says that it is float32 \(1000000000000000, 2048\)'):
         feature_file.load(path)
-    monkeypatch.setattr(feature_file, '_memory', lambda: 100)
+    monkeypatch.setattr(array_file, 'memory', lambda: 100)
     with pytest.raises(ValueError, match=r'arrays take 0 GiB \(embedding is \[12, 4\]\), this machine has'):
         feature_file.load(write(tmp_path / 'a.npz'))
 

@@ -88,5 +88,5 @@ def test_a_calibration_of_something_else_is_refused(measured, tmp_path):
         calibration_file.check_belongs(found, {'network': 'cd34'})
     for text in ('{}', '[1]', 'no', json.dumps({'verification': {'curve': None}})):
         (tmp_path / 'x.json').write_text(text)
-        with pytest.raises(ValueError, match=r'x\.json is no calibration file'):
+        with pytest.raises(ValueError, match=r'x\.json does not hold a calibration: '):
             calibration_file.read(str(tmp_path / 'x.json'))

@@ -1,15 +1,14 @@
 """The rendered benchmark as a data set: `jaxreid.data.synthetic` draws it in MARS' layout, and it is read as MARS."""
 
-import json
 import os
+from typing import Any
 
 import numpy as np
 
 from jaxreid.data.datasets import contents, facts, mars
 from jaxreid.data.synthetic import plan
 from jaxreid.data.tracklets import tracklet
-
-DESCRIPTION = 'info/synthetic.json'  # what it says about itself; evaluation reads it
+from jaxreid.process import json_file
 
 
 def _read(data: facts.Settings) -> tracklet.Dataset:
@@ -21,10 +20,9 @@ def _read(data: facts.Settings) -> tracklet.Dataset:
 def _count(data: facts.Settings) -> contents.Contents:
     """Expects what the plan says that the preset and seed in the folder's description give."""
     dataset = mars.read_lists(data.root)
-    description = os.path.join(dataset.root, DESCRIPTION)
+    description = os.path.join(dataset.root, plan.DESCRIPTION)
     try:
-        with open(description, encoding='utf-8') as file:
-            said = json.load(file)
+        said = json_file.read(description, dict[str, Any])
         preset = plan.build_dataclass(plan.Preset, said['preset'])
         seed, version = int(said['seed']), said['version']
     except FileNotFoundError:
@@ -65,5 +63,5 @@ FACTS = facts.Facts(
     presets=tuple(plan.PRESETS),
     rendered=True,
     version=f'{plan.RENDERER_VERSION}.0.0',
-    kept_files=(DESCRIPTION,),
+    kept_files=(plan.DESCRIPTION,),
 )

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from jaxreid.process import whole
+from jaxreid.process import array_file, whole
 
 
 def path(folder: str, first: str, second: str, *, height: int, width: int, engine: str) -> pathlib.Path:
@@ -24,8 +24,8 @@ def kind(engine: str) -> str:
 def read(file: pathlib.Path, *, height: int, width: int) -> np.ndarray | None:
     """The stored flow [H, W, 2] float16; None where there is none or the file is damaged, so that it is made again."""
     try:
-        flow = np.load(file)
-    except (OSError, ValueError, EOFError):
+        flow = array_file.npy(file)
+    except (OSError, ValueError):
         return None
     return flow if flow.shape == (height, width, 2) and flow.dtype == np.float16 else None
 

@@ -5,14 +5,22 @@ another split or grows keeps its folder; one whose frames under the same paths a
 """
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
-from jaxreid.process import whole
+from jaxreid.process import json_file, whole
 
 FILE = 'dataset.json'
 _FRAMES = 16  # whose digests are kept [choice]
+
+
+class _Owner(TypedDict):
+    """The data set that a folder's flow is of; `frames`: path -> digest."""
+
+    dataset: str
+    root: str
+    frames: dict[str, str]
 
 
 def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, dataset: str, root: str) -> None:
@@ -30,17 +38,13 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
     """
     file = pathlib.Path(folder, FILE)
     try:
-        kept = json.loads(file.read_text())
-        owner, digests = f'{kept["dataset"]} in {kept["root"]}', dict(kept['frames'])
-        if not digests:
-            raise ValueError('no frames')
+        kept = json_file.read(file, _Owner, advice=f'remove it if {folder} holds the flow of {dataset}')
     except FileNotFoundError:
         step = max(1, len(paths) // _FRAMES)
         if made := _digests(paths[::step][:_FRAMES], read):
             whole.write_json(file, {'dataset': dataset, 'root': root, 'frames': made})
         return
-    except (ValueError, KeyError, TypeError) as e:
-        raise ValueError(f'{file} is damaged ({e!r}); remove it if {folder} holds the flow of {dataset}.') from e
+    owner, digests = f'{kept["dataset"]} in {kept["root"]}', kept['frames']
     now = _digests(list(digests), read)
     wrong = [path for path, digest in now.items() if digest != digests[path]]
     if wrong or not now:

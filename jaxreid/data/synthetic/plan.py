@@ -6,13 +6,17 @@ Everything here is arithmetic on (preset, seed); nothing is drawn. `Plan.to_json
 
 import dataclasses
 import math
+import os
+import pathlib
 import typing
 
 import numpy as np
 
 from jaxreid.data.synthetic import camera as camera_lib
 from jaxreid.data.synthetic import person as person_lib
+from jaxreid.process import json_file
 
+DESCRIPTION = 'info/synthetic.json'  # below a rendered benchmark: what it says about itself
 RENDERER_VERSION = 2  # raise whenever the same preset and seed would give other bytes
 
 # Side of the image walked to; yaw in radians.
@@ -178,6 +182,20 @@ class Plan:
 def build_dataclass(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
     """A flat dataclass from parsed JSON, whose lists were tuples."""
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+def read(root: str | os.PathLike) -> Plan:
+    """The plan that a rendered benchmark was drawn by.
+
+    Raises:
+      ValueError: its description is damaged; names it.
+      OSError: it cannot be read.
+    """
+    path = pathlib.Path(root, DESCRIPTION)
+    try:
+        return from_json(json_file.read(path, dict[str, typing.Any]))
+    except (KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f'{path} is no description of a rendered benchmark ({e!r}); render it again') from e
 
 
 def from_json(value: dict[str, typing.Any]) -> Plan:

@@ -26,7 +26,7 @@ from jaxreid.data.synthetic import camera as camera_lib
 from jaxreid.data.synthetic import person as person_lib
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import scene as scene_lib
-from jaxreid.process import cache, whole
+from jaxreid.process import cache, json_file, whole
 
 Preset = plan_lib.Preset
 PRESETS = plan_lib.PRESETS
@@ -302,17 +302,17 @@ def _is_rendered(root, preset, seed):
         )
     if not any(root.iterdir()):
         return False
-    description = root / 'info' / 'synthetic.json'
+    description = root / plan_lib.DESCRIPTION
     advice = "give another data.root, leave it empty for the user's cache, or remove the folder yourself"
     if not description.is_file():
         raise FileExistsError(
             f'{root} is not empty and has no info/synthetic.json, so it is not a rendered benchmark; {advice}'
         )
     try:
-        held = json.loads(description.read_text(encoding='utf-8'))
+        said = json_file.read(description, dict[str, typing.Any])
         # What a preset has learnt to say since then, it says by a default that draws as before.
         since = {f.name: f.default for f in dataclasses.fields(Preset) if f.default is not dataclasses.MISSING}
-        held = (json.loads(json.dumps(since)) | held['preset'], held['seed'], held['version'])
+        held = (json.loads(json.dumps(since)) | said['preset'], said['seed'], said['version'])
     except (ValueError, KeyError, TypeError) as error:
         raise FileExistsError(f'{description} cannot be read ({error}); {advice}') from error
     wanted = (json.loads(json.dumps(dataclasses.asdict(preset))), seed, plan_lib.RENDERER_VERSION)
@@ -367,7 +367,7 @@ def render(
             _render_in_processes(folder, preset, seed, workers, bar)
     attributes.write(folder, plan)
     # Last, since it is what makes the folder a data set.
-    (info / 'synthetic.json').write_text(json.dumps(plan.to_json()), encoding='utf-8')
+    (info.parent / plan_lib.DESCRIPTION).write_text(json.dumps(plan.to_json()), encoding='utf-8')
 
 
 def _save_mat(path, name, value):

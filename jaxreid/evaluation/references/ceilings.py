@@ -11,7 +11,6 @@ of each repeated. Differences are in percentage points, paired by query, with th
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Collection, Sequence
@@ -132,7 +131,7 @@ def load(root: pathlib.Path, path: pathlib.Path) -> network.Network:
       ValueError: it takes frames of another size than the data has, or optical flow.
       CheckpointError: there is no checkpoint.
     """
-    preset = _plan(root).preset
+    preset = plan_lib.read(root).preset
     experiment = config.from_dict(checkpoint.read_meta(*checkpoint.find(path))['config'])
     data = experiment.data
     size, drawn = (data.height, data.width), (preset.height, preset.width)
@@ -155,7 +154,7 @@ def ceilings(helped: network.Network, *, only: Collection[str] | None = None) ->
       only: names of the oracles that are wanted; None: all.
     """
     experiment = helped.experiment
-    plan, dataset = _plan(pathlib.Path(experiment.data.root)), source.read(experiment.data)
+    plan, dataset = plan_lib.read(experiment.data.root), source.read(experiment.data)
     store = source.store(experiment.data, dataset, split='test')
     walks = plan.tracklets['test']
     views: dict[str, tuple[tracklet.Dataset, frame_store.Store, bool]] = {'as it is': (dataset, store, False)}
@@ -186,10 +185,6 @@ def ceilings(helped: network.Network, *, only: Collection[str] | None = None) ->
         means = values[:, 0].mean(), values[:, 2].mean(), gain.mean()
         rows.append(Ceiling(name, *means, (low, high), inside, by_stratum))
     return rows
-
-
-def _plan(root: pathlib.Path) -> plan_lib.Plan:
-    return plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text()))
 
 
 def _score(
@@ -234,7 +229,7 @@ def table(rows: Sequence[Ceiling], bones: dict[str, skeleton_oracle.OracleScore]
 def run(options: argparse.Namespace) -> None:
     """Prints the table of a preset."""
     root = render.ensure(options.root, options.preset)
-    plan, rows = _plan(root), []
+    plan, rows = plan_lib.read(root), []
     if options.checkpoint:
         command_line.set_up('float32')
         rows = ceilings(load(root, options.checkpoint))

@@ -1,15 +1,14 @@
 """What a score on the rendered benchmark is to be compared with: colour alone, no training, one frame, skeletons."""
 
 import dataclasses
-import json
 import math
-import pathlib
 from typing import Any
 
 import numpy as np
 
 from jaxreid import config
 from jaxreid.data import source
+from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file, network, protocols, results
 from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
@@ -33,7 +32,7 @@ def compute(
       number of queries and chance; 'skeleton_oracle': its rank-1 inside the groups. Percent; None where the data has no
       such queries.
     """
-    description = json.loads((pathlib.Path(dataset.root) / 'info' / 'synthetic.json').read_text())
+    description = plan_lib.read(dataset.root).to_json()
     groups = description['groups']['test']
     experiment = trained.experiment
     one = trained.features(dataset, label='one frame', one_frame=True)
