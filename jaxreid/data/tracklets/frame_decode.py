@@ -1,18 +1,20 @@
 """Bytes of an image file -> uint8 RGB of the wanted size: the one decoder of all stores."""
 
+import contextlib
+import functools
 import io
-import struct
-import zlib
+import logging
+import os
+import threading
+import warnings
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-_JPEG_START = b'\xff\xd8'
-_JPEG_SCAN = b'\xff\xda'
-_JPEG_END = b'\xff\xd9'
-_PNG_START = b'\x89PNG\r\n\x1a\n'
-_MAX_PIXELS = 2**26  # more is a damaged header: no crop of a person is 8192 pixels high and wide
+from jaxreid.data.tracklets import image_damage
+
+_of_stderr = threading.Lock()
 
 
 def one_thread_each() -> None:
@@ -20,11 +22,32 @@ def one_thread_each() -> None:
     cv2.setNumThreads(0)
 
 
-def decode(data: bytes, *, height: int, width: int, resize: str) -> np.ndarray:
+@functools.cache
+def _quiet() -> None:
+    """Keeps decoders from writing to the terminal: what is wrong with an image its error says."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    warnings.filterwarnings('ignore', module=r'PIL\.')
+    logging.getLogger('PIL').setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _silent_libtiff():
+    """Of Pillow's libtiff, which has no switch, what it writes to the process' stderr goes nowhere."""
+    with _of_stderr, open(os.devnull, 'wb') as nowhere:
+        kept = os.dup(2)
+        try:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def decode(data: bytes, *, height: int, width: int, resize: str, known_whole: bool = False) -> np.ndarray:
     """Decodes and resizes an image.
 
     Args:
-      data: see `decode_as_stored`.
+      data, known_whole: see `decode_as_stored`.
       height, width: of the result, in pixels.
       resize: 'bicubic' or 'bilinear', Pillow's antialiased filters; an image that fits is left as it is.
 
@@ -34,7 +57,7 @@ def decode(data: bytes, *, height: int, width: int, resize: str) -> np.ndarray:
     Raises:
       ValueError: the image cannot be decoded or is cut off.
     """
-    return resized(decode_as_stored(data), height=height, width=width, resize=resize)
+    return resized(decode_as_stored(data, known_whole=known_whole), height=height, width=width, resize=resize)
 
 
 def resized(image: np.ndarray, *, height: int, width: int, resize: str) -> np.ndarray:
@@ -51,85 +74,56 @@ def resized(image: np.ndarray, *, height: int, width: int, resize: str) -> np.nd
     return np.asarray(Image.fromarray(image).resize((width, height), resample))
 
 
-def decode_as_stored(data: bytes) -> np.ndarray:
+def decode_as_stored(data: bytes, *, known_whole: bool = False) -> np.ndarray:
     """Decodes an image in its own size.
 
+    Channels of more than 8 bits are divided by the smallest of 1, 4, 16, 64, 256 that their largest value needs to fit
+    in 8: cameras write 10, 12 or 14 bits into 16 and seldom say so. Floats from 0 to 1 become 0 to 255.
+
     Args:
-      data: content of a JPEG or PNG file or of anything else that OpenCV or Pillow reads.
+      data: content of a JPEG or PNG file or of another format of `image_damage`.
+      known_whole: this very file has been looked through for holes before, which takes as long as decoding.
 
     Returns:
       [H, W, 3] uint8, RGB.
 
     Raises:
-      ValueError: the image cannot be decoded or is cut off.
+      ValueError: the image cannot be decoded, is cut off or damaged (see `image_damage.check`), or has values that no
+        picture has.
     """
-    if not data:
-        raise ValueError('the file is empty')
-    if _is_cut_off_jpeg(data):
-        raise ValueError(f'truncated JPEG of {len(data)} bytes, its end marker is missing')
-    if data.startswith(_PNG_START) and (damage := _damage_of_png(data)):
-        raise ValueError(f'no image, or a damaged one, of {len(data)} bytes: {damage}')
-    height, width = _claimed_size(data)
-    if height * width > _MAX_PIXELS:  # decoders would fill gigabytes
-        raise ValueError(f'no image, or a damaged one, of {len(data)} bytes: it claims {height}x{width} pixels')
+    _quiet()
+    image_damage.check(data, whole=not known_whole)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # for example, a header that promises an absurd size
         image = None
-    return _decode_with_pillow(data) if image is None else image
-
-
-def _is_cut_off_jpeg(data: bytes) -> bool:
-    """Whether no end marker follows the last scan. Some versions of OpenCV fill what is missing with grey, silently.
-
-    Neither marker can occur inside compressed data, and a thumbnail, which has both, stands before the scan.
-    """
-    if not data.startswith(_JPEG_START) or data.endswith(_JPEG_END):
-        return False
-    return data.rfind(_JPEG_END) <= data.rfind(_JPEG_SCAN)  # equal where there is neither
-
-
-def _damage_of_png(data: bytes) -> str:
-    """What is wrong with a PNG's chunks; '' if nothing is.
-
-    OpenCV believes a damaged length and fills gigabytes for seconds, so that it must not see one.
-    """
-    place = len(_PNG_START)
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from('>I4s', data, place)
-        end = place + 12 + length
-        if end > len(data):
-            return 'truncated PNG'
-        if place == len(_PNG_START) and kind != b'IHDR':
-            return 'PNG without a header'
-        critical = not kind[0] & 0x20  # the others may be skipped, and so may their errors
-        if critical and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], 'big'):
-            return f'the check sum of PNG chunk {kind.decode("latin-1")!r} is wrong'
-        if kind == b'IEND':
-            return ''
-        place = end
-    return 'truncated PNG'
-
-
-def _claimed_size(data: bytes) -> tuple[int, int]:
-    """Height and width in the header of a PNG or JPEG; (0, 0) where none is found."""
-    if data.startswith(_PNG_START):
-        width, height = struct.unpack_from('>II', data, 16)
-        return height, width
-    if not data.startswith(_JPEG_START):
-        return 0, 0
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            return struct.unpack_from('>HH', data, place + 5)
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
-    return 0, 0
+    if image is None:
+        return _decode_with_pillow(data)
+    return image if image.dtype == np.uint8 else _in_8_bits(image)
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))  # OpenCV turns by EXIF too
+        tiff = data.startswith((b'II', b'MM'))
+        with _silent_libtiff() if tiff else contextlib.nullcontext(), Image.open(io.BytesIO(data)) as image:
+            turned = ImageOps.exif_transpose(image)  # OpenCV turns by EXIF too
+            if turned.mode.startswith(('I', 'F')):  # which Pillow cuts off at 255
+                return _in_8_bits(np.asarray(turned))
+            return np.asarray(turned.convert('RGB'))
     except Exception as error:  # Pillow's plug-ins raise many kinds
         raise ValueError(f'no image, or a damaged one, of {len(data)} bytes: {error}') from error
+
+
+def _in_8_bits(image: np.ndarray) -> np.ndarray:
+    """[H, W] or [H, W, 3] of any numbers -> [H, W, 3] uint8; see `decode_as_stored`."""
+    low, high = image.min(), image.max()
+    if image.dtype.kind == 'f':
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f'its floats go from {low:g} to {high:g}; of 0 to 1 a picture can be made: scale them')
+        image = np.rint(image * 255)
+    else:
+        if not (low >= 0 and high < 2**16):
+            raise ValueError(f'its numbers go from {low} to {high}; of 0 to 65535 a picture can be made: scale them')
+        image = image >> next(bits for bits in (0, 2, 4, 6, 8) if int(high) >> bits < 256)
+    image = image.astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)

@@ -154,3 +154,148 @@ def test_images_that_claim_an_absurd_size_are_not_allocated():
 def test_unknown_filter_is_refused():
     with pytest.raises(ValueError, match=r"data.resize = 'nearest'"):
         _decode(mars_fixture.jpeg(0), height=9, resize='nearest')
+
+
+def _jpeg_of_noise(seed=0, **options):
+    """A photograph with the noise of a camera, [256, 128]."""
+    photo = _photo(seed, height=256, width=128) + np.random.default_rng(seed).normal(0, 8, (256, 128, 3))
+    return _saved(photo.clip(0, 255).astype(np.uint8), 'JPEG', quality=90, **options)
+
+
+def _damaged(data, kind, rng):
+    data = bytearray(data)
+    start, end = data.index(b'\xff\xda') + 14, data.rindex(b'\xff\xd9')
+    place = start + int((end - start) * rng.uniform(0.1, 0.6))
+    length = int((end - start) * rng.uniform(0.05, 0.3))
+    match kind:
+        case 'zeros':
+            data[place : place + length] = bytes(length)
+        case 'ones':
+            data[place : place + length] = b'\xff' * length
+        case 'removed':
+            del data[place : place + length]
+        case 'repeated':
+            data[place:place] = data[place : place + length]
+        case 'noise':
+            data[place : place + length] = rng.integers(0, 256, length, np.uint8).tobytes()
+    return bytes(data)
+
+
+@pytest.mark.parametrize('kind', ['zeros', 'ones', 'removed', 'repeated', 'noise'])
+@pytest.mark.parametrize('options', [{}, {'optimize': True}, {'restart_marker_rows': 1}])
+def test_a_jpeg_with_a_hole_is_damaged_though_decoders_make_an_image_of_it(kind, options):
+    rng = np.random.default_rng(len(kind))
+    for seed in range(8):
+        data = _damaged(_jpeg_of_noise(seed, **options), kind, rng)
+        if kind in ('zeros', 'removed', 'repeated'):
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+        with pytest.raises(ValueError, match=r'a hole in|bytes are missing|more than its blocks|restarts in its data'):
+            frame_decode.decode_as_stored(data)
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_whole_jpegs_of_many_kinds_are_whole(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 300, 2).tolist()
+    photo = _photo(seed, height=height, width=width)
+    photo = {0: photo, 1: photo[..., 0], 2: np.full_like(photo, 7)}[seed % 3]
+    for options in ({}, {'optimize': True}, {'progressive': True}, {'restart_marker_blocks': 3}):
+        for quality, subsampling in ((30, 2), (95, 0), (100, 1)):
+            data = _saved(photo, 'JPEG', quality=quality, subsampling=subsampling, **options)
+            np.testing.assert_array_equal(frame_decode.decode_as_stored(data), _pillow(data))
+    # Phones put a second image behind the first one's end.
+    np.testing.assert_array_equal(frame_decode.decode_as_stored(data + data), _pillow(data))
+    baseline = _saved(photo, 'JPEG')
+    np.testing.assert_array_equal(frame_decode.decode_as_stored(baseline + baseline), _pillow(baseline))
+
+
+BOMBS = {
+    # Bytes between segments, which decoders pass: the header behind them was not found.
+    'jpeg behind rubbish': lambda: _claiming(b'\xff\xd8' + b'rubbish', 30000, 30000),
+    'webp': lambda: b'RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f' + (16382 | 16382 << 14).to_bytes(4, 'little') + bytes(9),
+    'webp canvas': lambda: b'RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0' + b'\xff\x7f\x00' * 2,
+    'tiff': lambda: _tiff(30000, 30000),
+    'tiff tile': lambda: _tiff(8, 8, tile=2**15),
+    'bmp': lambda: b'BM' + bytes(8) + struct.pack('<IIiiHHIIiiII', 54, 40, 30000, 30000, 1, 24, 0, 0, 0, 0, 0, 0),
+    'gif': lambda: b'GIF89a' + b'\xff' * 4 + bytes(3) + b',' + bytes(4) + b'\xff' * 4 + b'\0\2\0;',
+    'pnm': lambda: b'P6 30000 30000 255\n' + bytes(20),
+    'png of 16 bits': lambda: _png_header(4000, 4000, 16),
+}  # fmt: skip
+
+
+def _claiming(start, height, width):
+    data = bytearray(_saved(_photo(), 'JPEG'))
+    place = data.index(b'\xff\xc0')
+    data[place + 5 : place + 9] = struct.pack('>HH', height, width)
+    return start + bytes(data[2:])
+
+
+def _tiff(height, width, tile=0):
+    entries = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (277, 3, 1)]
+    entries += [(322, 4, tile), (323, 4, tile), (324, 4, 8), (325, 4, 8)] if tile else [(273, 4, 8), (279, 4, 8)]
+    content = b'II*\0' + struct.pack('<IQH', 16, 0, len(entries))
+    return content + b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in entries) + bytes(4)
+
+
+def _png_header(height, width, bits):
+    header = struct.pack('>IIBBBBB', width, height, bits, 2, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header) + _chunk(b'IDAT', zlib.compress(b'')) + _chunk(b'IEND', b'')
+
+
+@pytest.mark.parametrize('kind', list(BOMBS))
+def test_no_decoder_sees_what_claims_an_absurd_size(kind, monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
+    data = BOMBS[kind]()
+    assert len(data) < 1000
+    with pytest.raises(ValueError, match=r'it claims \d+x\d+ pixels, more than [\d,]+ are not read'):
+        frame_decode.decode_as_stored(data)
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+@pytest.mark.parametrize('suffix', ['.png', '.tiff', '.pgm'])
+def test_pictures_of_more_than_8_bits_are_as_bright_as_they_were(bits, suffix):
+    grey = cv2.cvtColor(_photo(4), cv2.COLOR_RGB2GRAY)
+    grey[0, 0] = 255
+    wide = grey.astype(np.uint16) << (bits - 8)
+    image = frame_decode.decode_as_stored(cv2.imencode(suffix, wide)[1].tobytes())
+    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_colours_of_16_bits_keep_their_order():
+    photo = _photo(5)
+    photo[0, 0] = 255
+    data = cv2.imencode('.png', photo[..., ::-1].astype(np.uint16) * 256)[1].tobytes()
+    np.testing.assert_array_equal(frame_decode.decode_as_stored(data), photo)
+
+
+def test_pictures_of_floats_are_scaled_or_refused():
+    grey = cv2.cvtColor(_photo(4), cv2.COLOR_RGB2GRAY)
+    image = frame_decode.decode_as_stored(cv2.imencode('.tiff', grey.astype(np.float32) / 255)[1].tobytes())
+    np.testing.assert_array_equal(image[..., 1], grey)
+    with pytest.raises(ValueError, match='no image'):  # Pillow knows no floats of 64 bits
+        frame_decode.decode_as_stored(cv2.imencode('.tiff', grey / 255)[1].tobytes())
+    for wrong in (grey.astype(np.float32), grey.astype(np.float32) / 255 - 0.5, np.full((9, 9), np.nan, np.float32)):
+        with pytest.raises(ValueError, match=r'its floats go from .*scale them'):
+            frame_decode.decode_as_stored(cv2.imencode('.tiff', wrong)[1].tobytes())
+    with pytest.raises(ValueError, match=r'its numbers go from .*scale them'):
+        frame_decode.decode_as_stored(cv2.imencode('.tiff', grey.astype(np.int32) * 1000)[1].tobytes())
+
+
+def test_decoders_write_nothing_to_the_terminal(capfd):
+    rng = np.random.default_rng(0)
+    whole = [
+        _jpeg_of_noise(1),
+        _saved(_photo(), 'PNG'),
+        *(cv2.imencode(s, _photo())[1].tobytes() for s in ('.tiff', '.webp', '.bmp')),
+    ]
+    whole.append(cv2.imencode('.tiff', np.ones((9, 9), np.float32))[1].tobytes())
+    for data in whole:
+        for _ in range(40):
+            changed = bytearray(data)
+            for place in rng.integers(0, len(data), 3):
+                changed[place] = rng.integers(256)
+            try:
+                frame_decode.decode_as_stored(bytes(changed))
+            except ValueError:
+                continue
+    assert capfd.readouterr() == ('', '')
