@@ -61,7 +61,7 @@ def check(data: bytes, *, whole: bool) -> None:
         if not problem and whole:
             problem = _hole_in_jpeg(data)
     elif data.startswith(_PNG):
-        problem = _damage_of_png(data) or _claims(*struct.unpack_from('>II', data, 16), wide=data[24] > 8)
+        problem = _damage_of_png(data) or _claims(*_png_size(data), data[24] > 8)
     elif data.startswith(b'RIFF') and data[8:12] == b'WEBP':
         problem = _claims(*_webp_size(data))
     else:
@@ -198,6 +198,11 @@ def _damage_of_png(data: bytes) -> str:
             return ''
         place = end
     return 'truncated PNG'
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from('>II', data, 16)
+    return width, height
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -147,7 +147,7 @@ def test_every_oracle_that_has_a_use_is_scored_against_the_plain_network(helped)
 
 
 def test_the_oracle_of_the_shown_frames_reads_those_alone(helped):
-    plan = synthetic_plan.from_json(ceilings._plan(pathlib.Path(helped.experiment.data.root)).to_json())
+    plan = synthetic_plan.read(helped.experiment.data.root)
     dataset = source.read(helped.experiment.data)
     shown = ceilings.shown_only(plan, dataset)
     for one, whole, walk in zip(shown.test, dataset.test, plan.tracklets['test'], strict=True):
