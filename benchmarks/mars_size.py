@@ -10,7 +10,7 @@ import datetime
 import pathlib
 import platform
 import subprocess
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.io
@@ -20,8 +20,18 @@ from jaxreid.process import whole
 RESULTS = pathlib.Path(__file__).parent / 'results'
 
 
-def draw(*, queries: int = 1980, gallery: int = 11310, d: int = 2048, noise: float = 0.9, seed: int = 0):
-    """(embedding [N, d] float32, pid, camera, query, gallery), as `protocols.score` takes them.
+class Drawn(NamedTuple):
+    """N tracklets, as `protocols.score` takes them."""
+
+    embedding: np.ndarray  # [N, d] float32
+    pid: np.ndarray
+    camera: np.ndarray
+    query: np.ndarray
+    gallery: np.ndarray
+
+
+def draw(*, queries: int = 1980, gallery: int = 11310, d: int = 2048, noise: float = 0.9, seed: int = 0) -> Drawn:
+    """A test set of features.
 
     MARS has 626 ids, 3,248 distractors and 8,062 other tracklets with the queries among them; `queries` and `gallery`
     scale that. `noise` 0.9 scores about as a method of 2020 does.
@@ -38,7 +48,7 @@ def draw(*, queries: int = 1980, gallery: int = 11310, d: int = 2048, noise: flo
     cameras = 0.5 * rng.standard_normal((7, d), dtype=np.float32)
     for i in range(gallery):  # row by row: a large gallery is not held twice
         embedding[i] += cameras[camera[i]] + (people[pid[i]] if pid[i] else rng.standard_normal(d, dtype=np.float32))
-    return embedding, pid, camera, query, np.ones(gallery, bool)
+    return Drawn(embedding, pid, camera, query, np.ones(gallery, bool))
 
 
 def on_metadata(info: pathlib.Path, *, noise: float = 0.6, d: int = 64, seed: int = 0) -> dict[str, np.ndarray]:

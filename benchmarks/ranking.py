@@ -79,7 +79,7 @@ def from_features(queries, gallery, d, conn):
     """One row, in a process of its own for its peak memory."""
     rows = mars_size.draw(queries=queries, gallery=gallery, d=d)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    score, wall, cpu = timed(lambda: protocols.score(*rows, protocols.named('mars-paper')))
+    score, wall, cpu = timed(lambda: protocols.score(rows, protocols.named('mars-paper')))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     conn.send({
         'what': f'from features, {queries:,} x {gallery:,}, {d}-d', 'wall_s': wall, 'cpu_s': cpu, 'mAP': score['mAP'],

@@ -78,9 +78,7 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
     for name in test.protocols:
         rule = rules.Rule(protocols.named(name), test.distance)
         ranked = rules.rank(features, rule, distances)
-        scored = protocols.summarize(
-            ranked, features.pid, features.query, features.gallery, rule.protocol, distance=test.distance
-        )
+        scored = protocols.summarize(ranked, features, rule.protocol, distance=test.distance)
         re_ranking = refined.describe()['re_ranking']
         scored['protocol'] |= {**_making(meta), 're_ranking': re_ranking, 'feature': 'after neck'}
         result = results.Result(**scored, step=meta['step'], selected=selected)

@@ -134,84 +134,28 @@ class Results(NamedTuple):
 Blocks = Callable[[np.ndarray], Iterator[tuple[slice, np.ndarray]]]
 
 
-def score(
-    embedding: np.ndarray,
-    pid: np.ndarray,
-    camera: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-    *,
-    distance: str = 'cosine',
-) -> Score:
+def score(features: feature_file.Features, protocol: Protocol, *, distance: str = 'cosine') -> Score:
     """mAP and CMC of the features of N tracklets.
 
     Args:
-      embedding: [N, D] float; the cosine normalises.
-      pid: [N] int, -1 for junk and 0 for distractors.
-      camera: [N] int.
-      query: [N] bool.
-      gallery: [N] bool; a tracklet may be both.
+      features: `embedding` [N, D] float, which the cosine normalises; `pid` [N] int, -1 for junk and 0 for distractors;
+        `camera` [N] int; `query` and `gallery` [N] bool, a tracklet may be both. Nothing else of them is read.
       protocol: the rules.
       distance: 'cosine' or 'euclidean'.
 
     Raises:
       ValueError: if lengths differ, a feature is not finite, there is no query or no gallery, or no query has a match.
     """
-    ranked = rank_queries(embedding, pid, camera, query, gallery, protocol, distance=distance)
-    return summarize(ranked, pid, query, gallery, protocol, distance=distance)
+    return summarize(rank_queries(features, protocol, distance=distance), features, protocol, distance=distance)
 
 
-def score_distances(
-    distances: np.ndarray,
-    pid: np.ndarray,
-    camera: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-    *,
-    distance: str,
-) -> Score:
-    """`score` from ready distances [rows marked query, rows marked gallery]; `distance` says what they are."""
-    check_rows(pid, camera, query, gallery, protocol)
-    expected = np.count_nonzero(query), np.count_nonzero(gallery)
-    if distances.shape != expected:
-        raise ValueError(
-            f'Distances are {distances.shape}, expected {expected}: rows marked query, rows marked gallery.'
-        )
-
-    def blocks(columns):
-        return ((rows, distances[rows][:, columns[gallery]]) for rows in ranking.blocks(len(distances)))
-
-    ranked = rank_blocks(blocks, pid, camera, query, gallery, protocol)
-    return summarize(ranked, pid, query, gallery, protocol, distance=distance)
-
-
-def rank_queries(
-    embedding: np.ndarray,
-    pid: np.ndarray,
-    camera: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-    *,
-    distance: str = 'cosine',
-) -> Results:
+def rank_queries(features: feature_file.Features, protocol: Protocol, *, distance: str = 'cosine') -> Results:
     """What the rules make of every row marked query, in order; arguments and errors as `score`."""
-    check_rows(pid, camera, query, gallery, protocol)
-    _check_features(embedding, pid)
-    return rank_blocks(of_features(embedding, query, distance), pid, camera, query, gallery, protocol)
+    _check_embedding(features)
+    return rank_blocks(of_features(features.embedding, features.query, distance), features, protocol)
 
 
-def summarize(
-    ranked: Results,
-    pid: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-    *,
-    distance: str,
-) -> Score:
+def summarize(ranked: Results, features: feature_file.Features, protocol: Protocol, *, distance: str) -> Score:
     """The score that `rank_queries` leads to; arguments, result and errors as `score`."""
     answered = int(ranked.answered.sum())
     values = per_query(ranked, protocol)
@@ -220,13 +164,13 @@ def summarize(
             f'None of the {len(ranked.answered)} queries has a match in the gallery that protocol {protocol.name!r} '
             'leaves: the same id, seen by another camera. Check that ids and cameras belong to the same rows.'
         )
-    in_gallery = ranked_gallery(pid, query, gallery, protocol)
+    in_gallery = ranked_gallery(features, protocol)
     counts = {
         'distance': distance,
         'answered_queries': answered,
         'unanswered_queries': len(ranked.answered) - answered,
         'gallery_size': int(in_gallery.sum()),
-        'queries_in_gallery': int((in_gallery & query).sum()),
+        'queries_in_gallery': int((in_gallery & features.query).sum()),
     }
     means = (100 * (values.sum(axis=0) / len(values))).tolist()
     return {
@@ -244,10 +188,10 @@ def per_query(ranked: Results, protocol: Protocol) -> np.ndarray:
     return values[ranked.answered] if protocol.unanswerable == 'skip' else values
 
 
-def ranked_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> np.ndarray:
+def ranked_gallery(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
     """[N] bool, the tracklets that the protocol ranks; which of them each query leaves out is not yet decided."""
-    columns = _in_gallery(pid, query, gallery, protocol)
-    return columns & (pid != JUNK_ID) if protocol.junk == 'drop' else columns
+    columns = _in_gallery(features, protocol)
+    return columns & (features.pid != JUNK_ID) if protocol.junk == 'drop' else columns
 
 
 class LookAlikes(NamedTuple):
@@ -259,11 +203,7 @@ class LookAlikes(NamedTuple):
 
 
 def look_alike_rank1(
-    embedding: np.ndarray,
-    pid: np.ndarray,
-    camera: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
+    features: feature_file.Features,
     protocol: Protocol,
     groups: Sequence[Sequence[int]],
     *,
@@ -276,26 +216,27 @@ def look_alike_rank1(
     that sees the group and nothing finer.
 
     Args:
-      embedding, pid, camera, query, gallery, protocol, distance: as `score`.
+      features, protocol, distance: as `score`.
       groups: ids of each group; an id is in at most one.
 
     Raises:
       ValueError: as `score`, and if an id is in two groups.
     """
-    check_rows(pid, camera, query, gallery, protocol)
-    _check_features(embedding, pid)
+    _check_rows(features, protocol)
+    _check_embedding(features)
+    pid, camera = features.pid, features.camera
     group_of = {int(member): number for number, members in enumerate(groups) for member in members}
     if len(group_of) != sum(len(members) for members in groups):
         raise ValueError('An id is in more than one look-alike group or twice in one; list every id once.')
     group = np.array([group_of.get(int(i), -1) for i in pid])  # [N], -1 without a group
-    inside = query & (group >= 0)
+    inside = features.query & (group >= 0)
     if not inside.any():
         return LookAlikes(float('nan'), 0, float('nan'))
 
-    columns = ranked_gallery(pid, query, gallery, protocol)
+    columns = ranked_gallery(features, protocol)
     ids, cameras, column_groups = pid[columns], camera[columns], group[columns]
     right, chances = [], []
-    for rows, distances in of_features(embedding, inside, distance)(columns):
+    for rows, distances in of_features(features.embedding, inside, distance)(columns):
         for row, i, seen_by, of_group in zip(distances, pid[inside][rows], camera[inside][rows], group[inside][rows]):
             eligible = column_groups == of_group
             if protocol.same_camera == 'drop':
@@ -321,16 +262,11 @@ def of_features(embedding: np.ndarray, query: np.ndarray, distance: str) -> Bloc
     return blocks
 
 
-def rank_blocks(
-    distance_blocks: Blocks,
-    pid: np.ndarray,
-    camera: np.ndarray,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    protocol: Protocol,
-) -> Results:
+def rank_blocks(distance_blocks: Blocks, features: feature_file.Features, protocol: Protocol) -> Results:
     """`rank_queries` from distances that come in blocks of queries, whatever made them."""
-    columns = _in_gallery(pid, query, gallery, protocol)
+    _check_rows(features, protocol)
+    pid, camera, query = features.pid, features.camera, features.query
+    columns = _in_gallery(features, protocol)
     common: dict[str, Any] = {
         'drop_same_camera': protocol.same_camera == 'drop',
         'ignored': pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
@@ -346,18 +282,19 @@ def rank_blocks(
     return Results(*ranking.join(parts), np.concatenate(shots))
 
 
-def _in_gallery(pid: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> np.ndarray:
+def _in_gallery(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
     """[N] bool. Junk stays in: it is dropped from each ranking, where `rank_cut` counts its place."""
-    columns = gallery.copy()
+    columns = features.gallery.copy()
     if protocol.gallery == 'without_queries':
-        columns &= ~query
+        columns &= ~features.query
     if protocol.distractors == 'drop':
-        columns &= pid != DISTRACTOR_ID
+        columns &= features.pid != DISTRACTOR_ID
     return columns
 
 
-def check_rows(pid: np.ndarray, camera: np.ndarray, query: np.ndarray, gallery: np.ndarray, protocol: Protocol) -> None:
-    lengths = {'pid': len(pid), 'camera': len(camera), 'query': len(query), 'gallery': len(gallery)}
+def _check_rows(features: feature_file.Features, protocol: Protocol) -> None:
+    pid, query, gallery = features.pid, features.query, features.gallery
+    lengths = {'pid': len(pid), 'camera': len(features.camera), 'query': len(query), 'gallery': len(gallery)}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'Lengths differ: {lengths}. Every tracklet needs one entry in each.')
     for what, mask in (('query', query), ('gallery', gallery)):
@@ -365,14 +302,15 @@ def check_rows(pid: np.ndarray, camera: np.ndarray, query: np.ndarray, gallery: 
             raise ValueError(f'{what} is {mask.dtype}, expected bool: one mark per tracklet, not row numbers.')
     if not query.any():
         raise ValueError(f'None of the {len(pid)} tracklets is marked query.')
-    if not _in_gallery(pid, query, gallery, protocol).any():
+    if not _in_gallery(features, protocol).any():
         raise ValueError(
             f'The gallery is empty: of {len(pid)} tracklets {np.count_nonzero(gallery)} are marked gallery, and the '
             f'protocol {protocol.name!r} leaves none of them.'
         )
 
 
-def _check_features(embedding: np.ndarray, pid: np.ndarray) -> None:
+def _check_embedding(features: feature_file.Features) -> None:
+    embedding, pid = features.embedding, features.pid
     if embedding.ndim != 2 or len(embedding) != len(pid):
         raise ValueError(f'Embeddings are {embedding.shape}, expected ({len(pid)}, D): one row per id.')
     bad = np.flatnonzero(~np.isfinite(embedding).all(axis=1))

@@ -65,10 +65,7 @@ class Distances:
         """What `protocols.rank_blocks` takes. Refined distances are made of the items that the protocol ranks."""
         features, how = self._features, self._refinement
         refined = how.rerank or how.expand_queries or how.augment_gallery
-        if refined:
-            ranked = protocols.ranked_gallery(features.pid, features.query, features.gallery, protocol)
-        else:
-            ranked = features.gallery
+        ranked = protocols.ranked_gallery(features, protocol) if refined else features.gallery
         size = 4 * int(features.query.sum()) * int(ranked.sum())
         if not refined and size > _HELD:
             return protocols.of_features(features.embedding, features.query, how.distance)

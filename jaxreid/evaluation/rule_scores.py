@@ -66,8 +66,7 @@ def score(
     """
     ranked = [rules.rank(file, rule, of_file) for file, of_file in zip(files, distances, strict=True)]
     scores = [
-        protocols.summarize(r, f.pid, f.query, f.gallery, rule.protocol, distance=rule.distance)
-        for r, f in zip(ranked, files, strict=True)
+        protocols.summarize(r, f, rule.protocol, distance=rule.distance) for r, f in zip(ranked, files, strict=True)
     ]
     numbers = np.array([[one['mAP'], one['mINP'], *one['cmc'].values()] for one in scores])  # [files, measures]
     described: protocols.Description = {**scores[0]['protocol'], **refined.describe()}

@@ -57,9 +57,7 @@ def rank(features: feature_file.Features, rule: Rule, distances: refinement.Dist
     """Every query of one file under one rule."""
     if rule.per_frame_cameras:
         features = misaligned(features)
-    roles = features.pid, features.camera, features.query, features.gallery, rule.protocol
-    protocols.check_rows(*roles)
-    return protocols.rank_blocks(distances.blocks(rule.protocol), *roles)
+    return protocols.rank_blocks(distances.blocks(rule.protocol), features, rule.protocol)
 
 
 def misaligned(features: feature_file.Features) -> feature_file.Features:

@@ -190,9 +190,8 @@ def _inside_groups(run: one_run.Run) -> float | None:
     """Rank-1 inside the look-alike groups of the rendered benchmark, percent."""
     found = feature_file.load(run.folder / 'features.npz')
     test = run.experiment.test
-    roles = found.embedding, found.pid, found.camera, found.query, found.gallery, protocols.named(test.protocols[0])
-    groups = _description(run).groups['test']
-    inside = protocols.look_alike_rank1(*roles, groups, distance=test.distance)
+    rule, groups = protocols.named(test.protocols[0]), _description(run).groups['test']
+    inside = protocols.look_alike_rank1(found, rule, groups, distance=test.distance)
     return _number(inside.rank1)
 
 

@@ -18,6 +18,7 @@ from jaxreid.evaluation import protocols
 from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder, public_tables
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
+from tests.fixtures.ranked_rows import Rows
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 TRAPS = {
@@ -291,7 +292,7 @@ def test_a_distractor_in_front_of_the_match_halves_the_score_and_junk_does_not(n
     pid, camera = np.array(rows).T
     embedding = np.array([[1, 0], [1, 0.1], [1, 0.2], [1, 0.3], [1, 9]], np.float32)
     query = np.arange(5) == 0
-    found = protocols.score(embedding, pid, camera, query, np.ones(5, bool), protocols.named(name))
+    found = protocols.score(Rows(embedding, pid, camera, query, np.ones(5, bool)), protocols.named(name))
     assert (found['cmc']['1'], found['cmc']['5']) == (0, 100)
     np.testing.assert_allclose(found['mAP'], 25 if name == 'mars-official' else 50)  # trapezoid: (0 + 1/2) / 2
 

@@ -6,7 +6,8 @@ import pytest
 
 from jaxreid import config
 from jaxreid.evaluation import protocols
-from tests.fixtures import public_tables
+from tests.fixtures import public_tables, ranked_rows
+from tests.fixtures.ranked_rows import Rows
 from tests.oracles import ranking as oracle
 
 
@@ -17,7 +18,7 @@ def draw(seed=0, *, n=90, num_ids=7, d=5):
     centres = rng.normal(size=(num_ids + 2, d))
     embedding = (centres[pid + 1] + 1.5 * rng.normal(size=(n, d))).astype(np.float32)
     query = (pid > 0) & (rng.uniform(size=n) < 0.4)
-    return embedding, pid, camera, query, np.ones(n, bool)
+    return Rows(embedding, pid, camera, query, np.ones(n, bool))
 
 
 def slow(embedding, pid, camera, query, gallery, protocol, *, distance='cosine'):
@@ -64,7 +65,7 @@ def test_every_rule_gives_the_score_of_the_loops(protocol, distance):
     rows[2][rows[1] == 5] = 2  # seen by one camera only: its queries have no match
     expected = slow(*rows, protocol, distance=distance)
     counted = len(expected) if protocol.unanswerable == 'zero' else sum(m > 0 for _, _, m in expected)
-    found = protocols.score(*rows, protocol, distance=distance)
+    found = protocols.score(rows, protocol, distance=distance)
     np.testing.assert_allclose(found['mAP'], 100 * sum(ap for ap, _, _ in expected) / counted, rtol=1e-9)
     for k in (1, 5, 10, 20):
         np.testing.assert_allclose(
@@ -78,7 +79,7 @@ def test_every_rule_gives_the_score_of_the_loops(protocol, distance):
 def test_a_score_says_all_its_rules_and_counts_and_is_json():
     embedding, pid, camera, query, gallery = draw()
     found = json.loads(
-        json.dumps(protocols.score(embedding, pid, camera, query, gallery, protocols.named('torchreid')))
+        json.dumps(protocols.score(Rows(embedding, pid, camera, query, gallery), protocols.named('torchreid')))
     )
     assert found.keys() == {'protocol', 'mAP', 'mINP', 'cmc'}
     assert found['cmc'].keys() == {'1', '5', '10', '20'}
@@ -99,7 +100,7 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
         'gallery_size': int(((pid >= 0) & ~query).sum()),
         'queries_in_gallery': 0,
     }
-    paper = protocols.score(embedding, pid, camera, query, gallery, protocols.named('mars-paper'))
+    paper = protocols.score(Rows(embedding, pid, camera, query, gallery), protocols.named('mars-paper'))
     assert paper['protocol']['gallery_size'] == int((pid >= 0).sum())
     assert paper['protocol']['queries_in_gallery'] == int(query.sum())
 
@@ -130,7 +131,7 @@ def test_the_named_protocols_differ_as_described():
 @pytest.mark.parametrize('name', config.PROTOCOLS)
 def test_perfect_features_give_a_hundred(name):
     _, pid, camera, query, gallery = draw(1)
-    found = protocols.score(np.eye(9)[pid + 1], pid, camera, query, gallery, protocols.named(name))
+    found = protocols.score(Rows(np.eye(9)[pid + 1], pid, camera, query, gallery), protocols.named(name))
     assert found['mAP'] == 100
     assert set(found['cmc'].values()) == {100.0}
 
@@ -140,8 +141,8 @@ def test_junk_features_do_not_matter_unless_junk_is_kept():
     other = embedding.copy()
     other[pid == -1] = embedding[query][: (pid == -1).sum()].mean(axis=0)
     for protocol in PROTOCOLS:
-        one = protocols.score(embedding, pid, camera, query, gallery, protocol)
-        two = protocols.score(other, pid, camera, query, gallery, protocol)
+        one = protocols.score(Rows(embedding, pid, camera, query, gallery), protocol)
+        two = protocols.score(Rows(other, pid, camera, query, gallery), protocol)
         if protocol.junk == 'negatives':
             assert one['mAP'] > two['mAP']
         elif protocol.rank_cut != 9:
@@ -154,8 +155,10 @@ def test_query_rows_outside_the_gallery_are_not_added_to_it():
     both = [np.concatenate([x[query], x]) for x in (embedding, pid, camera)]
     query_rows = np.concatenate([np.ones(query.sum(), bool), np.zeros(len(query), bool)])
     for name in ('mars-paper', 'torchreid'):
-        found = protocols.score(*both, query_rows, ~query_rows, protocols.named(name))
-        expected = protocols.score(embedding, pid, camera, query, np.ones_like(query), protocols.named('mars-paper'))
+        found = protocols.score(Rows(*both, query_rows, ~query_rows), protocols.named(name))
+        expected = protocols.score(
+            Rows(embedding, pid, camera, query, np.ones_like(query)), protocols.named('mars-paper')
+        )
         np.testing.assert_allclose(found['mAP'], expected['mAP'], rtol=1e-9)
         assert found['protocol']['queries_in_gallery'] == 0
 
@@ -165,10 +168,10 @@ def test_ready_distances_score_as_the_features_they_come_from():
     gallery = np.arange(len(pid)) % 5 > 0
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     for protocol in PROTOCOLS:
-        found = protocols.score_distances(
+        found = ranked_rows.of_distances(
             -unit[query] @ unit[gallery].T, pid, camera, query, gallery, protocol, distance='cosine'
         )
-        expected = protocols.score(embedding, pid, camera, query, gallery, protocol)
+        expected = protocols.score(Rows(embedding, pid, camera, query, gallery), protocol)
         np.testing.assert_allclose(found['mAP'], expected['mAP'], rtol=1e-9)
         assert found['cmc'] == expected['cmc']
         assert found['protocol'] == expected['protocol']
@@ -177,15 +180,12 @@ def test_ready_distances_score_as_the_features_they_come_from():
 def test_every_query_can_be_looked_at():
     rows = draw(6)
     protocol = protocols.named('mars-paper')
-    ranked = protocols.rank_queries(*rows, protocol)
+    ranked = protocols.rank_queries(rows, protocol)
     expected = slow(*rows, protocol)
     np.testing.assert_allclose(ranked.ap, [ap for ap, _, _ in expected], rtol=1e-9)
     assert ranked.first_hit.tolist() == [first for _, first, _ in expected]
     assert ranked.answered.tolist() == [m > 0 for _, _, m in expected]
-    _, pid, _, query, gallery = rows
-    assert protocols.summarize(ranked, pid, query, gallery, protocol, distance='cosine') == protocols.score(
-        *rows, protocol
-    )
+    assert protocols.summarize(ranked, rows, protocol, distance='cosine') == protocols.score(rows, protocol)
 
 
 def test_more_queries_than_a_block_are_all_scored():
@@ -193,7 +193,7 @@ def test_more_queries_than_a_block_are_all_scored():
     assert rows[3].sum() > 256
     expected = slow(*rows, protocols.named('mars-paper'))
     np.testing.assert_allclose(
-        protocols.score(*rows, protocols.named('mars-paper'))['mAP'],
+        protocols.score(rows, protocols.named('mars-paper'))['mAP'],
         100 * np.mean([ap for ap, _, m in expected if m]),
         rtol=1e-5,
     )
@@ -203,7 +203,7 @@ def test_more_queries_than_a_block_are_all_scored():
 def test_look_alikes_are_told_apart_as_by_the_loop(protocol):
     embedding, pid, camera, query, gallery = draw(8, n=120, num_ids=10)
     groups = [[1, 4, 7], [2, 3], [9, 99]]  # 99 is nobody: queries of 9 have no rival
-    found = protocols.look_alike_rank1(embedding, pid, camera, query, gallery, protocol, groups)
+    found = protocols.look_alike_rank1(Rows(embedding, pid, camera, query, gallery), protocol, groups)
     unit = embedding.astype(np.float64) / np.linalg.norm(embedding.astype(np.float64), axis=1, keepdims=True)
     rows = [j for j in range(len(pid)) if not (protocol.gallery == 'without_queries' and query[j])]
     hits, chances = oracle.look_alikes(-unit @ unit.T, pid, camera, np.flatnonzero(query), rows, groups)
@@ -221,7 +221,9 @@ def test_look_alikes_of_a_model_that_sees_nothing_finer_are_at_chance():
     groups = np.arange(1, 61).reshape(15, 4).tolist()
     ranks = [
         protocols.look_alike_rank1(
-            rng.normal(size=(360, 4)), pid, camera, query, np.ones(360, bool), protocols.named('torchreid'), groups
+            Rows(rng.normal(size=(360, 4)), pid, camera, query, np.ones(360, bool)),
+            protocols.named('torchreid'),
+            groups,
         )
         for _ in range(10)
     ]
@@ -232,11 +234,11 @@ def test_look_alikes_of_a_model_that_sees_nothing_finer_are_at_chance():
 
 def test_without_look_alikes_there_is_no_rank():
     for groups in ([], [[1000, 1001]]):
-        found = protocols.look_alike_rank1(*draw(), protocols.named('mars-paper'), groups)
+        found = protocols.look_alike_rank1(draw(), protocols.named('mars-paper'), groups)
         assert found.queries == 0
         assert np.isnan(found.rank1)
     with pytest.raises(ValueError, match='more than one look-alike group'):
-        protocols.look_alike_rank1(*draw(), protocols.named('mars-paper'), [[1, 2], [2, 3]])
+        protocols.look_alike_rank1(draw(), protocols.named('mars-paper'), [[1, 2], [2, 3]])
 
 
 def test_bad_input_is_refused_with_what_was_found():
@@ -255,9 +257,7 @@ def test_bad_input_is_refused_with_what_was_found():
         'queries has a match in the gallery': (embedding, pid, np.ones_like(camera), query, gallery),
     }.items():
         with pytest.raises(ValueError, match=message):
-            protocols.score(*rows, paper)
-    with pytest.raises(ValueError, match='rows marked query, rows marked gallery'):
-        protocols.score_distances(np.zeros((2, 2)), pid, camera, query, gallery, paper, distance='cosine')
+            protocols.score(Rows(*rows), paper)
     with pytest.raises(ValueError, match="'mars' is unknown, expected one of mars-paper, mars-official"):
         protocols.named('mars')
     with pytest.raises(ValueError, match="'mine' has junk='sometimes'"):
@@ -309,16 +309,16 @@ def mars():
 )
 def test_published_evaluators_agree_on_mars(mars, rule, name, gallery_size):
     rules, rows = mars
-    found = protocols.score_distances(*rows, protocols.named(name), distance='formula')
+    found = ranked_rows.of_distances(*rows, protocols.named(name), distance='formula')
     check_golden(found, rules[rule])
     assert found['protocol']['gallery_size'] == gallery_size
 
 
 def test_ste_nvan_cut_is_the_official_rule_while_all_matches_are_in_front_of_it(mars):
     rules, (distances, *rows) = mars
-    close = protocols.score_distances(distances, *rows, protocols.named('ste-nvan'), distance='formula')
+    close = ranked_rows.of_distances(distances, *rows, protocols.named('ste-nvan'), distance='formula')
     np.testing.assert_allclose(close['mAP'], 100 * rules['official_matlab_rule']['mAP'], atol=1e-4)
-    far = protocols.score_distances(
+    far = ranked_rows.of_distances(
         -distances[:50], rows[0], rows[1], first(rows[2], 50), rows[3], protocols.named('ste-nvan'), distance='formula'
     )
     assert far['mAP'] == 0  # every match lies behind place 10,000
@@ -338,6 +338,6 @@ def test_published_evaluators_agree_on_dukemtmc(rule, name):
     q, g = np.arange(1, 703), np.arange(1, 2637)
     distances = golden_distances(q, g, pid[query], pid[~query], div=goldens['div'])
     np.testing.assert_array_equal(distances[:3, :4], goldens['first_rows']['distance'])
-    found = protocols.score_distances(distances, pid, camera, query, ~query, protocols.named(name), distance='formula')
+    found = ranked_rows.of_distances(distances, pid, camera, query, ~query, protocols.named(name), distance='formula')
     check_golden(found, goldens['rules'][rule])
     assert found['protocol']['gallery_size'] == goldens['rules'][rule]['gallery']

@@ -13,7 +13,8 @@ from benchmarks import mars_size
 from jaxreid import config
 from jaxreid.evaluation import feature_file, protocols, refinement, rule_scores, rules, score
 from jaxreid.evaluation.ordering import expansion, rerank
-from tests.fixtures import feature_files, public_tables
+from tests.fixtures import feature_files, public_tables, ranked_rows
+from tests.fixtures.ranked_rows import Rows
 
 
 def arrays(seed=0, *, n=150, d=6, num_ids=12):
@@ -45,7 +46,7 @@ def read(path):
 def test_a_named_protocol_is_written_as_it_is_scored_elsewhere(tmp_path, name):
     run(write(tmp_path / 'a.npz'), '--protocol', name, '--json', tmp_path / 'out.json')
     (row,) = [read(tmp_path / 'out.json')[name]]
-    expected = protocols.score(*arrays().values(), protocols.named(name))
+    expected = protocols.score(Rows(**arrays()), protocols.named(name))
     assert row['mAP'] == pytest.approx(expected['mAP'], rel=1e-9)
     assert row['cmc'] == expected['cmc']
     assert row['protocol'].items() >= expected['protocol'].items()
@@ -72,7 +73,7 @@ def test_every_rule_has_its_flag_and_the_name_says_so(tmp_path, flag, rule):
     ((name, row),) = read(tmp_path / 'out.json').items()
     plain = protocols.named('torchreid')
     assert name == ('torchreid' if getattr(plain, key) == value else f'torchreid with {key}={value}')
-    expected = protocols.score(*arrays().values(), dataclasses.replace(plain, **rule))
+    expected = protocols.score(Rows(**arrays()), dataclasses.replace(plain, **rule))
     assert row['mAP'] == pytest.approx(expected['mAP'], rel=1e-9)
     assert row['cmc'] == pytest.approx(expected['cmc'], rel=1e-9)
 
@@ -81,7 +82,7 @@ def test_a_cut_can_be_taken_off_and_distances_chosen(tmp_path):
     run(write(tmp_path / 'a.npz'), '--protocol', 'ste-nvan', '--rank-cut', 'none', '--distance', 'euclidean',
         '--json', tmp_path / 'out.json')  # fmt: skip
     row = read(tmp_path / 'out.json')['ste-nvan with rank_cut=None']
-    expected = protocols.score(*arrays().values(), protocols.named('mars-official'), distance='euclidean')
+    expected = protocols.score(Rows(**arrays()), protocols.named('mars-official'), distance='euclidean')
     assert row['mAP'] == pytest.approx(expected['mAP'], rel=1e-9)
     assert row['protocol']['distance'] == 'euclidean'
 
@@ -131,7 +132,7 @@ def test_splits_are_averaged_with_their_spread(tmp_path, capsys):
         np.savez(tmp_path / f'{i}.npz', **arrays(i))
     run(*(tmp_path / f'{i}.npz' for i in range(3)), '--json', tmp_path / 'out.json')
     row = read(tmp_path / 'out.json')['mars-paper']
-    each = [protocols.score(*arrays(i).values(), protocols.named('mars-paper')) for i in range(3)]
+    each = [protocols.score(Rows(**arrays(i)), protocols.named('mars-paper')) for i in range(3)]
     assert row['mAP'] == pytest.approx(np.mean([e['mAP'] for e in each]))
     assert row['cmc']['5'] == pytest.approx(np.mean([e['cmc']['5'] for e in each]))
     assert row['spread']['mAP'] == pytest.approx(np.std([e['mAP'] for e in each], ddof=1))
@@ -143,12 +144,12 @@ def test_splits_are_averaged_with_their_spread(tmp_path, capsys):
 def test_refined_distances_are_made_of_what_the_protocol_ranks(tmp_path):
     found = feature_file.load(write(tmp_path / 'a.npz'))
     rule = protocols.named('torchreid')
-    ranked = protocols.ranked_gallery(found.pid, found.query, found.gallery, rule)
+    ranked = protocols.ranked_gallery(found, rule)
     queries, items = found.embedding[found.query], found.embedding[ranked]
     roles = found.pid, found.camera, found.query
 
     def expected(distances):
-        return protocols.score_distances(distances, *roles, ranked, rule, distance='cosine')['mAP']
+        return ranked_rows.of_distances(distances, *roles, ranked, rule, distance='cosine')['mAP']
 
     def scored(*flags):
         run(tmp_path / 'a.npz', '--protocol', 'torchreid', *flags, '--json', tmp_path / 'out.json')
@@ -170,7 +171,7 @@ def test_refined_distances_are_made_of_what_the_protocol_ranks(tmp_path):
     last = np.full((found.query.sum(), 150), 2.0)
     last[:, ranked] = rerank.rerank(found.embedding[found.query], found.embedding[ranked], distance='cosine')
     cut = dataclasses.replace(rule, rank_cut=9)
-    expected_cut = protocols.score_distances(last, *roles, found.gallery, cut, distance='cosine')['mAP']
+    expected_cut = ranked_rows.of_distances(last, *roles, found.gallery, cut, distance='cosine')['mAP']
     assert scored('--rerank', '--rank-cut', 9)['mAP'] == pytest.approx(expected_cut)
 
 
@@ -193,7 +194,7 @@ def test_two_files_are_compared_by_pairs_of_queries_whatever_their_order(tmp_pat
     args = [str(tmp_path / 'a.npz'), '--against', str(tmp_path / 'b.npz'), '--json', str(tmp_path / 'out.json')]
     assert score.main([*args, '--resamples', '200']) == 0
     row = read(tmp_path / 'out.json')['mars-paper']
-    expected = protocols.score(better, *list(arrays().values())[1:], protocols.named('mars-paper'))
+    expected = protocols.score(Rows(**arrays() | {'embedding': better}), protocols.named('mars-paper'))
     assert row['against']['difference']['mAP'] == pytest.approx(expected['mAP'] - row['mAP'])
     assert row['against']['interval']['mAP'][0] > 0
     assert row['against']['p_value']['mAP'] < 0.05

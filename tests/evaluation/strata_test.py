@@ -28,8 +28,7 @@ def features(seed=0, *, n=90, num_ids=9, attributes=None):
 
 
 def ranked(found, protocol):
-    roles = found.pid, found.camera, found.query, found.gallery, protocol
-    return protocols.rank_queries(found.embedding, *roles)
+    return protocols.rank_queries(found, protocol)
 
 
 def slow(found, members):

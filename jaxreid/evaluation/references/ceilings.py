@@ -192,9 +192,8 @@ def _score(
 ) -> tuple[protocols.Results, float]:
     """The queries ranked, and rank-1 inside the look-alike groups."""
     rule = protocols.named(experiment.test.protocols[0])
-    roles = features.embedding, features.pid, features.camera, features.query, features.gallery, rule
-    ranked = protocols.rank_queries(*roles, distance=experiment.test.distance)
-    inside = protocols.look_alike_rank1(*roles, plan.groups['test'], distance=experiment.test.distance)
+    ranked = protocols.rank_queries(features, rule, distance=experiment.test.distance)
+    inside = protocols.look_alike_rank1(features, rule, plan.groups['test'], distance=experiment.test.distance)
     return ranked, inside.rank1
 
 

@@ -46,10 +46,10 @@ def compute(
     rule = protocols.named(experiment.test.protocols[0])
     scores: dict[str, dict[str, float | None]] = {}
     for name, embedding in embeddings.items():
-        roles = (embedding, features.pid, features.camera, features.query, features.gallery, rule)
+        seen = dataclasses.replace(features, embedding=embedding)
         distance = 'cosine' if name == 'colour' else experiment.test.distance
-        score = protocols.score(*roles, distance=distance)
-        inside = protocols.look_alike_rank1(*roles, groups, distance=distance)
+        score = protocols.score(seen, rule, distance=distance)
+        inside = protocols.look_alike_rank1(seen, rule, groups, distance=distance)
         scores[name] = {'mAP': score['mAP'], 'rank1': score['cmc']['1'], 'look_alike_rank1': _number(inside.rank1)}
     scores['look_alikes'] = {'queries': inside.queries, 'chance': _number(inside.chance)}
     scores['skeleton_oracle'] = {'look_alike_rank1': oracle(experiment, description, features)}

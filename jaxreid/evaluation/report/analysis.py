@@ -38,12 +38,11 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
     Raises:
       ValueError: as `protocols.score`.
     """
-    roles = features.pid, features.camera, features.query, features.gallery, protocol
-    ranked = protocols.rank_queries(features.embedding, *roles, distance=distance)
-    score = protocols.summarize(ranked, features.pid, features.query, features.gallery, protocol, distance=distance)
+    ranked = protocols.rank_queries(features, protocol, distance=distance)
+    score = protocols.summarize(ranked, features, protocol, distance=distance)
     queries = np.flatnonzero(features.query)
     with_junk = dataclasses.replace(protocol, junk='negatives')
-    gallery = np.flatnonzero(protocols.ranked_gallery(features.pid, features.query, features.gallery, with_junk))
+    gallery = np.flatnonzero(protocols.ranked_gallery(features, with_junk))
     junk = (features.pid[gallery] == protocols.JUNK_ID) & (protocol.junk == 'drop')
     numbers, tracklets = np.unique(features.camera[np.concatenate([queries, gallery])], return_counts=True)
     cameras = np.sort(numbers[np.argsort(-tracklets, kind='stable')[:CAMERAS]])

@@ -145,13 +145,11 @@ def _two_orders(networks, clips, footage, chosen):
 
 def _with_and_without(footage, seen, features, protocol, distance):
     """Figure 8: both features ranked, and the first places of the queries whose AP changes most."""
-    roles = features.pid, features.camera, features.query, features.gallery, protocol
     ranked, scores = [], []
     for name in ('unrefined', 'refined'):
-        ranked.append(protocols.rank_queries(seen[name], *roles, distance=distance))
-        row = protocols.summarize(
-            ranked[-1], features.pid, features.query, features.gallery, protocol, distance=distance
-        )
+        one = dataclasses.replace(features, embedding=seen[name])
+        ranked.append(protocols.rank_queries(one, protocol, distance=distance))
+        row = protocols.summarize(ranked[-1], one, protocol, distance=distance)
         scores.append({'mAP': row['mAP'], 'rank1': row['cmc']['1']})
     queries = np.flatnonzero(features.query)
     rows = []
@@ -168,7 +166,7 @@ def _with_and_without(footage, seen, features, protocol, distance):
 
 
 def _first_places(embedding, row, features, protocol, distance):
-    columns = np.flatnonzero(protocols.ranked_gallery(features.pid, features.query, features.gallery, protocol))
+    columns = np.flatnonzero(protocols.ranked_gallery(features, protocol))
     one = slice(row, row + 1)
     ((_, distances),) = ranking.distance_blocks(embedding[one], embedding[columns], distance=distance)
     lists = ranked_lists.nearest(

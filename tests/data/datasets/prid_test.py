@@ -10,6 +10,7 @@ from jaxreid.data.datasets import prid
 from jaxreid.evaluation import protocols
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import prid_folder, public_tables
+from tests.fixtures.ranked_rows import Rows
 
 
 @pytest.fixture(scope='module')
@@ -76,10 +77,10 @@ def test_one_gallery_tracklet_per_id_makes_cmc_and_ap_agree(root):
     camera = np.array([t.camera for t in dataset.test])
     assert len(set(pid[dataset.gallery])) == dataset.gallery.sum() == 89
     embedding = np.random.default_rng(0).normal(size=(len(pid), 6)) + np.eye(6)[pid % 6]
-    rows = embedding, pid, camera, dataset.query, dataset.gallery
-    ranked = protocols.rank_queries(*rows, protocols.named('prid'))
+    rows = Rows(embedding, pid, camera, dataset.query, dataset.gallery)
+    ranked = protocols.rank_queries(rows, protocols.named('prid'))
     np.testing.assert_allclose(ranked.ap, 1 / ranked.first_hit)
-    found = protocols.score(*rows, protocols.named('prid'))
+    found = protocols.score(rows, protocols.named('prid'))
     assert (found['protocol']['answered_queries'], found['protocol']['gallery_size']) == (89, 89)
     np.testing.assert_allclose(found['cmc']['5'], 100 * np.mean(ranked.first_hit <= 5))
 

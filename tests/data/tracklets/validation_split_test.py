@@ -9,6 +9,7 @@ from jaxreid.data.tracklets import hash_order, tracklet, validation_split
 from jaxreid.evaluation import protocols
 from tests.fixtures import mars_folder as mars_fixture
 from tests.fixtures import public_tables
+from tests.fixtures.ranked_rows import Rows
 
 
 def dataset_of(rows):
@@ -40,9 +41,8 @@ def test_every_query_can_be_answered_and_trials_are_different_draws(mars):
     camera = np.array([t.camera for t in draws[0].test])
     for found in draws:
         assert [t.name for t in found.test] == [t.name for t in draws[0].test]
-        score = protocols.score(
-            np.eye(1600)[pid], pid, camera, found.query, found.gallery, protocols.named('mars-paper')
-        )
+        rows = Rows(np.eye(1600)[pid], pid, camera, found.query, found.gallery)
+        score = protocols.score(rows, protocols.named('mars-paper'))
         assert score['mAP'] == 100
         assert score['protocol']['answered_queries'] == 200
     assert len({found.query.tobytes() for found in draws}) == 5

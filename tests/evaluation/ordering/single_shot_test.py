@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxreid.evaluation import protocols
 from jaxreid.evaluation.ordering import ranking, single_shot
+from tests.fixtures.ranked_rows import Rows
 from tests.oracles import ranking as oracle
 
 
@@ -59,11 +60,11 @@ def test_the_protocol_counts_every_draw():
     query &= pid > 0
     embedding = np.eye(9)[pid + 1] + 0.7 * rng.normal(size=(120, 9))
     rule = protocols.Protocol('shot', ap='step', gallery='with_queries', cmc='single_shot', cmc_seed=2)
-    roles = pid, camera, query, np.ones(120, bool), rule
-    found = protocols.rank_queries(embedding, *roles)
+    rows = Rows(embedding, pid, camera, query, np.ones(120, bool))
+    found = protocols.rank_queries(rows, rule)
     assert found.shots.shape == (query.sum(), single_shot.REPEATS)
-    score = protocols.score(embedding, *roles)
+    score = protocols.score(rows, rule)
     np.testing.assert_allclose(score['cmc']['1'], 100 * (found.shots == 1)[found.answered].mean())
-    plain = protocols.score(embedding, *roles[:-1], protocols.named('mars-paper'))
+    plain = protocols.score(rows, protocols.named('mars-paper'))
     assert score['mAP'] == plain['mAP']
     assert score['cmc']['1'] < plain['cmc']['1']  # fewer chances to hit

@@ -120,9 +120,7 @@ def test_every_oracle_that_has_a_use_is_scored_against_the_plain_network(helped)
     ]  # fmt: skip
     dataset = source.read(helped.experiment.data)
     found = helped.features(dataset)
-    score = protocols.score(
-        found.embedding, found.pid, found.camera, found.query, found.gallery, protocols.named('mars-paper')
-    )
+    score = protocols.score(found, protocols.named('mars-paper'))
     plain = rows['as it is']
     assert plain.map == pytest.approx(score['mAP'])
     assert plain.rank1 == pytest.approx(score['cmc']['1'])

@@ -36,14 +36,14 @@ def test_the_page_needs_no_other_file_and_no_network(made):
 
 def test_the_numbers_are_those_of_the_protocol(made):
     _, found, text = made
-    roles = found.pid, found.camera, found.query, found.gallery, protocols.named('mars-paper')
-    score = protocols.score(found.embedding, *roles)
+    rule = protocols.named('mars-paper')
+    score = protocols.score(found, rule)
     words = ' '.join(report_page.Reader(text).words)
     assert f'{score["mAP"]:.1f}' in words
     assert f'{score["cmc"]["1"]:.1f}' in words
     assert '4 answered, 0 without a match' in words
     assert '4 queries are few: other people may well give numbers' in words
-    ranked = protocols.rank_queries(found.embedding, *roles)
+    ranked = protocols.rank_queries(found, rule)
     low, high = np.quantile(
         [ranked.ap[np.random.default_rng(i).integers(0, 4, 4)].mean() for i in range(4000)], (0.025, 0.975)
     )  # fmt: skip

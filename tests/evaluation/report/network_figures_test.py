@@ -1,5 +1,6 @@
 """A report's figures of the network, from stand-ins whose outputs are known; STA itself from checkpoint to page."""
 
+import dataclasses
 import importlib
 import json
 
@@ -190,8 +191,8 @@ def test_retrieval_is_shown_before_and_after_the_spatial_memory(memories, root):
             positions = network_maps.clip(int(length), settings('stmn', root))
             pixels = frames.store.read(int(row), positions) / 255
             means.append(((pixels.mean((0, 1, 2)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225])[order])
-        roles = found.pid, found.camera, found.query, found.gallery, protocols.named('mars-paper')
-        scores.append(protocols.score(np.array(means), *roles)['mAP'])
+        seen = dataclasses.replace(found, embedding=np.array(means))
+        scores.append(protocols.score(seen, protocols.named('mars-paper'))['mAP'])
     assert f'f^o: mAP {scores[0]:.1f}' in text
     assert f'f^s: mAP {scores[1]:.1f}' in text
 
@@ -216,8 +217,7 @@ def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypat
     assert report.run([str(tmp_path), '--tracklets=2']) == 0, capsys.readouterr().err
 
     found = feature_file.load(tmp_path / 'features.npz')
-    roles = found.pid, found.camera, found.query, found.gallery
-    scored = protocols.score(found.embedding, *roles, protocols.named('mars-paper'), distance='euclidean')
+    scored = protocols.score(found, protocols.named('mars-paper'), distance='euclidean')
     text = (tmp_path / 'report.html').read_text()
     shown = report_page.Reader(text)
     assert f'mAP {scored["mAP"]:.1f}' in ' '.join(' '.join(shown.words).split())
