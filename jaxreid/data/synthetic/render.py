@@ -56,21 +56,13 @@ class Renderer:
         return self._scenes[camera]
 
     def frames(
-        self,
-        tracklet: plan_lib.Walk,
-        *,
-        only: Sequence[int] | np.ndarray | None = None,
-        instead: tuple[person_lib.Person, np.ndarray] | None = None,
-        noise: bool = True,
+        self, tracklet: plan_lib.Walk, *, only: Sequence[int] | np.ndarray | None = None, noise: bool = True
     ) -> Iterator[np.ndarray]:
         """Draws the crops of a tracklet.
 
         Args:
           tracklet: of this plan.
           only: indices from 0 of the frames to draw; None draws all. The pixels of a frame do not depend on it.
-          instead: somebody else to draw in the tracklet's place, as tall in the crop, and the phase of the walk in
-            all frames
-            (the oracle's question: what if it were this one?).
           noise: add the camera's noise.
 
         Yields:
@@ -81,18 +73,15 @@ class Renderer:
         size = (preset.height * sample, preset.width * sample)
         body = plan_lib.layout(self.plan, tracklet)
         rng = tracklet.rng(1)
-        person, phase = instead or (self.plan.people[tracklet.person], body.phase)
         chosen = np.arange(tracklet.frames) if only is None else np.asarray(only, int)
         parts = []
         if tracklet.content == 'person':
             parts = drawing.figure(
-                person,
-                phase[chosen],
+                self.plan.people[tracklet.person],
+                body.phase[chosen],
                 body.yaw[chosen],
                 pitch=camera.pitch,
-                scale=body.scale[chosen]
-                * sample
-                * (self.plan.people[tracklet.person].build.height / person.build.height),
+                scale=body.scale[chosen] * sample,
                 origin=body.origin[chosen] * sample,
             )
         scene = self.scene(tracklet.camera)

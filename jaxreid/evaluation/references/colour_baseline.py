@@ -11,34 +11,22 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+STRIPES = 8  # of equal height
+BINS = (12, 4, 6)  # of hue, weighted by saturation (the hue of grey means nothing), of saturation, of brightness
+MARGIN = 0.2  # share of the width cut off on either side
+FRAMES = 16  # of a tracklet that are used, evenly spread
 
-def features(
-    tracklets: Sequence[np.ndarray],
-    cameras: np.ndarray,
-    *,
-    stripes: int = 8,
-    hue_bins: int = 12,
-    saturation_bins: int = 4,
-    value_bins: int = 6,
-    margin: float = 0.2,
-    remove_camera_mean: bool = True,
-    max_frames: int = 16,
-) -> np.ndarray:
+
+def features(tracklets: Sequence[np.ndarray], cameras: np.ndarray, *, remove_camera_mean: bool = True) -> np.ndarray:
     """Colour features of tracklets, to be compared by cosine.
 
     Args:
       tracklets: N arrays [F, H, W, 3] uint8 RGB; lengths and sizes may differ.
       cameras: [N] int, camera of each tracklet.
-      stripes: horizontal stripes of equal height.
-      hue_bins: bins of hue, weighted by saturation (the hue of grey means nothing).
-      saturation_bins: bins of saturation.
-      value_bins: bins of brightness.
-      margin: share of the width cut off on either side.
       remove_camera_mean: subtract the mean feature of each camera.
-      max_frames: frames used of a tracklet, evenly spread.
 
     Returns:
-      [N, stripes * (hue_bins + saturation_bins + value_bins)] float32.
+      [N, STRIPES * sum(BINS)] float32.
 
     Raises:
       ValueError: no tracklets, cameras of another length, or an array that is not [F, H, W, 3] uint8 with F > 0.
@@ -55,9 +43,8 @@ def features(
             raise ValueError(
                 f'tracklet {i} is {frames.dtype} {frames.shape}; expected uint8 [F, H, W, 3] with at least one frame'
             )
-        chosen = np.unique(np.linspace(0, len(frames) - 1, min(max_frames, len(frames))).round().astype(int))
-        bins = (hue_bins, saturation_bins, value_bins)
-        rows.append(np.mean([_histograms(frames[j], stripes, bins, margin) for j in chosen], axis=0))
+        chosen = np.unique(np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int))
+        rows.append(np.mean([_histograms(frames[j]) for j in chosen], axis=0))
     out = np.stack(rows)
     if remove_camera_mean:
         for camera in np.unique(cameras):
@@ -65,23 +52,22 @@ def features(
     return out.astype(np.float32)
 
 
-def _histograms(frame, stripes, bins, margin):
+def _histograms(frame):
     """Square roots of the hue, saturation and value histograms of every stripe, each summing to at most 1."""
-    hue_bins, saturation_bins, value_bins = bins
     height, width = frame.shape[:2]
-    side = int(round(margin * width))
+    side = int(round(MARGIN * width))
     hsv = cv2.cvtColor(np.ascontiguousarray(frame[:, side : width - side]), cv2.COLOR_RGB2HSV)
     hue, saturation, value = (hsv[..., i].astype(np.int64) for i in range(3))
-    stripe = (np.arange(height) * stripes // height)[:, None]
+    stripe = (np.arange(height) * STRIPES // height)[:, None]
 
     def count(levels, top, size, weights):
         place = stripe * size + np.minimum(levels * size // top, size - 1)
-        return np.bincount(place.ravel(), weights.ravel(), minlength=stripes * size).reshape(stripes, size)
+        return np.bincount(place.ravel(), weights.ravel(), minlength=STRIPES * size).reshape(STRIPES, size)
 
-    ones = np.full(hue.shape, stripes / hue.size)
+    ones = np.full(hue.shape, STRIPES / hue.size)
     parts = [
-        count(hue, 180, hue_bins, ones * saturation / 255.0),
-        count(saturation, 256, saturation_bins, ones),
-        count(value, 256, value_bins, ones),
+        count(hue, 180, BINS[0], ones * saturation / 255.0),
+        count(saturation, 256, BINS[1], ones),
+        count(value, 256, BINS[2], ones),
     ]
     return np.sqrt(np.concatenate(parts, 1)).ravel()

@@ -13,8 +13,6 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file, network, protocols, results
 from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
 
-COLOUR_FRAMES = 16  # frames per tracklet that the colour baseline sees, evenly spread
-
 
 def compute(
     trained: network.Network, dataset: tracklet.Dataset, *, untrained: dict, features: feature_file.Features
@@ -68,10 +66,11 @@ def oracle(experiment: config.Experiment, description: dict[str, Any], features:
 
 
 def read_spread(data: config.Data, dataset: tracklet.Dataset) -> list[np.ndarray]:
-    """At most COLOUR_FRAMES frames of every test tracklet, [F, H, W, 3] uint8 each."""
+    """The frames of every test tracklet that the colour baseline sees, [F, H, W, 3] uint8 each."""
     store = source.store(data, dataset, split='test')
     spread = [
-        np.linspace(0, len(t.frames) - 1, min(COLOUR_FRAMES, len(t.frames))).round().astype(int) for t in dataset.test
+        np.linspace(0, len(t.frames) - 1, min(colour_baseline.FRAMES, len(t.frames))).round().astype(int)
+        for t in dataset.test
     ]
     return [store.read(row, frames) for row, frames in enumerate(spread)]
 

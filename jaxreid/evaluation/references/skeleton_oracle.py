@@ -1,10 +1,9 @@
-"""Oracles that know how a synthetic clip was made: is the difference between look-alikes there to be seen?
+"""An oracle that knows how a synthetic clip was made: is the difference between look-alikes there to be seen?
 
 `skeleton_accuracy` sees nothing but the two-dimensional skeletons of the frames that a clip samples, rounded to whole
 pixels and without joints that are outside the crop or behind something. It knows each look-alike's body and asks
 which of them fits best, with the phase of the walk, the cadence of the day, the size and the place of the box
-unknown. `pixel_accuracy` makes the same choice from the JPEG pixels, by drawing every look-alike into the scene. An
-upper bound for networks, which have to learn bodies from other tracklets.
+unknown. An upper bound for networks, which have to learn bodies from other tracklets.
 """
 
 import dataclasses
@@ -15,7 +14,6 @@ import numpy as np
 
 from jaxreid.data.synthetic import person as synthetic_person
 from jaxreid.data.synthetic import plan as synthetic_plan
-from jaxreid.data.synthetic import render
 
 _PHASES = 48  # tried phases of the walking cycle
 _TEMPOS = (0.95, 1.0, 1.05)  # tried factors on the cadence
@@ -61,50 +59,6 @@ def skeleton_accuracy(
     right, guesses = [], []
     for tracklet, chosen, mates in _queries(plan, frames):
         errors = [_misfit(plan, tracklet, chosen, body, pixel, ordered) for body in _bodies(plan, mates, use)]
-        right.append(mates[int(np.argmin(errors))] == tracklet.identity)
-        guesses.append(1.0 / len(mates))
-    return OracleScore(100.0 * float(np.mean(right)), 100.0 * float(np.mean(guesses)), len(right))
-
-
-def pixel_accuracy(
-    description: Mapping[str, Any],
-    clips: Mapping[str, tuple[Sequence[int] | np.ndarray, np.ndarray]],
-    *,
-    use: str = 'both',
-    phases: int = 24,
-) -> OracleScore:
-    """Share of queries whose pixels are closest to their own body drawn into the scene, not to a look-alike's.
-
-    Scene, box, light, clothes and yaw are known, the phase of the walk is not.
-
-    Args:
-      description: `info/synthetic.json`, parsed.
-      clips: tracklet name -> (indices from 0 of the sampled frames, those frames as stored: [T, H, W, 3] uint8 RGB).
-      use: 'both' | 'gait' | 'build', as in `skeleton_accuracy`.
-      phases: tried phases of the walking cycle.
-
-    Returns:
-      The score over all tracklets in `clips` whose identity has look-alikes.
-
-    Raises:
-      ValueError: as `skeleton_accuracy`.
-    """
-    if use not in ('both', 'gait', 'build'):
-        raise ValueError(f"use is {use!r}; choose 'both', 'gait' or 'build'")
-    plan = synthetic_plan.from_json(dict(description))
-    renderer = render.Renderer(plan)
-    right, guesses = [], []
-    for tracklet, chosen, mates in _queries(plan, {name: frames for name, (frames, _) in clips.items()}):
-        seen = np.asarray(clips[tracklet.name][1]).astype(float)
-        time = np.arange(tracklet.frames) / plan.preset.fps
-        errors = []
-        for body in _bodies(plan, mates, use):
-            tried = []
-            for start in np.arange(phases) * (2 * np.pi / phases):
-                phase = start + 2 * np.pi * body.gait.cadence * (time - time[chosen[0]])
-                drawn = np.stack(list(renderer.frames(tracklet, only=chosen, instead=(body, phase), noise=False)))
-                tried.append(((drawn - seen) ** 2).mean())
-            errors.append(min(tried))
         right.append(mates[int(np.argmin(errors))] == tracklet.identity)
         guesses.append(1.0 / len(mates))
     return OracleScore(100.0 * float(np.mean(right)), 100.0 * float(np.mean(guesses)), len(right))

@@ -38,9 +38,10 @@ def test_red_is_red_and_frames_are_rgb():
     red = np.zeros((1, 16, 8, 3), np.uint8)
     red[..., 0] = 200
     hue, saturation, _ = colorsys.rgb_to_hsv(200 / 255, 0, 0)
-    row = colour_baseline.features([red], np.array([1]), stripes=1, remove_camera_mean=False)[0]
-    assert row[int(hue * 12)] == pytest.approx(np.sqrt(saturation))
-    assert row[:12].sum() == pytest.approx(1.0)
+    row = colour_baseline.features([red], np.array([1]), remove_camera_mean=False)[0]
+    hues = row.reshape(8, 22)[:, :12]  # of each stripe
+    assert hues[:, int(hue * 12)] == pytest.approx(np.sqrt(saturation))
+    assert hues.sum() == pytest.approx(8.0)
 
 
 def test_every_camera_has_zero_mean():
