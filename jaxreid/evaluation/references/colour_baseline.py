@@ -43,13 +43,17 @@ def features(tracklets: Sequence[np.ndarray], cameras: np.ndarray, *, remove_cam
             raise ValueError(
                 f'tracklet {i} is {frames.dtype} {frames.shape}; expected uint8 [F, H, W, 3] with at least one frame'
             )
-        chosen = np.unique(np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int))
-        rows.append(np.mean([_histograms(frames[j]) for j in chosen], axis=0))
+        rows.append(np.mean([_histograms(frames[j]) for j in spread(len(frames))], axis=0))
     out = np.stack(rows)
     if remove_camera_mean:
         for camera in np.unique(cameras):
             out[cameras == camera] -= out[cameras == camera].mean(0)
     return out.astype(np.float32)
+
+
+def spread(length: int) -> np.ndarray:
+    """Which frames of a tracklet are used."""
+    return np.linspace(0, length - 1, min(FRAMES, length)).round().astype(int)
 
 
 def _histograms(frame):

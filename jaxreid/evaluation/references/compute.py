@@ -68,11 +68,7 @@ def oracle(experiment: config.Experiment, description: dict[str, Any], features:
 def read_spread(data: config.Data, dataset: tracklet.Dataset) -> list[np.ndarray]:
     """The frames of every test tracklet that the colour baseline sees, [F, H, W, 3] uint8 each."""
     store = source.store(data, dataset, split='test')
-    spread = [
-        np.linspace(0, len(t.frames) - 1, min(colour_baseline.FRAMES, len(t.frames))).round().astype(int)
-        for t in dataset.test
-    ]
-    return [store.read(row, frames) for row, frames in enumerate(spread)]
+    return [store.read(row, colour_baseline.spread(len(one.frames))) for row, one in enumerate(dataset.test)]
 
 
 def _number(value: float) -> float | None:
