@@ -36,14 +36,7 @@ class Images(NamedTuple):
 
 
 def check(root: str, tracklets: Sequence[tracklet.Tracklet], *, workers: int, progress: bool) -> Images:
-    """Looks at every frame. About 24 bytes are kept per image, and a few tracklets' results wait at a time.
-
-    Args:
-      root: folder that the frames' paths start from.
-      tracklets: their frames may be missing.
-      workers: threads.
-      progress: show a bar.
-    """
+    """Looks at every frame. About 24 bytes are kept per image, and a few tracklets' results wait at a time."""
     total = sum(len(one.frames) for one in tracklets)
     images = Images(np.zeros((total, 2), np.uint32), np.zeros((total, 2), np.uint64), {})
     frame_decode.one_thread_each()

@@ -112,13 +112,6 @@ def _has_records(path: str, count: int) -> bool:
 def run(job: Job, folder: str, shards: Sequence[record_index.Shard], *, workers: int, label: str) -> None:
     """Writes the missing shards in threads: most of the time goes into reading files, which threads do side by side.
 
-    Args:
-      job: writes one.
-      folder: of the record set, path or URL.
-      shards: all of the set.
-      workers: threads.
-      label: of the progress bar.
-
     Raises:
       BaseException: of a job, or a signal's; the other jobs are told to end, and leave nothing half-written.
     """

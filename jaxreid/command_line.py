@@ -156,11 +156,7 @@ def make_workdir(workdir: pathlib.Path) -> None:
 
 
 def set_up(compute_dtype: str) -> None:
-    """Process-wide settings: 64-bit numbers where asked for, one heap, JAX's compilation cache.
-
-    Args:
-      compute_dtype: `train.compute_dtype` of the experiment.
-    """
+    """Process-wide settings: 64-bit numbers where asked for, one heap, JAX's compilation cache."""
     if compute_dtype == 'float64':
         jax.config.update('jax_enable_x64', True)
     freed_memory.one_heap()

@@ -56,10 +56,8 @@ def setting(default: T, meaning: str, unit: str = '', **facts: Any) -> T:
 
 @typing.dataclass_transform()
 def section(affects: Affects) -> Callable[[type[T]], type[T]]:
-    """Makes a class of settings a dataclass, hashable since Flax modules have it as a field.
-
-    Args:
-      affects: what its settings change, where they do not say otherwise (`Setting.affects`).
+    """Makes a class of settings a dataclass, hashable since Flax modules have it as a field; `affects` is what they
+    change where they do not say otherwise.
     """
 
     def made(cls: type[T]) -> type[T]:

@@ -72,11 +72,8 @@ def _settings(data: config.Data, entry: str) -> config.Data:
 
 
 def mix(first: tracklet.Dataset, others: Sequence[tuple[str, tracklet.Dataset]]) -> tracklet.Dataset:
-    """The first data set, with the training tracklets of the others behind its own.
-
-    Args:
-      first: keeps its test split.
-      others: what each is called, and it.
+    """The first data set, which keeps its test split, with the training tracklets of the others behind its own; each
+    comes with what it is called.
 
     Returns:
       Dataset whose `mixed_in` are the others as they came; the names of moved ids and cameras say whose they are.

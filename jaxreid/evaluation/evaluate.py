@@ -64,10 +64,7 @@ def run(
 def score(features: feature_file.Features, experiment: config.Experiment, *, selected: str) -> list[results.Result]:
     """One result per protocol of the config; each carries everything that its number depends on.
 
-    Args:
-      features: made by `network.Network.features`.
-      experiment: reads `test.protocols`, `test.distance` and `test.rerank*`.
-      selected: how the variables were chosen, e.g. 'last step'.
+    `selected` says how the variables were chosen, e.g. 'last step'.
     """
     test, meta = experiment.test, features.meta
     refined = refinement.Refinement(

@@ -33,14 +33,8 @@ def over_clips(
     Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
     on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine.
 
-    Args:
-      eval_step: from `step.make_eval_step`.
-      variables: {'params', 'batch_stats'} on the devices.
-      batches: this process' batches, as many on every process.
-      tracklets: N.
-      mesh: devices.
-      total: number of batches, for the progress bar.
-      label: what the bar says.
+    `eval_step` is from `step.make_eval_step`, its variables are on the devices; every process has as many `batches`,
+    about `total`.
 
     Returns:
       [N, ...] float32 by the names of `eval_step`: sums of the counts `*_items`, means of all others.

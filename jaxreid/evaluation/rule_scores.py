@@ -54,12 +54,7 @@ def score(
 ) -> tuple[RuleScore, list[protocols.Results]]:
     """The score of one rule, averaged over files (splits), and its queries.
 
-    Args:
-      files: splits.
-      rule: of the score.
-      distances: of each file, made by `refined`.
-      refined: described in the score.
-      seed, resamples: of the bootstrap; 0 resamples: no intervals.
+    `distances` are of each file, made by `refined`, which the score describes. 0 `resamples`: no intervals.
 
     Raises:
       ValueError: as `protocols.score`.

@@ -47,12 +47,7 @@ def scores(
 ) -> list[Stratum]:
     """A score for every stratum of every attribute that all files have and that differs between queries.
 
-    Args:
-      files: splits.
-      ranked: the queries of each, ranked.
-      protocol: by which.
-      minus: the same queries ranked by something else: gives differences to it, paired.
-      seed, resamples: of the bootstrap; 0 resamples: no intervals.
+    `minus`, the same queries ranked by something else, gives differences to it, paired. 0 `resamples`: no intervals.
 
     Returns:
       In the order of the names; of several files the mean over those that have such queries.

@@ -25,9 +25,6 @@ def shapes(model: nn.Module, *, frames: int, height: int, width: int, flow: bool
 def parameters(variables: Any) -> tuple[int, dict[str, int]]:
     """Trainable parameters, in total and by part: BN scale and shift count, running statistics do not.
 
-    Args:
-      variables: of a model, arrays or shapes.
-
     Returns:
       The total, and a dict part -> count that adds up to it. Parts are the model's own top-level modules; STRF units
       ('strf'), appearance-preserving modules ('apm'), temporal convolutions beside spatial ones ('temporal') and

@@ -69,11 +69,7 @@ class Parser(argparse.ArgumentParser):
 def parser(name: str, doc: str | None, *, sub: str = '', add_help: bool = True) -> Parser:
     """The parser of a command, which shows the command as it was started.
 
-    Args:
-      name: of COMMANDS.
-      doc: the docstring of its module.
-      sub: of a command that has several, e.g. 'add'.
-      add_help: whether argparse answers --help.
+    `name` is of COMMANDS, `doc` the docstring of its module, `sub` of a command that has several, e.g. 'add'.
     """
     written, shown = f'python -m {COMMANDS[name].module}', program(name)
     return Parser(prog=f'{shown} {sub}'.strip(), description=(doc or '').replace(written, shown), add_help=add_help)

@@ -52,13 +52,8 @@ def points(
     parameters: Mapping[str, int],
     results: report_table.Report | None = None,
 ) -> list[Point]:
-    """The points of the figure.
-
-    Args:
-      table: its rows are the networks.
-      dataset: whose figures are taken.
-      parameters: trainable parameters by variant.
-      results: a report of `jaxreid.reproduce` on this table.
+    """The points of the figure, one per row of the table, by their trainable parameters; `results` is a report of
+    `jaxreid.reproduce` on it.
 
     Returns:
       One per row.

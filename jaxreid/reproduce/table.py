@@ -75,12 +75,8 @@ def write(
 ) -> tuple[str, pathlib.Path]:
     """Writes `<path>.md` and `<path>.json`, each whole or not at all.
 
-    Args:
-      path: without suffix.
-      name: of the table.
-      dataset: that the rows ran on.
-      runs: of all rows.
-      results: by folder of a run: what `one_run.finished` reads, or why it failed. Others count as not run.
+    `path` is without suffix. `results`, by folder of a run: what `one_run.finished` reads, or why it failed; others
+    count as not run.
 
     Returns:
       The Markdown, and where it is.

@@ -22,10 +22,6 @@ _OF_ONE_SPLIT = ('answered_queries', 'unanswered_queries', 'gallery_size', 'quer
 def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
     """Trains and evaluates every split in `workdir`/split0 to split9; finished ones are read, stopped ones continue.
 
-    Args:
-      experiment: validated settings with `data.split` 'all'.
-      workdir: receives the splits' folders and, at the end, results.json with means and standard deviations.
-
     Returns:
       A row per protocol, as `mean`.
     """
@@ -95,9 +91,6 @@ def _check_other_data(experiment: config.Experiment, path: pathlib.Path) -> None
 
 def mean(rows: Sequence[results.Result]) -> results.Result:
     """One row for the rows that one protocol has in every split.
-
-    Args:
-      rows: in the order of the splits.
 
     Returns:
       As a row of one split, but 'mAP', 'mINP' and 'cmc' are means and 'mAP_std', 'mINP_std' and 'cmc_std' sample

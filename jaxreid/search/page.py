@@ -51,13 +51,7 @@ class _Album:
 def render(
     gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: results.Answers, *, budget_mb: float, when: str
 ) -> str:
-    """The page.
-
-    Args:
-      gallery, queries, answers: of `results.search`.
-      budget_mb: MiB of pictures; queries that come later have none.
-      when: time.
-    """
+    """The page of what `results.search` found; queries have pictures while `budget_mb` MiB last."""
     album = _Album(int(budget_mb * 2**20))
     entries, without = [], 0
     for row, hits in enumerate(tqdm.tqdm(answers.hits, desc='pictures', unit='query', leave=False)):

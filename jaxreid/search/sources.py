@@ -146,10 +146,8 @@ def applied(
 ) -> network_lib.Network:
     """The network under settings that read a data set's frames, with the clips that it was tested with.
 
-    Args:
-      network: restored.
-      dataset: what to go through.
-      root, frames_root: its folder or manifest and where that one's paths start, noted in the features.
+    `root` and `frames_root` are noted in the features: the data set's folder or manifest, and where that one's paths
+    start.
     """
     experiment = config.from_dict(config.to_dict(network.experiment))
     experiment.data = dataclasses.replace(

@@ -14,11 +14,6 @@ def build(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> optax.Grad
 
     The decay is an L2 penalty: it is added to the gradient before the moments and acts on every parameter given,
     scales, shifts and biases too.
-
-    Args:
-      cfg: learning rate, decay, schedule and the memories' factor.
-      steps_per_epoch: length of the sampler's epoch.
-      epochs: planned length of training; only the cosine depends on it.
     """
     parts = [
         optax.add_decayed_weights(cfg.weight_decay),

@@ -33,15 +33,8 @@ def start_or_resume(
 ) -> Start:
     """The state of the newest checkpoint, or the first one.
 
-    Args:
-      model: without an axis name.
-      experiment: settings.
-      adam: the optimizer.
-      newest: the checkpoints of this workdir.
-      meta: what this run writes beside its checkpoints.
-      mesh: devices.
-      last_step: where training is to end.
-      first_variables: makes the variables before the first step, and says what they are.
+    `model` is without an axis name; `meta` is what this run writes beside its checkpoints; `first_variables` makes the
+    variables before the first step, and says what they are.
 
     Raises:
       checkpoint.CheckpointError: the workdir holds another run, one that is longer, or a damaged checkpoint.

@@ -77,12 +77,6 @@ def _download(repository: str) -> pathlib.Path:
 def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int, ...], source: str) -> Any:
     """Puts torchvision ResNet tensors into the variables of a system; copies of a module all start alike.
 
-    Args:
-      variables: {'params': ..., 'batch_stats': ...}.
-      tensors: by PyTorch name; the classifier and batch counters are ignored.
-      depths: bottlenecks per stage.
-      source: names the tensors in messages.
-
     Returns:
       New variables of the same structure, shapes and dtypes.
 

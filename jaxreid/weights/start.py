@@ -28,10 +28,6 @@ def first_variables(model: nn.Module, experiment: config.Experiment) -> tuple[An
 def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]:
     """Gives freshly initialised variables the start that `backbone.init` asks for.
 
-    Args:
-      variables: {'params': ..., 'batch_stats': ...} of the experiment's network.
-      experiment: its settings.
-
     Returns:
       Variables of the same structure, and what they are in words.
 

@@ -85,11 +85,6 @@ def _from_torch(tensors, experiment):
 def start(variables: Any, arrays: Arrays, *, source: str) -> tuple[Any, str]:
     """Puts what fits into freshly initialised variables.
 
-    Args:
-      variables: {'params': ..., 'batch_stats': ...} of any system.
-      arrays: from `read`.
-      source: names the arrays in messages.
-
     Returns:
       New variables of the same structure, shapes and dtypes, and a sentence that says what was taken and what starts
       anew.

@@ -51,13 +51,8 @@ class BatchIterator(Generic[Batch]):
     ):
         """Starts nothing yet, except where `start` or `next` is called.
 
-        Args:
-          items: what each batch shall hold.
-          load: turns one of `items` into a batch, a dict of NumPy arrays; runs in the workers.
-          store: what `load` reads from; its `skipped` is added up over processes.
-          threads: decoding threads of each process.
-          processes: 0 decodes in threads of this process.
-          prefetch: batches made ahead, in all.
+        `load` runs in the workers; what it reads from, `store`, counts `skipped` there. `processes` 0: in threads of
+        this one. `prefetch` batches are made ahead, in all.
         """
         self._skipped: dict[int, int] = {}  # process -> frames replaced so far
         buffer = max(threads, -(-prefetch // max(processes, 1)))  # fewer than threads would leave some idle

@@ -36,9 +36,7 @@ def frames_seen(
 ) -> int:
     """How many different frames of the tracklets are in their clips; repeated and padded ones count once.
 
-    Args:
-      tracklets, clips, frames, seed: as for `batches`.
-      one_frame: of every clip the first frame only.
+    Arguments as of `batches`; `one_frame`: of every clip the first frame only.
     """
     seen = 0
     for row, one in enumerate(tracklets):

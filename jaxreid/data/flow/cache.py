@@ -15,11 +15,7 @@ class FlowCache:
     """Least recently used arrays of up to `max_bytes` together. Used from several threads; a pickled copy is empty."""
 
     def __init__(self, max_bytes: int):
-        """Begins empty.
-
-        Args:
-          max_bytes: of all kept arrays together; 0 keeps none.
-        """
+        """Begins empty; keeps up to `max_bytes` of all arrays together, 0 keeps none."""
         self._max_bytes = max_bytes
         self._begin()
 

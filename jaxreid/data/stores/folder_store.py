@@ -51,13 +51,7 @@ class FolderStore:
     """Frames of tracklets, read from single image files. Used from several threads and pickled into processes."""
 
     def __init__(self, root: str | os.PathLike, tracklets: Sequence[tracklet_lib.Tracklet], how: Reading):
-        """Opens nothing.
-
-        Args:
-          root: folder that the frames' paths start from.
-          tracklets: what `read` counts.
-          how: to read them.
-        """
+        """Opens nothing; the frames' paths start from `root`."""
         self._root = os.fspath(root)
         self._tracklets = tracklets
         self._how = how

@@ -99,12 +99,7 @@ class Decoder:
 
 
 def check_fits(needed: int, available: int, *, where: str) -> None:
-    """Raises ValueError where so many bytes are not free.
-
-    Args:
-      needed, available: bytes.
-      where: what they are needed of, for example 'RAM'.
-    """
+    """Raises ValueError where so many bytes are not free."""
     if needed > available:
         raise ValueError(
             f'The decoded training frames need {needed:,} bytes ({needed / 2**30:.2f} GiB) of {where}, of which '

@@ -109,12 +109,6 @@ def place(data: config.Data) -> str:
 def to_dataset(index: Index, data: config.Data, *, folder: str, root: str) -> tracklet.Dataset:
     """The data set as its reader gives it, in the split that the settings ask for.
 
-    Args:
-      index: of the record set.
-      data: reads `dataset` and the fields that choose a split.
-      folder: the record set's, for messages.
-      root: kept as `Dataset.root`.
-
     Raises:
       ValueError: the records are of another data set or version, or lack the split.
     """
@@ -185,10 +179,6 @@ def to_bytes(index: Index) -> bytes:
 
 def from_bytes(data: bytes, *, folder: str) -> Index:
     """Reads an index.
-
-    Args:
-      data: the file.
-      folder: of the record set, for messages.
 
     Raises:
       ValueError: the file is damaged or of another version of jaxreid.

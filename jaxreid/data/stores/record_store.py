@@ -102,11 +102,8 @@ class RecordStore(folder_store.FolderStore):
     ):
         """Opens nothing.
 
-        Args:
-          files, index: of the record set.
-          tracklets: what `read` counts: tracklets of the index or pieces of them.
-          how: to read them.
-          stored_flow: the record set of this engine's flow in this height and width; None computes it from the frames.
+        `tracklets` are those of the index or pieces of them. `stored_flow`: the record set of this engine's flow in
+        this height and width; None computes it from the frames.
 
         Raises:
           ValueError: a tracklet is not in the index.

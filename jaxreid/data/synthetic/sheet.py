@@ -21,12 +21,8 @@ def sheet(
 ) -> np.ndarray:
     """One row per identity: `frames` frames, evenly spread, of each of its first `tracklets` walks.
 
-    Args:
-      plan: of the data set; its renderer draws the frames afresh.
-      identities: ids; -1 and 0 are junk and distractors.
-      tracklets: walks per row.
-      frames: frames per walk.
-      enlarge: pixels become squares of this size.
+    Of identities -1 and 0 are junk and distractors; a row has so many `tracklets` of so many `frames`, whose pixels
+    become squares of `enlarge`.
 
     Returns:
       [H, W, 3] uint8 RGB; white between walks and where an identity has fewer.

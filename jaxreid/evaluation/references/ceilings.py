@@ -147,11 +147,8 @@ def load(root: pathlib.Path, path: pathlib.Path) -> network.Network:
 
 
 def ceilings(helped: network.Network, *, only: Collection[str] | None = None) -> list[Ceiling]:
-    """The network, from `load`, without and with each oracle that the data has a use for; the first is without.
-
-    Args:
-      helped: the network.
-      only: names of the oracles that are wanted; None: all.
+    """The network, from `load`, without and with each oracle that the data has a use for, or those of `only`; the first
+    is without.
     """
     experiment = helped.experiment
     plan, dataset = plan_lib.read(experiment.data.root), source.read(experiment.data)

@@ -17,13 +17,8 @@ from jaxreid.evaluation.references import colour_baseline, skeleton_oracle
 def compute(
     trained: network.Network, dataset: tracklet.Dataset, *, untrained: dict, features: feature_file.Features
 ) -> dict[str, dict[str, float | None]]:
-    """Scores the references on a rendered data set.
-
-    Args:
-      trained: the network of the run.
-      dataset: of the run.
-      untrained: its variables before training, on the devices.
-      features: the trained network's features.
+    """Scores the references on the rendered data set of a run; `untrained` are its variables before training, on the
+    devices.
 
     Returns:
       By name ('trained', 'one_frame', 'untrained', 'colour'): mAP, rank1, and rank-1 inside look-alike groups with its
