@@ -1,9 +1,11 @@
 """What the commands have in common: settings from arguments, set-up of the process, errors as one message."""
 
+import ast
 import importlib.util
 import logging
 import os
 import pathlib
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,7 +13,6 @@ from collections.abc import Callable, Sequence
 import jax
 from absl import flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 from jaxreid import config, configs
 from jaxreid.data.datasets import catalogue
@@ -19,6 +20,9 @@ from jaxreid.process import cache, exit_status, freed_memory
 
 CONFIGS = pathlib.Path(configs.__path__[0])  # those that jaxreid brings
 DEFAULT_CONFIG = 'strf_synthetic'
+_PARSERS: dict[type, flags.ArgumentParser] = {
+    bool: flags.BooleanParser(), int: flags.IntegerParser(), float: flags.FloatParser(), str: flags.ArgumentParser()
+}  # fmt: skip
 
 
 def run(act: Callable[[], int]) -> int:
@@ -30,31 +34,9 @@ def run(act: Callable[[], int]) -> int:
         except SystemExit as e:  # of argparse, which has said what is wrong, or helped
             return int(e.code or 0)
         except flags.Error as e:
-            return exit_status.fail(f'{explain_flag_error(e)}\nTry --help.', 2)
+            return exit_status.fail(f'{e}\nTry --help.', 2)
 
     return exit_status.run(explained)
-
-
-def explain_flag_error(error: Exception) -> str:
-    """config_flags puts a traceback into its messages; what a person needs is the error at its root."""
-    root: BaseException = error
-    while not isinstance(root, config.ConfigError) and (cause := root.__cause__ or root.__context__):
-        root = cause
-    if isinstance(root, config.ConfigError):
-        return str(root)
-    text = str(error).split('Traceback')[0].strip()
-    return text if str(root) in text else f'{text} {type(root).__name__}: {root}'
-
-
-def explain_key_error(error: KeyError, argv: list[str]) -> Exception:
-    """The unknown setting that made config_flags fail, with the nearest valid name."""
-    known = config.flatten(config.Experiment())
-    sections = {k.rpartition('.')[0] for k in known}
-    for argument in argv:
-        path = argument.removeprefix('--config.').split('=')[0]
-        if argument.startswith('--config.') and path not in known and path not in sections:
-            return config.unknown_field(path)
-    return config.ConfigError(f'a config file could not be read: {error}')
 
 
 def config_path(file: str) -> pathlib.Path:
@@ -102,24 +84,46 @@ def read_config_file(spec: str) -> config.Experiment:
 
 
 def unchecked_config(spec: str, changes: Sequence[str] = ()) -> config.Experiment:
-    """Settings of a config file, not validated.
+    """Settings of a config file, see `read_config_file`, with changes '--config.section.field=value'; not validated.
 
-    Args:
-      spec: see `read_config_file`.
-      changes: '--config.section.field=value' each.
+    The value may also be the next of `changes`; a setting that is true or false needs none (--noconfig... says false).
 
     Raises:
       ConfigError, flags.Error: no such file, variant or setting, or a value of another type.
     """
-    values, argv = flags.FlagValues(), ['', *changes]
+    experiment, rest = read_config_file(spec), list(changes)
+    while rest:
+        argument = rest.pop(0)
+        option, equals, text = argument.partition('=')
+        named = re.fullmatch(r'--?(no)?config\.(.+)', option)
+        if named is None:
+            if argument.startswith('-'):
+                raise flags.UnrecognizedFlagError(option.lstrip('-'))
+            raise flags.Error(f'unexpected argument {argument!r}; options start with --')
+        if (one := config.settings().get(named[2])) is None:
+            raise config.unknown_field(named[2])
+        if not equals and one.kind is bool:
+            text = 'false' if named[1] else 'true'
+        elif not equals:
+            if not rest:
+                raise flags.Error(f'Missing value for flag {argument}')
+            text = rest.pop(0)
+        try:
+            config.apply(experiment, {one.path: _value(one, text)})
+        except (ValueError, TypeError) as e:
+            raise flags.Error(f'flag {argument}: {e}') from e
+    return experiment
+
+
+def _value(one: config.Setting, text: str) -> object:
+    """What a text says of a setting. Of tuples (1, 2), or 1, 2, or one entry alone."""
+    if not one.is_tuple:
+        return _PARSERS[one.kind].parse(text)
     try:
-        config_flags.DEFINE_config_dataclass('config', read_config_file(spec), flag_values=values, sys_argv=argv)
-        rest = values(argv)
-    except KeyError as e:  # config_flags raises it bare for unknown settings
-        raise explain_key_error(e, argv) from e
-    if len(rest) > 1:
-        raise flags.Error(f'unexpected argument {rest[1]!r}; options start with --')
-    return values.config
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def read_config(spec: str, changes: Sequence[str] = ()) -> config.Experiment:

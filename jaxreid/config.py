@@ -64,8 +64,6 @@ def section(affects: Affects) -> Callable[[type[T]], type[T]]:
         made = dataclasses.dataclass(unsafe_hash=True)(cls)
         for field in dataclasses.fields(made):  # type: ignore[arg-type]
             field.metadata = types.MappingProxyType({'affects': affects, **field.metadata})
-            if typing.get_origin(field.type) is Literal:  # ml_collections reads values by it, and knows plain types
-                field.type = type(typing.get_args(field.type)[0])
         return made
 
     return made
@@ -606,10 +604,7 @@ def _value_problems(one: Setting, value: Any) -> Iterator[str]:
     elif not all(holds(item, bound) for item in items for _, holds, bound in one.bounds):
         yield f'config.{path} = {value} is not {one.allowed}'
     if one.length not in (None, len(items)):
-        yield (
-            f'config.{path} = {value} has {len(items)} entries, expected {one.length} (a tuple given twice on the '
-            'command line is appended)'
-        )
+        yield f'config.{path} = {value} has {len(items)} entries, expected {one.length}'
     if one.entries != 'any' and len(set(items)) != len(items):
         yield f'config.{path} = {value} holds an entry twice, expected each once'
     if one.entries == 'some' and not items:
