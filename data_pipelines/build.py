@@ -78,7 +78,7 @@ def build(
     frames_per_shard: int = FRAMES_PER_SHARD,
     beam: Sequence[str] | None = None,
 ) -> str:
-    """Writes the records of a data set, or what is missing of them.
+    """Writes the records of a data set, or what is missing of them; returns the folder of the record set.
 
     Args:
       dataset: one of config.DATASETS.
@@ -89,9 +89,6 @@ def build(
       workers: threads; None takes as many as there are cores.
       frames_per_shard: records per file.
       beam: options of an Apache Beam pipeline that writes the shards; None writes them here.
-
-    Returns:
-      The folder of the record set.
 
     Raises:
       ValueError: the data set is malformed, changed while it was read, or the folder holds records of other files.
@@ -138,16 +135,14 @@ def build_flow(
     workers: int | None = None,
     beam: Sequence[str] | None = None,
 ) -> str:
-    """Adds optical flow to existing records; what is not in `flow_folder` is computed, and kept there.
+    """Adds optical flow to existing records and returns its folder; what is not in `flow_folder` is computed, and kept
+    there.
 
     Args:
       dataset, root, out, preset, frames_root, workers, beam: as for `build`.
       flow_folder: what data_pipelines.optical_flow filled.
       height, width: of the flow, in pixels.
       engine: what computes it, 'opencv' or 'jax'.
-
-    Returns:
-      The folder of the record set of the flow, below that of the frames.
 
     Raises:
       ValueError, OSError, ImportError: as `build`; FileNotFoundError where the frames' records are not finished.

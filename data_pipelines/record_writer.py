@@ -149,10 +149,7 @@ def run(job: Job, folder: str, shards: Sequence[record_index.Shard], *, workers:
 def run_with_beam(job: Job, folder: str, shards: Sequence[record_index.Shard], *, options: Sequence[str]) -> None:
     """Writes the missing shards on an Apache Beam engine; its workers must see the data set and OUT by the same names.
 
-    Args:
-      job: picklable.
-      folder, shards: as for `run`.
-      options: of the pipeline, e.g. ['--runner=FlinkRunner', '--flink_master=host:8081'].
+    `options` are of the pipeline, e.g. ['--runner=FlinkRunner', '--flink_master=host:8081'].
 
     Raises:
       ImportError: Beam is not installed.

@@ -34,17 +34,8 @@ _IMAGES = ('.jpg', '.jpeg', '.png')
 def verify(
     dataset: str, root: str | os.PathLike, *, workers: int, frames_root: str = '', progress: bool = True
 ) -> dict[str, Any]:
-    """Checks a data set.
-
-    Args:
-      dataset: as data.dataset names it.
-      root: its folder; of a manifest, the file.
-      workers: threads that read and decode.
-      frames_root: manifest: folder that its paths start from.
-      progress: show a bar.
-
-    Returns:
-      The report as the JSON file has it; `problems` is empty where all is as published.
+    """Checks a data set; returns the report as the JSON file has it, whose `problems` are empty where all is as
+    published.
 
     Raises:
       OSError, ValueError: as the data set's reader.

@@ -75,8 +75,7 @@ def mix(first: tracklet.Dataset, others: Sequence[tuple[str, tracklet.Dataset]])
     """The first data set, which keeps its test split, with the training tracklets of the others behind its own; each
     comes with what it is called.
 
-    Returns:
-      Dataset whose `mixed_in` are the others as they came; the names of moved ids and cameras say whose they are.
+    The others stay, as they came, in `mixed_in`; the names of moved ids and cameras say whose they are.
     """
     train = list(first.train)
     pid_names, camera_names = dict(first.pid_names), dict(first.camera_names)

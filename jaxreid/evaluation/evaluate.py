@@ -21,15 +21,8 @@ def run(
 ) -> list[results.Result]:
     """Extracts the features of a checkpoint's network and, where asked, scores them.
 
-    Args:
-      experiment: validated settings.
-      workdir: receives features.npz (another name where that holds other features, as do those of `test.also_clips`)
-        and, where scored, results.json.
-      path: a workdir, a folder of checkpoints or one checkpoint.
-      scored: whether to score the features.
-
-    Returns:
-      The results; none where not scored.
+    `workdir` receives features.npz (another name where that holds other features, as do those of `test.also_clips`)
+    and, where scored, results.json.
     """
     if scored:
         results.read(workdir / 'results.json')  # before any work: a file of something else stops here

@@ -130,12 +130,8 @@ class Network:
     ) -> feature_file.Features:
         """Features of the test split of a data set, whose frames `experiment.data` says how to read.
 
-        Args:
-          dataset: its test split is read.
-          clips: as `test.clips`; '': `experiment.test.clips`.
-          label: what the progress bar says.
-          one_frame: replace the frames of a clip by its first.
-          store: frames of the test split, where they are not to be opened anew.
+        `clips` '': as `test.clips`. `one_frame` replaces the frames of a clip by its first. `store`: of the test split,
+        where that is not to be opened anew.
 
         Raises:
           ValueError: a feature is not finite, in bfloat16 neither where float16 was not asked for by name.

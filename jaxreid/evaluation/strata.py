@@ -49,8 +49,7 @@ def scores(
 
     `minus`, the same queries ranked by something else, gives differences to it, paired. 0 `resamples`: no intervals.
 
-    Returns:
-      In the order of the names; of several files the mean over those that have such queries.
+    In the order of the names; of several files the mean over those that have such queries.
     """
     values = [_values(r, protocol) for r in ranked]
     if minus is not None:

@@ -123,9 +123,6 @@ def normalise(
       shortcut: like x, or None.
       relu: whether to rectify.
       groups, axis_name: as for `group_moments`.
-
-    Returns:
-      Like x.
     """
     del groups, axis_name
     return formula(x, scale, bias, mean, variance, shortcut, relu)

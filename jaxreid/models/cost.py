@@ -45,14 +45,6 @@ def gmacs_per_frame(
 
     Counted in convolutions and matrix products; taps on padding count, as in published figures, elementwise work and
     the classifier do not.
-
-    Args:
-      model: takes clips and returns a ModelOutput.
-      variables: its variables, arrays or `shapes`.
-      frames: length of the clip; masks and heads are shared by its frames.
-      height: of a frame, pixels.
-      width: of a frame, pixels.
-      flow: whether the model sees optical flow too.
     """
     clip = inputs(frames=frames, height=height, width=width, flow=flow)
     closed = jax.make_jaxpr(lambda v, x: model.apply(v, *x, train=False).embedding)(variables, clip)

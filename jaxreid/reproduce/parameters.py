@@ -54,9 +54,6 @@ def points(
 ) -> list[Point]:
     """The points of the figure, one per row of the table, by their trainable parameters; `results` is a report of
     `jaxreid.reproduce` on it.
-
-    Returns:
-      One per row.
     """
     ours = {row['variant']: row['ours'] for row in results['rows']} if results else {}
     networks = []

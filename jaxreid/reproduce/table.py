@@ -73,13 +73,10 @@ def write(
     runs: Sequence[one_run.Run],
     results: Mapping[pathlib.Path, one_run.Finished | str],
 ) -> tuple[str, pathlib.Path]:
-    """Writes `<path>.md` and `<path>.json`, each whole or not at all.
+    """Writes `<path>.md` and `<path>.json`, each whole or not at all; returns the Markdown, and where it is.
 
     `path` is without suffix. `results`, by folder of a run: what `one_run.finished` reads, or why it failed; others
     count as not run.
-
-    Returns:
-      The Markdown, and where it is.
     """
     report = collect(name, dataset, runs, results)
     text = markdown(report)

@@ -22,8 +22,7 @@ _OF_ONE_SPLIT = ('answered_queries', 'unanswered_queries', 'gallery_size', 'quer
 def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
     """Trains and evaluates every split in `workdir`/split0 to split9; finished ones are read, stopped ones continue.
 
-    Returns:
-      A row per protocol, as `mean`.
+    A row per protocol, as `mean`; results.json in `workdir` has them at the end.
     """
     results.read(workdir / 'results.json')  # before any work: a file of something else stops here
     rows = []
@@ -44,11 +43,7 @@ def from_checkpoints(
 ) -> list[results.Result]:
     """Extracts, and where asked scores, every split with the network that was trained on it.
 
-    Args:
-      experiment: as for `train`.
-      workdir: as for `train`.
-      path: folder of `train`, whose splits each have a checkpoint; or one checkpoint of another data set for all.
-      scored: whether to score the features.
+    `path`: folder of `train`, whose splits each have a checkpoint; or one checkpoint of another data set for all.
 
     Raises:
       CheckpointError: one checkpoint, and of this data set: it was trained on people that other splits test.

@@ -80,13 +80,7 @@ def search(
 ) -> Answers:
     """Finds the `top` most similar of the gallery for every query. The query itself is no answer.
 
-    Args:
-      gallery, queries: comparable (`tracklets.check_comparable`).
-      top: answers per query, at most; from 1 on.
-      distance: 'cosine' or 'euclidean'.
-      filters: what may answer.
-      calibration: gives false-accept rates.
-      threshold: answers are at least so similar.
+    `calibration` gives false-accept rates; answers are at least as similar as `threshold`.
 
     Raises:
       ValueError: nothing is left by the filters, `top` is below 1, or a time cannot be read.

@@ -184,12 +184,8 @@ def make_eval_step(
     there is given to the model. Asked again for the same network it returns the same function, so that monitoring
     during training compiles once.
 
-    Args:
-      model: from `models.build`.
-      mesh: devices.
-      flip: mean of a clip's and its mirror image's features.
-      one_frame: replace every frame of a clip by its first, without motion, to see what time contributes.
-      chunk: with `lengths`, frames that pass the model's CNN at a time.
+    `one_frame` replaces every frame of a clip by its first, without motion, to see what time contributes; `chunk`: with
+    `lengths`, frames that pass the model's CNN at a time.
     """
 
     def apply(variables, inputs):

@@ -89,7 +89,8 @@ def export(
     index: str = 'hnsw',
     replace: bool = False,
 ) -> dict[str, int]:
-    """Puts a gallery into a collection, and makes the collection where there is none.
+    """Puts a gallery into a collection, which it makes where there is none; returns how many were 'added', 'replaced',
+    'there'.
 
     A tracklet's id is `prefix` and its name. One that is there already with the same contents is left, so that an
     export that was stopped continues, and one that is repeated changes nothing.
@@ -101,9 +102,6 @@ def export(
       prefix: sets apart tracklets of equal names from several places.
       distance, index: of METRICS and INDEXES; of a collection that exists they must be those.
       replace: overwrite tracklets of the same id and other contents.
-
-    Returns:
-      {'added': n, 'replaced': n, 'there': n}.
 
     Raises:
       ValueError: the collection holds features of another network, dimension or distance, or another tracklet of an id

@@ -182,12 +182,6 @@ def published_names(experiment: config.Experiment, source: str) -> torch_names.N
 def fit(shapes: Any, tensors: Tensors, names: torch_names.Names, *, label: str) -> output.Variables:
     """Variables of a model from tensors by PyTorch name.
 
-    Args:
-      shapes: {'params': ..., 'batch_stats': ...} of jax.ShapeDtypeStruct.
-      tensors: without batch counters.
-      names: one for every leaf of `shapes`.
-      label: names the tensors in messages.
-
     Raises:
       state_file.WeightsError: lists every name that is missing or too many and every shape that does not fit.
     """

@@ -26,10 +26,7 @@ def first_variables(model: nn.Module, experiment: config.Experiment) -> tuple[An
 
 
 def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]:
-    """Gives freshly initialised variables the start that `backbone.init` asks for.
-
-    Returns:
-      Variables of the same structure, and what they are in words.
+    """Gives freshly initialised variables the start that `backbone.init` asks for, and says what that is.
 
     Raises:
       state_file.WeightsError: the weights are missing or do not fit.

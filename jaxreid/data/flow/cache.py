@@ -41,8 +41,7 @@ class FlowCache:
           keys: each all that its array depends on; repeated or not.
           compute: makes the arrays; an error of its reaches all who wait for one, and the next to ask tries again.
 
-        Returns:
-          The arrays, not writeable, since others get the same.
+        The arrays are not writeable, since others get the same.
         """
         arrays: dict[Key, np.ndarray] = {}
         mine: list[Key] = []

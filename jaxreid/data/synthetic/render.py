@@ -236,9 +236,6 @@ def ensure(
       workers: processes; None takes the cores this process may use. The files do not depend on it.
       progress: show a bar while rendering.
 
-    Returns:
-      The folder with `bbox_train`, `bbox_test` and `info`.
-
     Raises:
       ValueError: unknown preset, or a negative seed.
       FileExistsError: `root` holds something else: other files, or another preset, seed or version. It is left as it

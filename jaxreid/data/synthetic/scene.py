@@ -226,12 +226,7 @@ def draw_post(image: np.ndarray, x: float, width: float, colour: np.ndarray) -> 
 def draw_bush(image: np.ndarray, x: float, width: float, leaves: np.ndarray, colour: np.ndarray) -> None:
     """A bush that hides the legs, in place.
 
-    Args:
-      image: [H, W, 3] uint8.
-      x: its middle, pixels.
-      width: pixels.
-      leaves: [n, 4] across (-1 ... 1), up (0 ... 1), size, brightness.
-      colour: RGB.
+    `leaves` [n, 4]: across (-1 ... 1), up (0 ... 1), size, brightness; `x` and `width` are pixels.
     """
     height = image.shape[0]
     for across, up, size, light in leaves:

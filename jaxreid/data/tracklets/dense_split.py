@@ -17,13 +17,7 @@ def split(tracklets: Sequence[tracklet.Tracklet], *, frames: int, stride: int = 
     `frames` frames, but for the last one, which goes on to the tracklet's end. A tracklet that gives no more than one
     piece stays as it is.
 
-    Args:
-      tracklets: usually those of the training split.
-      frames: of a piece.
-      stride: between the first frames of pieces; 0 means `frames`.
-
-    Returns:
-      Tracklets; a piece is named after its tracklet and its first frame, 0001C1T0001@64.
+    A piece is named after its tracklet and its first frame, 0001C1T0001@64.
 
     Raises:
       ValueError: frames between the pieces would be lost.

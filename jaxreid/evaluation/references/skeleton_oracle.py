@@ -46,9 +46,6 @@ def skeleton_accuracy(
       ordered: False forgets when the frames were taken: every frame may be of any phase and size.
       pixel: joints are rounded to multiples of this many pixels.
 
-    Returns:
-      The score over all tracklets named in `frames` whose identity has look-alikes.
-
     Raises:
       ValueError: unknown `use`, an unknown tracklet, a frame outside its tracklet, or no tracklet of a look-alike
         group.
