@@ -83,9 +83,9 @@ def test_rows_that_several_claims_have_are_trained_once(tmp_path):
 
 
 def test_seeds_are_run_one_after_the_other_and_claims_in_the_order_asked_for(tmp_path):
-    pairs = plan(tmp_path, '--dataset=synthetic', '--seeds=3,1', '--claims=stmn-tm,sta-reg')
+    pairs = plan(tmp_path, '--dataset=synthetic', '--seeds=3,1', '--claims=sta-reg,stmn-tm')
     assert [(pair.seed, pair.name) for pair in pairs] == [
-        (3, 'stmn-tm'), (3, 'sta-reg'), (1, 'stmn-tm'), (1, 'sta-reg'),
+        (3, 'sta-reg'), (3, 'stmn-tm'), (1, 'sta-reg'), (1, 'stmn-tm'),
     ]  # fmt: skip
     assert {pair.row.experiment.train.seed for pair in pairs[:2]} == {3}
 

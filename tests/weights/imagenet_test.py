@@ -189,7 +189,7 @@ def test_an_unreachable_hub_says_what_to_place_where(empty_cache, monkeypatch):
         assert part in message
 
 
-def test_without_weights_the_message_says_what_to_place_where(empty_cache):
+def test_without_weights_the_message_says_what_to_place_where(empty_cache, monkeypatch):
     _, v = fresh('c2d')
     with pytest.raises(state_file.WeightsError) as caught:
         imagenet.initialise(v, settings().backbone)
@@ -201,8 +201,10 @@ def test_without_weights_the_message_says_what_to_place_where(empty_cache):
         '--config.backbone.weights',
     ):
         assert part in message
-    with pytest.raises(state_file.WeightsError, match='there is no such file'):
-        imagenet.find('/nowhere/resnet50.pth')
+    monkeypatch.setattr(imagenet.huggingface_hub, 'hf_hub_download', lambda *asked: pytest.fail(f'asked for {asked}'))
+    for file in ('/nowhere/resnet50.pth', 'weights/resnet50.pth'):  # the second could be a repository by its form
+        with pytest.raises(state_file.WeightsError, match='there is no such file'):
+            imagenet.find(file)
 
 
 def test_the_default_cache_is_in_the_home_folder(monkeypatch):
