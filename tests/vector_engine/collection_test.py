@@ -94,6 +94,12 @@ def test_the_engine_answers_as_a_loop_over_all_pairs(engine, gallery, queries, d
             results.Filters(after='2026-11-21T10:10', before='2026-11-21T10:30', camera=('cam 2',)),
             lambda g, q, i: g.time[i] and '10:10' <= g.time[i][11:16] < '10:30' and g.camera[i] == 'cam 2',
         ),
+        (
+            results.Filters(
+                after='2026-11-21T10:10', before='2026-11-21T10:11'
+            ),  # the first moment is in, the last not
+            lambda g, q, i: g.time[i][11:16] == '10:10',
+        ),
         (results.Filters(after='5'), lambda g, q, i: False),
     ],
 )
