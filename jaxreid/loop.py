@@ -15,7 +15,7 @@ from jaxreid import config, sharding
 from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import catalogue
-from jaxreid.data.stores import device_store
+from jaxreid.data.stores import damaged_frames, device_store
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, feature_file, network, results
 from jaxreid.evaluation.references import compute as references
@@ -102,7 +102,9 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
             results.append(workdir / 'results.json', [row])
 
     decoding = time.monotonic()
-    store = source.training_store(experiment.data, dataset, mesh)  # after the state: what memory is left is known
+    damaged = damaged_frames.DamagedFrames(workdir, of=sum(len(one.frames) for one in dataset.train))
+    # After the state: what memory is left is known.
+    store = source.training_store(experiment.data, dataset, mesh, damaged=str(damaged.file))
     frames = store.frames if isinstance(store, device_store.DeviceStore) else None
     data_seconds += time.monotonic() - decoding
     batches = train_pipeline.batches(
@@ -141,6 +143,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
                 bar.set_postfix_str(progress(values))
             if logging and log:
                 log.write(at, values | {'skipped_frames': batches.skipped})
+                damaged.tell()
             stop = requests.after(number)
             if stop or plan.kept(at):
                 in_flight.fetch(leave=0)
@@ -170,7 +173,9 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
         results.append(workdir / 'results.json', rows)
         log.write(plan.last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
         log.close()
-    metrics_log.say(closing(workdir, rows[0], best, data_seconds, train_seconds, time.monotonic() - clock))
+    metrics_log.say(
+        closing(workdir, rows[0], best, data_seconds, train_seconds, time.monotonic() - clock, damaged.summary())
+    )
     return rows
 
 
@@ -271,6 +276,7 @@ def closing(
     data_seconds: float,
     train_seconds: float,
     seconds: float,
+    damaged: str,
 ) -> str:
     """The last lines of a run: the numbers, and where everything is."""
     lines = [
@@ -282,6 +288,8 @@ def closing(
             f'best monitored: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, selected on the '
             f'test set), step {score["step"]}: {best.checkpoints.directory}'
         )
+    if damaged:
+        lines.append(damaged)
     lines += [
         f'checkpoint  {workdir / "checkpoints" / str(row["step"])}',
         f'features    {workdir / "features.npz"}',

@@ -128,13 +128,14 @@ def test_the_closing_tells_the_last_step_from_the_best_and_the_times_apart():
     row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': {'name': 'mars-paper'}, 'step': 10}
     score = {'mAP': 65.0, 'rank1': 72.5, 'step': 5, 'clips': 'rrs'}
     best = types.SimpleNamespace(score=score, checkpoints=types.SimpleNamespace(directory='run/best'))
-    text = loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0)
+    text = loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '3 damaged training frames')
     assert 'mAP 61.24, rank-1 70.00 under mars-paper, last step 10' in text
+    assert '\n3 damaged training frames\n' in text
     assert 'best monitored: mAP 65.00, rank-1 72.50 (rrs, selected on the test set), step 5: run/best' in text
     assert 'checkpoint  run/checkpoints/10' in text
     assert '30 s: data 3 s, training with compilation 20 s, evaluation 7 s' in text
     best.score = None
-    assert 'best monitored' not in loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0)
+    assert 'best monitored' not in loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '')
 
 
 def test_the_bar_of_a_run_counts_the_steps_that_are_made_and_says_how_it_goes():

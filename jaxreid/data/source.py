@@ -25,6 +25,7 @@ from jaxreid.data.stores import (
     record_store,
 )
 from jaxreid.data.tracklets import dense_split, tracklet, validation_split
+from jaxreid.process import paths
 
 ReadableStore = folder_store.FolderStore | mixed_store.MixedStore
 _LOOKED_AT = 64  # frames whose size is told before training [choice]
@@ -71,8 +72,10 @@ def describe(data: config.Data) -> str:
     return ' + '.join([text + part, *map(describe, mixing.settings(data))])
 
 
-def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> ReadableStore:
+def store(data: config.Data, dataset: tracklet.Dataset, *, split: str, damaged: str = '') -> ReadableStore:
     """Frames of the 'train' or 'test' tracklets, in the config's size and with its policy for corrupt ones.
+
+    `damaged` is a file that names of replaced frames are added to.
 
     Raises:
       ValueError: the flow folder is another data set's, or tracklets are not among the records.
@@ -81,13 +84,14 @@ def store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> Readab
     if split == 'train' and dataset.mixed_in:
         parts = mixing.unmix(dataset)
         stores = [
-            _store(one, part, split=split) for one, part in zip([data, *mixing.settings(data)], parts, strict=True)
+            _store(one, part, split=split, damaged=damaged)
+            for one, part in zip([data, *mixing.settings(data)], parts, strict=True)
         ]
         return mixed_store.MixedStore(stores, [len(part.train) for part in parts])
-    return _store(data, dataset, split=split)
+    return _store(data, dataset, split=split, damaged=damaged)
 
 
-def _store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folder_store.FolderStore:
+def _store(data: config.Data, dataset: tracklet.Dataset, *, split: str, damaged: str) -> folder_store.FolderStore:
     training = split == 'train'
     on_corrupt = data.on_corrupt_train if training else data.on_corrupt_eval
     tracklets = dataset.train if training else dataset.test
@@ -96,6 +100,7 @@ def _store(data: config.Data, dataset: tracklet.Dataset, *, split: str) -> folde
         width=data.width,
         resize=data.resize,
         on_corrupt=on_corrupt,
+        damaged=damaged,
         flow=data.flow,
         flow_engine=data.flow_engine,
         flow_folder=flow_folder(data, dataset),
@@ -126,15 +131,17 @@ def own_flow(data: config.Data, dataset: tracklet.Dataset, folder: str) -> None:
 
 
 def _file(root: str, path: str) -> bytes:
-    with open(os.path.join(root, path), 'rb') as file:
-        return file.read()
+    return paths.content(os.path.join(root, path))
 
 
 def training_store(
-    data: config.Data, dataset: tracklet.Dataset, mesh: jax.sharding.Mesh
+    data: config.Data, dataset: tracklet.Dataset, mesh: jax.sharding.Mesh, *, damaged: str = ''
 ) -> frame_store.Store | device_store.DeviceStore:
-    """Frames of the training tracklets from where `data.store` wants them; decodes them all where that is memory."""
-    read_from = store(data, dataset, split='train')
+    """Frames of the training tracklets from where `data.store` wants them; decodes them all where that is memory.
+
+    `damaged` as of `store`.
+    """
+    read_from = store(data, dataset, split='train', damaged=damaged)
     with_flow, progress = data.flow != 'off', jax.process_index() == 0
     # Not of records: where they are remote, this would fetch files that the first steps do not need.
     if progress and dataset.train and not data.records and (text := about_sizes(read_from, dataset.train)):

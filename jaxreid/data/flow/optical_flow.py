@@ -3,6 +3,7 @@
 Two engines compute it: OpenCV, one pair at a time on the CPU, and JAX, many pairs at a time on its device.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -13,7 +14,7 @@ from jaxreid.data.flow import tv_l1_jax
 from jaxreid.data.tracklets import frame_decode
 
 
-def decoder(engine: str, *, height: int, width: int) -> Callable[[bytes], np.ndarray]:
+def decoder(engine: str, *, height: int, width: int) -> Callable[..., np.ndarray]:
     """What makes of an image file the frame that an engine looks at.
 
     OpenCV takes frames in their own size. JAX compiles a program for every size that it meets, and some data sets crop
@@ -21,7 +22,7 @@ def decoder(engine: str, *, height: int, width: int) -> Callable[[bytes], np.nda
     """
     if engine == 'opencv':
         return frame_decode.decode_as_stored
-    return lambda data: frame_decode.decode(data, height=height, width=width, resize='bilinear')
+    return functools.partial(frame_decode.decode, height=height, width=width, resize='bilinear')
 
 
 def between(

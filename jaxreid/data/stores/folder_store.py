@@ -13,8 +13,12 @@ from jaxreid import config
 from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import file as flow_file
 from jaxreid.data.flow import optical_flow
+from jaxreid.data.stores import damaged_frames
 from jaxreid.data.tracklets import frame_decode
 from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.process import paths
+
+_WHOLE, _NAMED = 1, 2  # no hole was found | named as damaged
 
 
 class StoreError(ValueError):
@@ -31,6 +35,7 @@ class Reading:
     # 'error', or 'skip_frame': the nearest readable frame of the tracklet takes the place of one that cannot be read,
     # and `skipped` counts it
     on_corrupt: str
+    damaged: str = ''  # file that the names of replaced frames are added to; '' names none
     flow: str = 'off'  # 'off', 'tvl1' or 'zeros': what `read_flow` gives
     flow_engine: str = 'opencv'  # or 'jax': what computes it, see `optical_flow`
     flow_folder: str = ''  # keeps computed flow between runs, one file per frame; '' keeps nothing on disk
@@ -58,10 +63,16 @@ class FolderStore:
         self.frame_shape = (how.height, how.width, 3)
         self.skipped = 0  # frames replaced so far, by this object in this process
         self._lock = threading.Lock()
+        self._found: dict[int, bytearray] = {}  # row -> by frame: _WHOLE, _NAMED, or 0 where it was not read yet
         frame_decode.one_thread_each()
 
     def __getstate__(self):
-        return {**self.__dict__, '_lock': None, 'skipped': 0}  # a lock cannot be pickled; each process counts its own
+        return {
+            **self.__dict__,
+            '_lock': None,
+            '_found': {},
+            'skipped': 0,
+        }  # a lock cannot be pickled; each process counts its own
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -187,19 +198,21 @@ class FolderStore:
                 self.skipped += 1
         return image
 
-    def _readable(self, row: int, frame: int, decode: Callable[[bytes], np.ndarray]) -> tuple[np.ndarray, bool]:
+    def _readable(self, row: int, frame: int, decode: Callable[..., np.ndarray]) -> tuple[np.ndarray, bool]:
         """The decoded frame, or its nearest readable neighbour; and whether it is the neighbour."""
         try:
-            return decode(self._bytes(row, frame)), False
+            return self._decoded(row, frame, decode), False
         except StoreError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as e:
+            error = e
             problem = f'{self._where(row, frame)}: {error}'
             if self._how.on_corrupt == 'error':
                 raise ValueError(
                     f'Unreadable frame {problem}. Restore the file, or let a neighbouring frame take its place '
                     '(data.on_corrupt_train or data.on_corrupt_eval = skip_frame).'
-                ) from error
+                ) from e
+        self._name_damaged(row, frame, error)
         # Nearest first; of two as near, the earlier one. `next_frame` replaces no other: `read` knows nothing of it.
         tracklet = self._tracklets[row]
         count = max(len(tracklet.frames), frame + 1)
@@ -207,12 +220,29 @@ class FolderStore:
             if other == frame:
                 continue
             try:
-                return decode(self._bytes(row, other)), True
+                return self._decoded(row, other, decode), True
             except StoreError:
                 raise
             except (OSError, ValueError):
                 continue
         raise ValueError(f'No frame of tracklet {tracklet.name} ({count} frames) can be read, first {problem}.')
+
+    def _decoded(self, row: int, frame: int, decode: Callable[..., np.ndarray]) -> np.ndarray:
+        """A frame, looked through for holes the first time."""
+        data = self._bytes(row, frame)
+        seen = self._seen(row)
+        image = decode(data, known_whole=seen[frame] == _WHOLE)
+        seen[frame] = _WHOLE
+        return image
+
+    def _name_damaged(self, row: int, frame: int, problem: Exception) -> None:
+        with self._lock:
+            known, self._seen(row)[frame] = self._seen(row)[frame], _NAMED
+        if self._how.damaged and known != _NAMED:
+            damaged_frames.note(self._how.damaged, self._where(row, frame), problem)
+
+    def _seen(self, row: int) -> bytearray:
+        return self._found.setdefault(row, bytearray(len(self._tracklets[row].frames) + 1))
 
     def _path(self, row: int, frame: int) -> str:
         tracklet = self._tracklets[row]
@@ -224,5 +254,4 @@ class FolderStore:
 
     def _bytes(self, row: int, frame: int) -> bytes:
         """Of the image; `frame` may be the one after the tracklet's last, where `Tracklet.next_frame` names it."""
-        with open(self._where(row, frame), 'rb') as file:
-            return file.read()
+        return paths.content(self._where(row, frame))
