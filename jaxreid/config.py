@@ -695,7 +695,7 @@ def _data_problems(c: Experiment) -> Iterator[str]:
             'frames between the pieces would be lost'
         )
     if c.data.store == 'records' and not c.data.records:
-        yield "config.data.store = 'records' needs data.records, the OUT of python -m jaxreid.data_pipelines.build"
+        yield 'config.data.store=records needs config.data.records, the OUT of python -m jaxreid.data_pipelines.build'
     if c.data.store == 'folder' and c.data.records:
         yield (
             f"config.data.records = {c.data.records!r} is not read with data.store = 'folder'; set data.store=records"
