@@ -35,7 +35,7 @@ from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import commands, exit_status
+from jaxreid.process import commands, digest, exit_status
 
 from . import record_writer
 
@@ -269,8 +269,10 @@ def _write_set(
         record_writer.publish_bytes(folder, file, data)
         names = [*names, file]
     present = record_files.listing(folder)
-    manifest = {file: present[file] for file in sorted([*names, *(shard.name for shard in shards)])}
-    record_writer.publish_bytes(folder, record_files.MANIFEST, json.dumps(manifest, indent=0).encode() + b'\n')
+    manifest: dict[str, int | list] = {shard.name: present[shard.name] for shard in shards}
+    manifest |= {file: [present[file], digest.of_bytes(_read_bytes(folder, file))] for file in names}
+    text = json.dumps(manifest, indent=0, sort_keys=True) + '\n'
+    record_writer.publish_bytes(folder, record_files.MANIFEST, text.encode())
 
 
 def _tfds_files(

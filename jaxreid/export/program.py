@@ -12,7 +12,6 @@ for StableHLO load.py, which needs jax and NumPy only.
 import argparse
 import contextlib
 import functools
-import json
 import logging
 import os
 import pathlib
@@ -32,7 +31,7 @@ from jaxreid.data import source
 from jaxreid.evaluation import feature_file
 from jaxreid.evaluation import network as network_lib
 from jaxreid.export import load as exported
-from jaxreid.process import commands, exit_status, metrics_log, whole
+from jaxreid.process import commands, digest, exit_status, metrics_log, whole
 from jaxreid.training import augment
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -77,6 +76,7 @@ class Exported(TypedDict):
     platforms: list[str]
     versions: dict[str, str]
     config: dict
+    files: NotRequired[dict[str, str]]  # name -> digest; the file has a digest of all this too
     difference: NotRequired[float]
 
 
@@ -168,7 +168,6 @@ def export(
         'config': config.to_dict(experiment),
     }
     with _folder(out) as partial:
-        (partial / exported.META).write_text(json.dumps(meta, indent=1) + '\n')
         if write_onnx:
             write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
             outputs: np.ndarray | None = run_onnx(partial / ONNX_MODEL, list(sample.values()))
@@ -185,8 +184,13 @@ def export(
             _copy_flatbuffers(partial / 'flatbuffers')
             # The device that exports may be none of those exported for.
             metrics_log.say(f'written for {", ".join(platforms)}; comparing what was written with the network')
-            outputs = exported.load(partial)(*sample.values()) if _runs_here(platforms) else None
+            outputs = None
         np.savez(partial / exported.SAMPLE, allow_pickle=False, **sample, embedding=expected)
+        files = sorted(path for path in partial.rglob('*') if path.is_file())
+        meta['files'] = {path.relative_to(partial).as_posix(): exported.digest(path.read_bytes()) for path in files}
+        whole.write_json(partial / exported.META, digest.signed(meta))
+        if kind == 'stablehlo' and _runs_here(platforms):
+            outputs = exported.load(partial)(*sample.values())
         if outputs is not None:
             difference = float(np.abs(outputs - expected).max() / np.abs(expected).max())
             if not difference <= _TOLERANCE[dtype]:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal, NotRequired, Required, TypeVar
 
-from jaxreid.process import paths
+from jaxreid.process import digest, paths
 
 T = TypeVar('T')
 _WORDS = {str: 'a text', int: 'a whole number', float: 'a number', bool: 'true or false', dict: 'an object',
@@ -24,7 +24,8 @@ def read(path: str | os.PathLike, kind: type[T], *, what: str = 'what was expect
       what, advice: of the error's message, '... does not hold {what}: ...; {advice}'.
 
     Raises:
-      ValueError: it holds something else; names the file, the place in it, what was found and what was expected.
+      ValueError: it holds something else, or is not what its own digest says; names the file, the place in it, what
+        was found and what was expected.
       OSError: it cannot be read.
     """
     return parse(paths.content(path), kind, where=os.fspath(path), what=what, advice=advice)
@@ -42,7 +43,7 @@ def parse(text: str | bytes, kind: type[T], *, where: str, what: str = 'what was
     except ValueError as e:
         wrong = f'it is no JSON text ({str(e).splitlines()[0]})'
     else:
-        if not (wrong := _checker(typing.cast(Any, kind))(value)):
+        if not (wrong := digest.problem(value) or _checker(typing.cast(Any, kind))(value)):
             return value
     raise ValueError(f'{where} does not hold {what}: {wrong.strip()}' + f'; {advice}' * bool(advice))
 

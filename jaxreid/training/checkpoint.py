@@ -41,7 +41,7 @@ class Meta(TypedDict):
     labels: raw id as text -> number of its class, of all training ids.
     pid_names: raw id as text -> what a manifest calls it; older checkpoints lack it.
     score, selected: of checkpoints in `best` only.
-    arrays: digest of every array of the state, by its name; with it `digest`, of all this. Older checkpoints lack both.
+    arrays: digest of every array of the state, by its name; with it a digest of all this. Older checkpoints lack both.
     imported: source and file of `weights.import_torch`, whose checkpoints lack steps_per_epoch and versions.
     """
 
@@ -205,9 +205,10 @@ def read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
 def _read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
     with _reader(folder) as manager:
         meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
-    digest.check(meta)
+    if wrong := digest.problem(meta):
+        raise ValueError(wrong)
     for key in ('config', 'labels', *more):
-        if not isinstance(meta.get(key), dict):
+        if not (isinstance(meta, dict) and isinstance(meta.get(key), dict)):
             raise ValueError(f'its meta has no {key}')
     return meta
 

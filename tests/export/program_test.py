@@ -1,9 +1,11 @@
 """Small networks of every system, exported and run in processes that may import jax and little else."""
 
+import contextlib
 import functools
 import importlib
 import json
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -56,7 +58,7 @@ def small(system, **changes):
 
 def saved(folder, experiment, variables):
     """A checkpoint of these variables, as a run writes it."""
-    meta = {'config': config.to_dict(experiment), 'labels': [str(i) for i in range(IDS)]}
+    meta = {'config': config.to_dict(experiment), 'labels': {str(i): i for i in range(IDS)}}
     checkpoints = checkpoint.Checkpoints(folder / 'checkpoints', keep=1)
     checkpoints.save(7, variables, meta)
     checkpoints.close()
@@ -148,7 +150,32 @@ def test_run_by_itself_a_program_says_how_far_it_is_from_the_exporter(fixed, tmp
     with np.load(other / exported.SAMPLE) as file:
         sample = dict(file)
     np.savez(other / exported.SAMPLE, **sample | {'embedding': 1.01 * sample['embedding']})
+    with pytest.raises(SystemExit, match=r'sample\.npz is not what was written; export the network again'):
+        exported.main(other)
+    meta = json.loads((other / 'model.json').read_text())
+    assert {'model.stablehlo', 'sample.npz', 'load.py'} < set(meta.pop('files'))
+    del meta['crc32_of_the_rest']
+    (other / 'model.json').write_text(json.dumps(meta))  # as it was before there were digests
     assert exported.main(other) == 1
+
+
+def test_every_flipped_bit_of_an_exported_program_is_named(fixed, tmp_path):
+    folder, draw = shutil.copytree(fixed[0], tmp_path / 'other'), random.Random(0)
+    for file in (folder / 'model.stablehlo', folder / 'model.json', folder / 'sample.npz', folder / 'load.py'):
+        data = file.read_bytes()
+        for _ in range(20):
+            changed = bytearray(data)
+            changed[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+            file.write_bytes(changed)
+            if file.name == 'model.json':  # what JSON does not mind, such as a space for a line's end
+                with contextlib.suppress(ValueError):
+                    if json.loads(changed) == json.loads(data):
+                        continue
+            with pytest.raises(ValueError, match=f'{file} is not what was written') as error:
+                exported.load(folder)
+            assert len(str(error.value).splitlines()) == 1
+        file.write_bytes(data)
+    exported.load(folder)
 
 
 def test_what_computes_something_else_is_not_kept_and_an_empty_folder_is_filled(strf, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxreid.process import digest
+from jaxreid.process import digest, json_file
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64', 'int32', 'bool'])
@@ -29,10 +29,10 @@ def test_arrays_that_are_equal_have_one_digest_however_they_lie_in_memory():
 def test_a_value_is_known_again_after_json_and_every_change_of_it_is_seen():
     value = {'b': [1, 2.5, None], 'a': {'x': 'ö', 'y': 0.1}}
     text = json.dumps(digest.signed(value), indent=1)
-    digest.check(json.loads(text))
-    digest.check(value)  # older files carry none
+    assert not digest.problem(json.loads(text))
+    assert not digest.problem(value)  # older files carry none
     for changed in (text.replace('2.5', '2.25'), text.replace('"x"', '"z"'), text.replace('null', 'true')):
-        with pytest.raises(ValueError, match='not those that were written'):
-            digest.check(json.loads(changed))
-    with pytest.raises(ValueError, match='holds list, expected an object'):
-        digest.check([1])
+        assert 'not those that were written' in digest.problem(json.loads(changed))
+        with pytest.raises(ValueError, match=r'a\.json does not hold .* not those that were written'):
+            json_file.parse(changed, dict, where='a.json')
+    assert json_file.parse(text, dict, where='a.json')['a'] == value['a']

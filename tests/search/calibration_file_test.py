@@ -1,11 +1,13 @@
 """What a similarity means, against counts of single pairs."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from jaxreid.evaluation import calibration
+from jaxreid.process import digest
 from jaxreid.search import calibration_file
 
 
@@ -32,6 +34,17 @@ def test_the_rate_of_a_similarity_is_the_share_of_other_people_as_similar(measur
         assert share - 1e-9 <= rate <= share + 0.1 * max(share, 0.01)  # never less than was measured
     assert calibration_file.false_accept_rate(found, -0.9) == 1
     assert calibration_file.false_accept_rate(found, 0.99) == 0
+
+
+def test_a_calibration_that_is_not_what_was_written_is_named(measured, tmp_path):
+    written = json.loads(pathlib.Path(measured[0]).read_text())
+    signed = json.dumps(digest.signed(written))
+    place = tmp_path / 'report.calibration.json'
+    place.write_text(signed)
+    assert calibration_file.read(str(place)).impostor_pairs == len(measured[1])
+    place.write_text(signed.replace('"impostor_pairs": 2', '"impostor_pairs": 3'))
+    with pytest.raises(ValueError, match=rf'{place} does not hold a calibration: its contents are not those'):
+        calibration_file.read(str(place))
 
 
 def test_a_similarity_equal_to_a_threshold_reaches_it():

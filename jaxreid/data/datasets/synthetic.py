@@ -14,7 +14,12 @@ from jaxreid.process import json_file
 def _read(data: facts.Settings) -> tracklet.Dataset:
     from jaxreid.data.synthetic import render  # and with it OpenCV, which settings alone do without
 
-    return mars.read(render.ensure(data.root, data.preset))
+    root = render.ensure(data.root, data.preset)
+    try:
+        return mars.read(root)
+    except FileNotFoundError:  # frames were removed: what is drawn again is the same
+        render.mend(root)
+        return mars.read(root)
 
 
 def _count(data: facts.Settings) -> contents.Contents:

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
-from jaxreid.process import json_file, whole
+from jaxreid.process import digest, json_file, whole
 
 FILE = 'dataset.json'
 _FRAMES = 16  # whose digests are kept [choice]
@@ -42,11 +42,11 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
     except FileNotFoundError:
         step = max(1, len(paths) // _FRAMES)
         if made := _digests(paths[::step][:_FRAMES], read):
-            whole.write_json(file, {'dataset': dataset, 'root': root, 'frames': made})
+            whole.write_json(file, digest.signed({'dataset': dataset, 'root': root, 'frames': made}))
         return
     owner, digests = f'{kept["dataset"]} in {kept["root"]}', kept['frames']
     now = _digests(list(digests), read)
-    wrong = [path for path, digest in now.items() if digest != digests[path]]
+    wrong = [path for path, value in now.items() if value != digests[path]]
     if wrong or not now:
         raise ValueError(
             f'{folder} holds the flow of {owner}; {(wrong or list(digests))[0]} is another image, or none, in '

@@ -18,9 +18,10 @@ from typing import Any
 import fsspec
 
 from jaxreid.data.flow import file as flow_file
-from jaxreid.process import cache, whole
+from jaxreid.process import cache, digest, whole
 
-MANIFEST = 'files.json'  # name -> size of every other file; written last, so that a set without it is not finished
+# Name -> size of every other file, of small ones [size, digest]; written last: a set without it is not finished.
+MANIFEST = 'files.json'
 _SHOWN = 3  # of many offending names, how many a message lists
 _AGAIN = 'Run the same python -m jaxreid.data_pipelines.build again: it makes what is missing.'
 
@@ -34,18 +35,22 @@ class RecordFiles:
     folder: str  # as it was named: a path or a URL
     root: pathlib.Path  # where its files are, or come to be, on this machine
     sizes: Mapping[str, int]  # file name, '/' between folders -> bytes
+    digests: Mapping[str, str]  # of the small files; older sets have none, and ArrayRecord has its own
 
     def path(self, name: str) -> pathlib.Path:
         """Where a file is on this machine, brought there where needed; the threads of a process fetch it once.
 
         Raises:
           OSError: it cannot be fetched or the cache cannot be written.
+          ValueError: it is small, and not what was written.
         """
         path = self.root / name
         if '://' in self.folder:
             with _fetching[path]:
                 if not _has_size(path, self.sizes[name]):
                     self._fetch(name, path)
+        if name in self.digests and digest.of_bytes(path.read_bytes()) != self.digests[name]:
+            raise ValueError(f'{path} is not what was written: its digest is another. Remove it. {_AGAIN}')
         return path
 
     def _fetch(self, name: str, path: pathlib.Path) -> None:
@@ -98,8 +103,10 @@ def open_set(folder: str) -> RecordFiles:
     files, path = file_system(folder)
     text = files.cat_file(f'{path}/{MANIFEST}')
     try:
-        sizes = {str(name): int(size) for name, size in json.loads(text).items()}
-    except (ValueError, AttributeError, TypeError) as e:
+        said = {str(name): one if isinstance(one, list) else [one] for name, one in json.loads(text).items()}
+        sizes = {name: int(one[0]) for name, one in said.items()}
+        digests = {name: str(one[1]) for name, one in said.items() if len(one) > 1}
+    except (ValueError, AttributeError, TypeError, IndexError) as e:
         raise ValueError(f'{folder}/{MANIFEST} is damaged ({e}). {_AGAIN}') from e
     present = listing(folder)
     missing = sorted(sizes.keys() - present.keys())
@@ -111,10 +118,10 @@ def open_set(folder: str) -> RecordFiles:
         if present[name] != size:
             raise ValueError(f'{folder}/{name} has {present[name]} bytes, expected {size}. {_AGAIN}')
     if '://' not in folder:
-        return RecordFiles(folder, pathlib.Path(folder), sizes)
+        return RecordFiles(folder, pathlib.Path(folder), sizes, digests)
     # The list names all sizes: another set at the same URL gets another folder in the cache.
     key = hashlib.sha256(folder.encode() + b'\n' + text).hexdigest()[:16]
-    return RecordFiles(folder, cache.folder() / 'records' / key, sizes)
+    return RecordFiles(folder, cache.folder() / 'records' / key, sizes, digests)
 
 
 def exists(folder: str, name: str) -> bool:

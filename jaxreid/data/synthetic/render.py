@@ -278,6 +278,17 @@ def ensure_preset(
     return root
 
 
+def mend(root: pathlib.Path) -> None:
+    """Draws the tracklets of a rendered folder again that lack frames."""
+    plan = plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text(encoding='utf-8')))
+    renderer = Renderer(plan)
+    for split, tracklet in _all_tracklets(plan):
+        folder = root / f'bbox_{split}' / tracklet.name[:4]
+        if not all((folder / f'{tracklet.name}F{i:03d}.jpg').is_file() for i in range(1, tracklet.frames + 1)):
+            folder.mkdir(parents=True, exist_ok=True)
+            renderer.write(folder, tracklet)
+
+
 def _is_rendered(root, preset, seed):
     """Whether `root` holds this data set; refuses a folder with anything else in it."""
     if not root.exists():

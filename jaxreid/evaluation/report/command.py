@@ -12,7 +12,6 @@ and report_files/ (the figures as SVG and PNG).
 import argparse
 import datetime
 import functools
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -27,7 +26,7 @@ from jaxreid.evaluation.report import network_figures as report_network
 from jaxreid.evaluation.report import page as report_page
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import commands, digest, exit_status, whole
 from jaxreid.visualize import panels, sheet, svg
 
 CONFUSED = 12  # pairs of identities shown
@@ -101,7 +100,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         whole.write(files / f'{name}.svg', svg.document(chart))
     if footage is not None:
         _write_sheets(files, features, analysis, footage, drawn)
-    whole.write(out.with_name(out.stem + '.calibration.json'), json.dumps(about | analysis.calibration, indent=1))
+    whole.write_json(out.with_name(out.stem + '.calibration.json'), digest.signed(about | analysis.calibration))
     whole.write(out, text)
     return out
 

@@ -1,5 +1,7 @@
 """Flow on disk: what was computed is read back, and what is damaged or of another size is made again."""
 
+import random
+
 import numpy as np
 
 from jaxreid.data.datasets import mars
@@ -44,6 +46,21 @@ def test_damaged_and_foreign_files_count_as_absent(tmp_path):
         assert flow_file.read(file, **SIZE) is None
     np.save(file, np.zeros((16, 8, 2), np.float32))
     assert flow_file.read(file, **SIZE) is None
+
+
+def test_every_flipped_bit_counts_as_absent_and_a_file_from_before_there_were_digests_is_read(tmp_path):
+    file, draw = tmp_path / 'x.npy', random.Random(0)
+    flow = np.random.default_rng(0).normal(size=(16, 8, 2)).astype(np.float16)
+    flow_file.write(file, flow)
+    np.testing.assert_array_equal(np.load(file), flow)  # for whoever reads it with NumPy alone
+    data = file.read_bytes()
+    for _ in range(200):
+        changed = bytearray(data)
+        changed[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        file.write_bytes(changed)
+        assert flow_file.read(file, **SIZE) is None
+    np.save(file, flow)
+    np.testing.assert_array_equal(flow_file.read(file, **SIZE), flow)
 
 
 def test_a_second_store_reads_what_the_first_computed(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Records behind a URL: a file system of our own that counts, fails and is slow."""
 
+import json
 import pathlib
+import shutil
 
 import fsspec
 import numpy as np
@@ -10,7 +12,7 @@ from fsspec.implementations import memory
 from data_pipelines import build
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data.stores import record_files
+from jaxreid.data.stores import record_files, record_index
 from tests.fixtures import mars_folder as mars_fixture
 
 
@@ -145,3 +147,18 @@ def test_the_synthetic_benchmark_s_own_description_comes_with_its_records(bucket
     files.pipe_file(f'{path}/files.json', manifest)
     dataset = source.read(bucket[0])
     assert pathlib.Path(dataset.root, 'info', 'synthetic.json').read_bytes() == record.read_bytes()
+
+
+def test_a_small_file_that_is_not_what_was_written_is_named(bucket):
+    url = f'{bucket[0].records}/mars/1.0.0'
+    files, path = record_files.file_system(url)
+    assert source.read(bucket[0]).train
+    named = json.loads(files.cat_file(f'{path}/files.json'))
+    assert all(isinstance(one, list) == ('array_record-' not in name) for name, one in named.items())
+    index = bytearray(files.cat_file(f'{path}/{record_index.FILE}'))
+    index[4] ^= 1  # when it was packed: to gzip as good as before
+    files.pipe_file(f'{path}/{record_index.FILE}', bytes(index))
+    found = record_files.find(url, below='')
+    shutil.rmtree(found.root)
+    with pytest.raises(ValueError, match=rf'{record_index.FILE} is not what was written'):
+        found.path(record_index.FILE)

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from jaxreid import config
+from jaxreid.data import source
 from jaxreid.data.synthetic import person as synthetic_person
 from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.data.synthetic import render
@@ -320,6 +323,19 @@ def test_a_data_set_from_before_a_preset_had_a_further_field_is_taken(tiny, tmp_
     (folder / 'info' / 'synthetic.json').write_text(json.dumps(description))
     with pytest.raises(FileExistsError, match=r'the presets differ in light: 0\.5 there, 1\.0 wanted'):
         render.ensure(folder, 'tiny', progress=False)
+
+
+def test_frames_that_are_missing_are_drawn_again(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / 'data')
+    frames = sorted((folder / 'bbox_test').rglob('*.jpg'))
+    removed = {frames[0]: frames[0].read_bytes()}
+    person = frames[-1].parent
+    removed |= {file: file.read_bytes() for file in person.iterdir()}
+    frames[0].unlink()
+    shutil.rmtree(person)
+    data = config.Data(dataset='synthetic', root=str(folder), preset='tiny')
+    assert len(source.read(data).test)
+    assert {file: file.read_bytes() for file in removed} == removed
 
 
 def test_another_version_of_the_renderer_is_refused(tiny, monkeypatch):
