@@ -15,6 +15,7 @@ On the rendered benchmark every claim has a preset, and rows are trained for a s
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, TypedDict, cast
@@ -29,7 +30,7 @@ from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import render
 from jaxreid.evaluation import feature_file, protocols, results, strata
 from jaxreid.evaluation.references import ceilings
-from jaxreid.process import commands, interrupt, json_file, metrics_log, whole
+from jaxreid.process import commands, json_file, metrics_log, whole
 from jaxreid.reproduce import claims_page, one_run, runs
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce.published import claims
@@ -288,33 +289,6 @@ def write(options: argparse.Namespace, pairs: Sequence[Pair], left: Results) -> 
     return claims_page.write(options.workdir / f'claims-{options.dataset}', options.dataset, entries, steps)
 
 
-def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Runs what is not finished, writing the page after every run; 1 where a run failed."""
-    pairs = plan(options, overrides)
-    every = trainings(pairs)
-    asked = found_on(options.dataset, options.claims)
-    oracles: dict[pathlib.Path, set[str]] = {}
-    for pair in pairs:
-        if by := asked[pair.name].ceiling:
-            oracles.setdefault(pair.against.folder, set()).add(by)
-    command_line.check_root(every[0].experiment)
-    command_line.set_up(every[0].experiment.train.compute_dtype)
-    command_line.make_workdir(options.workdir)
-    left: dict[pathlib.Path, one_run.Finished | str] = {
-        run.folder: done for run in every if (done := one_run.finished(run))
-    }
-    text, path = write(options, pairs, left)
-    metrics_log.say(f'{len(asked)} claims, {options.dataset}: {len(every)} runs, {len(left)} of them finished')
-    status = 0
-    for number, run in enumerate(every, 1):
-        status |= runs.execute(run, f'[{number}/{len(every)}]', left)
-        if run.folder in oracles and isinstance(trained := left[run.folder], dict):
-            help_by_oracles(run, trained, oracles[run.folder])
-        text, path = write(options, pairs, left)
-    metrics_log.say(f'\n{text}\nwritten to {path} and {path.with_suffix(".json").name}')
-    return status
-
-
 def listed(names: str | None) -> str:
     """Every claim with its rows and where it is looked at."""
     lines = [f'--dataset {", ".join(datasets())}', '']
@@ -330,15 +304,23 @@ def run(argv: list[str]) -> int:
     if options.list:
         print(listed(options.claims))
         return 0
-    if options.dataset not in datasets():
-        raise flags.Error(f'--dataset {options.dataset}: claims can be run on {", ".join(datasets())}')
-    preset = f'-{options.preset}' if options.preset else ''
-    options.workdir = options.workdir or pathlib.Path('runs') / 'reproduce' / f'{options.dataset}{preset}'
+    runs.place(options, 'claims', datasets())
+    pairs = plan(options, overrides)
+    every = trainings(pairs)
     if options.dry_run:
-        every = trainings(plan(options, overrides))
         command_line.set_up(every[0].experiment.train.compute_dtype)
         dry_run.show(f'{len(every)} runs', [(run.folder.name, run) for run in every])
         return 0
-    command_line.parse_absl()
-    with interrupt.listen() as requests, requests.at_once():
-        return reproduce(options, overrides)
+    asked = found_on(options.dataset, options.claims)
+    oracles: dict[pathlib.Path, set[str]] = {}
+    for pair in pairs:
+        if by := asked[pair.name].ceiling:
+            oracles.setdefault(pair.against.folder, set()).add(by)
+
+    def after(run: one_run.Run, left: one_run.Finished) -> None:
+        if run.folder in oracles:
+            help_by_oracles(run, left, oracles[run.folder])
+
+    title = f'{len(asked)} claims, {options.dataset}'
+    write_page = functools.partial(write, options, pairs)
+    return runs.reproduce(title, every, [('', run) for run in every], write_page, after)

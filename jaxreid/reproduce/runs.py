@@ -14,6 +14,7 @@ every row <workdir>/TABLE-DATASET.md and .json are written anew.
 import argparse
 import functools
 import pathlib
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags
@@ -28,6 +29,7 @@ from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import in_flight
 
+Left = dict[pathlib.Path, one_run.Finished | str]  # by folder of a run: what it left, or why it failed
 TRIALS = 5  # draws of queries where settings are chosen on held-out identities (STMN section 4.1)
 
 
@@ -140,33 +142,37 @@ def chosen(table: paper.Table, runs: list[one_run.Run], names: str | None) -> li
     return [run for run in runs if table.rows[run.row].variant in wanted]
 
 
-def reproduce(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Runs what is not finished, writing the report after every run; 1 where a run failed."""
-    table = tables.find(options.table)
-    runs = plan(table, options, overrides)
-    wanted = chosen(table, runs, options.rows)
-    for run in wanted:
-        command_line.check_root(run.experiment)
-    command_line.set_up(runs[0].experiment.train.compute_dtype)
-    command_line.make_workdir(options.workdir)
-    results: dict[pathlib.Path, one_run.Finished | str] = {
-        run.folder: left for run in runs if (left := one_run.finished(run))
-    }
-    write = functools.partial(
-        report_table.write, options.workdir / f'{options.table}-{options.dataset}', options.table, options.dataset
-    )
-    write(runs, results)
-    metrics_log.say(f'{table.title}, {options.dataset}: {len(runs)} runs, {len(results)} of them finished')
-    status = 0
-    for number, run in enumerate(wanted, 1):
-        status |= execute(run, f'[{number}/{len(wanted)}] {table.rows[run.row].label}', results)
-        write(runs, results)
-    text, path = write(runs, results)
-    metrics_log.say(f'\n{text}\nwritten to {path} and {path.with_suffix(".json").name}')
-    return status
+def reproduce(
+    title: str,
+    every: Sequence[one_run.Run],
+    wanted: Sequence[tuple[str, one_run.Run]],
+    write: Callable[[Left], tuple[str, pathlib.Path]],
+    after: Callable[[one_run.Run, one_run.Finished], object] = lambda run, left: None,
+) -> int:
+    """Makes the labelled runs that are not finished, and the report of `every` run after each; 1 where one failed.
+
+    `after` is called with each that has finished, before its report.
+    """
+    with interrupt.listen() as requests, requests.at_once():
+        for _, run in wanted:
+            command_line.check_root(run.experiment)
+        command_line.parse_absl()
+        command_line.set_up(every[0].experiment.train.compute_dtype)
+        command_line.make_workdir(every[0].folder.parent)
+        left: Left = {run.folder: done for run in every if (done := one_run.finished(run))}
+        text, path = write(left)
+        metrics_log.say(f'{title}: {len(every)} runs, {len(left)} of them finished')
+        status = 0
+        for number, (label, run) in enumerate(wanted, 1):
+            status |= execute(run, f'[{number}/{len(wanted)}] {label}'.rstrip(), left)
+            if isinstance(now := left[run.folder], dict):
+                after(run, now)
+            text, path = write(left)
+        metrics_log.say(f'\n{text}\nwritten to {path} and {path.with_suffix(".json").name}')
+        return status
 
 
-def execute(run: one_run.Run, head: str, results: dict[pathlib.Path, one_run.Finished | str]) -> int:
+def execute(run: one_run.Run, head: str, results: Left) -> int:
     """Runs one that is not among the results, and puts there what it left or why it failed; 1 where it failed."""
     head = f'{head} ({run.folder.name})'
     if run.folder in results:
@@ -194,6 +200,18 @@ def list_tables(name: str | None) -> str:
     return '\n'.join(lines)
 
 
+def place(options: argparse.Namespace, what: str, known: Sequence[str]) -> None:
+    """Gives the options a workdir where they name none.
+
+    Raises:
+      flags.Error: the data set is not one of the known ones, that `what` can be run on.
+    """
+    if options.dataset not in known:
+        raise flags.Error(f'--dataset {options.dataset}: {what} can be run on {", ".join(known)}')
+    preset = f'-{options.preset}' if options.preset else ''
+    options.workdir = options.workdir or pathlib.Path('runs') / 'reproduce' / f'{options.dataset}{preset}'
+
+
 def run(argv: list[str]) -> int:
     """Parses and dispatches; returns the exit status."""
     options, overrides = parse(argv)
@@ -203,16 +221,13 @@ def run(argv: list[str]) -> int:
     if not options.table:
         raise flags.Error('which table? --list names them all')
     table = tables.find(options.table)
-    if options.dataset not in datasets(table.system):
-        known = ', '.join(datasets(table.system))
-        raise flags.Error(f'--dataset {options.dataset}: {options.table} can be run on {known}')
-    preset = f'-{options.preset}' if options.preset else ''
-    options.workdir = options.workdir or pathlib.Path('runs') / 'reproduce' / f'{options.dataset}{preset}'
+    place(options, options.table, datasets(table.system))
+    every = plan(table, options, overrides)
+    wanted = [(table.rows[run.row].label, run) for run in chosen(table, every, options.rows)]
     if options.dry_run:
-        runs = plan(table, options, overrides)
-        command_line.set_up(runs[0].experiment.train.compute_dtype)
-        dry_run.show(table.title, [(table.rows[run.row].label, run) for run in chosen(table, runs, options.rows)])
+        command_line.set_up(every[0].experiment.train.compute_dtype)
+        dry_run.show(table.title, wanted)
         return 0
-    command_line.parse_absl()
-    with interrupt.listen() as requests, requests.at_once():
-        return reproduce(options, overrides)
+    report = options.workdir / f'{options.table}-{options.dataset}'
+    write = functools.partial(report_table.write, report, options.table, options.dataset, every)
+    return reproduce(f'{table.title}, {options.dataset}', every, wanted, write)
