@@ -36,14 +36,9 @@ from jaxreid.weights import state_file, torch_names
 
 # Source -> block of AP3D's code. 'ap3d' and 'ap3d_nl' are the released networks, 'ap3dres50' and 'ap3dnlres50' there.
 AP3D_BLOCKS: dict[str, config.Block] = {
-    'ap3d_c2d': 'c2d',
-    'ap3d_i3d': 'i3d',
-    'ap3d_p3da': 'p3da',
-    'ap3d_p3db': 'p3db',
-    'ap3d_p3dc': 'p3dc',
-    'ap3d': 'ap3d_c',
-    'ap3d_nl': 'ap3d_c',
-}
+    'ap3d_c2d': 'c2d', 'ap3d_i3d': 'i3d', 'ap3d_p3da': 'p3da', 'ap3d_p3db': 'p3db', 'ap3d_p3dc': 'p3dc',
+    'ap3d': 'ap3d_c', 'ap3d_nl': 'ap3d_c',
+}  # fmt: skip
 ALIASES = {'ap3dres50': 'ap3d', 'ap3dnlres50': 'ap3d_nl'}
 SOURCES = ('torchvision_resnet50', 'stmn', *AP3D_BLOCKS)
 

@@ -43,10 +43,7 @@ CONV_CUBE: Kind = {'weight': Leaf('params', 'kernel', 'oithw', 'thwio')}
 CONV_TIME: Kind = {'weight': Leaf('params', 'kernel', 'oit11', 'tio')}
 REDUCTION: Kind = {'weight': Leaf('params', '', 'oi111', 'io')}
 WEIGHTING: Kind = {'weight': Leaf('params', '', '1i111', 'i')}
-PROJECTION: Kind = {
-    'weight': Leaf('params', 'kernel', 'oi111', 'io'),
-    'bias': Leaf('params', 'bias'),
-}
+PROJECTION: Kind = {'weight': Leaf('params', 'kernel', 'oi111', 'io'), 'bias': Leaf('params', 'bias')}
 BATCH_NORM: Kind = {
     'weight': Leaf('params', 'scale'),
     'bias': Leaf('params', 'bias'),
@@ -89,15 +86,8 @@ C2D: Table = {'conv2.conv3d': ('conv2', CONV_FRAME)}
 I3D: Table = {'conv2.conv3d': ('conv2', CONV_CUBE)}
 P3D: Table = {'conv2.spatial_conv3d': ('conv2', CONV_FRAME), 'conv2.temporal_conv3d': ('temporal', CONV_TIME)}
 MIDDLE: Mapping[str, Table] = {
-    'c2d': C2D,
-    'i3d': I3D,
-    'p3da': P3D,
-    'p3db': P3D,
-    'p3dc': P3D,
-    'ap3d_i3d': I3D,
-    'ap3d_a': P3D,
-    'ap3d_b': P3D,
-    'ap3d_c': P3D,
+    **{'c2d': C2D, 'i3d': I3D, 'ap3d_i3d': I3D},
+    **dict.fromkeys(('p3da', 'p3db', 'p3dc', 'ap3d_a', 'ap3d_b', 'ap3d_c'), P3D),
 }
 STRF_BRANCH = ('conv2.STRF.{branch}', 'strf/{branch}')
 NON_LOCAL: Table = {

@@ -17,19 +17,11 @@ JOINTS = (
 INDEX = {name: i for i, name in enumerate(JOINTS)}
 
 CLOTH = {  # RGB; few, so that many people share them
-    'black': (38, 38, 44),
-    'white': (214, 212, 206),
-    'grey': (132, 134, 138),
-    'navy': (40, 54, 100),
-    'red': (176, 44, 46),
-    'green': (58, 108, 66),
-}
+    'black': (38, 38, 44), 'white': (214, 212, 206), 'grey': (132, 134, 138), 'navy': (40, 54, 100),
+    'red': (176, 44, 46), 'green': (58, 108, 66),
+}  # fmt: skip
 CLOTH_PAIRS = (('navy', 'white'), ('red', 'black'), ('green', 'white'), ('grey', 'black'))  # a top and its pattern
-LEG_CLOTH = {
-    'black': (40, 40, 44),
-    'denim': (62, 82, 122),
-    'khaki': (154, 132, 96),
-}
+LEG_CLOTH = {'black': (40, 40, 44), 'denim': (62, 82, 122), 'khaki': (154, 132, 96)}
 SHOE = {'black': (34, 32, 34), 'white': (214, 214, 212)}
 BAG = {'black': (44, 42, 46), 'tan': (158, 112, 68)}
 HAIR = {'black': (30, 26, 26), 'brown': (88, 58, 38), 'blond': (196, 160, 98)}
@@ -106,26 +98,14 @@ class Person:
 
 
 BUILD_RANGE = {
-    'height': (1.55, 1.92),
-    'leg': (0.475, 0.535),
-    'shoulder': (0.092, 0.128),
-    'hip': (0.046, 0.07),
-    'arm': (0.37, 0.43),
-    'girth': (0.85, 1.3),
-    'head': (0.92, 1.1),
-}
+    'height': (1.55, 1.92), 'leg': (0.475, 0.535), 'shoulder': (0.092, 0.128), 'hip': (0.046, 0.07),
+    'arm': (0.37, 0.43), 'girth': (0.85, 1.3), 'head': (0.92, 1.1),
+}  # fmt: skip
 GAIT_RANGE = {
-    'cadence': (0.65, 1.25),
-    'stride': (0.26, 0.6),
-    'knee': (0.55, 1.25),
-    'arm_swing': (0.05, 0.85),
-    'elbow': (0.1, 1.3),
-    'bob': (0.0, 0.022),
-    'sway': (0.0, 0.028),
-    'lean': (-0.05, 0.24),
-    'step_width': (0.0, 0.05),
+    'cadence': (0.65, 1.25), 'stride': (0.26, 0.6), 'knee': (0.55, 1.25), 'arm_swing': (0.05, 0.85),
+    'elbow': (0.1, 1.3), 'bob': (0.0, 0.022), 'sway': (0.0, 0.028), 'lean': (-0.05, 0.24), 'step_width': (0.0, 0.05),
     'asymmetry': (-1.0, 1.0),
-}
+}  # fmt: skip
 
 CADENCES = (0.35, 1.5)  # of look-alikes who differ in nothing else; at 8 frames/s up to 1.2 radians from frame to frame
 
@@ -259,14 +239,8 @@ def walk(build: Build, gait: Gait, phase: np.ndarray) -> np.ndarray:
         for name, value in (('hip', hip), ('knee', knee), ('ankle', ankle), ('toe', toe)):
             put(f'{side}_{name}', value)
 
-    neck = pelvis + np.stack(
-        [
-            -0.4 * sway,
-            np.full(len(phase), np.cos(gait.lean) * size['trunk']),
-            np.full(len(phase), np.sin(gait.lean) * size['trunk']),
-        ],
-        -1,
-    )
+    neck = pelvis + np.array([0.0, np.cos(gait.lean) * size['trunk'], np.sin(gait.lean) * size['trunk']])
+    neck[:, 0] -= 0.4 * sway
     up = np.array([0.0, np.cos(0.5 * gait.lean), np.sin(0.5 * gait.lean)])
     put('pelvis', pelvis)
     put('neck', neck)
@@ -274,14 +248,8 @@ def walk(build: Build, gait: Gait, phase: np.ndarray) -> np.ndarray:
     put('head_top', neck + up * (0.035 * h + size['head']))
     twist = 0.22 * gait.arm_swing * np.cos(phase)  # shoulders turn against the hips
     for side, sign, own in (('left', 1.0, phase + np.pi), ('right', -1.0, phase)):
-        shoulder = neck + np.stack(
-            [
-                sign * build.shoulder * h * np.cos(twist),
-                np.full(len(phase), -0.035 * h),
-                -sign * build.shoulder * h * np.sin(twist),
-            ],
-            -1,
-        )
+        across = sign * build.shoulder * h * np.stack([np.cos(twist), 0 * twist, -np.sin(twist)], -1)
+        shoulder = neck + across + np.array([0.0, -0.035 * h, 0.0])
         amount = gait.arm_swing * (1.0 - 0.75 * max(0.0, sign * gait.asymmetry))
         upper = amount * np.cos(own) - 0.08 + 0.5 * gait.lean - 0.2 * gait.elbow
         fore = upper + gait.elbow + 0.35 * amount * np.maximum(0.0, np.cos(own))

@@ -93,9 +93,8 @@ class Renderer:
         occluder = self._occluder(tracklet, body, rng)
         dummy = self._dummy(tracklet)
         table = camera_lib.tone_table(camera, tracklet.tint)
-        grain = np.clip(rng.normal(0, camera.noise, (preset.height + 16, preset.width + 16, 3)), -40, 40).astype(
-            np.int16
-        )
+        grain = rng.normal(0, camera.noise, (preset.height + 16, preset.width + 16, 3))
+        grain = np.clip(grain, -40, 40).astype(np.int16)
         corners = rng.integers(0, 16, (tracklet.frames, 2))
         sigma = camera.blur * size[0] / 128.0
         for place, i in enumerate(chosen):
@@ -197,15 +196,8 @@ class Renderer:
                 colour = np.array(((104, 82, 62), (128, 130, 132), (84, 96, 84))[int(rng.integers(3))], float)
                 return lambda image, i: scene_lib.draw_post(image, x[i], 0.12 * height, colour)
             case 'bush':
-                leaves = np.stack(
-                    [
-                        rng.uniform(-1, 1, 90),
-                        rng.uniform(0, 1, 90) ** 0.7,
-                        rng.uniform(0.4, 1, 90),
-                        rng.uniform(0.6, 1.35, 90),
-                    ],
-                    -1,
-                )
+                ranges = ((-1, 1, 1), (0, 1, 0.7), (0.4, 1, 1), (0.6, 1.35, 1))  # low, high, power
+                leaves = np.stack([rng.uniform(low, high, 90) ** power for low, high, power in ranges], -1)
                 leaves = leaves[np.argsort(-leaves[:, 1], kind='stable')]
                 colour = np.array((70, 108, 56)) * rng.uniform(0.8, 1.2)
                 return lambda image, i: (

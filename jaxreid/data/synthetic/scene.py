@@ -12,25 +12,13 @@ SCENE_HEIGHT = 2.7  # metres, more than a crop shows
 _GROUND = 0.66  # share of the height at which wall and ground meet
 
 _STREET = (
-    (150, 140, 128),
-    (176, 96, 74),
-    (206, 196, 172),
-    (120, 132, 142),
-    (92, 104, 92),
-    (188, 170, 120),
-    (98, 88, 104),
+    (150, 140, 128), (176, 96, 74), (206, 196, 172), (120, 132, 142), (92, 104, 92), (188, 170, 120), (98, 88, 104),
     (214, 212, 206),
-)
+)  # fmt: skip
 THINGS = (
-    (170, 50, 44),
-    (46, 70, 130),
-    (54, 104, 62),
-    (206, 176, 60),
-    (52, 52, 56),
-    (222, 222, 216),
-    (116, 78, 52),
+    (170, 50, 44), (46, 70, 130), (54, 104, 62), (206, 176, 60), (52, 52, 56), (222, 222, 216), (116, 78, 52),
     (64, 134, 150),
-)
+)  # fmt: skip
 
 
 def _pick(rng, colours, spread=12):
@@ -46,27 +34,15 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
 
     def box(x0, y0, x1, y1, colour):
         """A rectangle in metres from the left and from the horizon, up positive."""
-        cv2.rectangle(
-            image,
-            (int(x0 * s), int(horizon - y1 * s)),
-            (int(x1 * s), int(horizon - y0 * s)),
-            np.clip(colour, 0, 255).tolist(),
-            -1,
-            cv2.LINE_AA,
-        )
+        corners = (int(x0 * s), int(horizon - y1 * s)), (int(x1 * s), int(horizon - y0 * s))
+        cv2.rectangle(image, *corners, np.clip(colour, 0, 255).tolist(), -1, cv2.LINE_AA)
 
     def ball(x, y, rx, ry, colour):
-        cv2.ellipse(
-            image,
-            (int(x * s), int(horizon - y * s)),
-            (max(1, int(rx * s)), max(1, int(ry * s))),
-            0,
-            0,
-            360,
-            np.clip(colour, 0, 255).tolist(),
-            -1,
-            cv2.LINE_AA,
-        )
+        centre, axes = (int(x * s), int(horizon - y * s)), (max(1, int(rx * s)), max(1, int(ry * s)))
+        cv2.ellipse(image, centre, axes, 0, 0, 360, np.clip(colour, 0, 255).tolist(), -1, cv2.LINE_AA)
+
+    def leaf(x, y, rx, ry, colour, light):
+        ball(x, y, rx, ry, np.array(colour) * rng.uniform(*light))
 
     ground = _pick(rng, ((136, 132, 126), (116, 118, 122), (160, 148, 128), (108, 116, 98)))
     ramp = np.linspace(0.82, 1.12, height - horizon)[:, None, None]
@@ -74,14 +50,8 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
     for y in np.geomspace(0.05, 0.9, 6):  # slabs, nearer rows wider
         box(0, -y - 0.008, SCENE_METRES, -y, ground * 0.85)
     for x in np.arange(0, SCENE_METRES, rng.uniform(0.7, 1.4)):
-        cv2.line(
-            image,
-            (int(x * s), horizon),
-            (int((x + (x % 3 - 1.5) * 0.25) * s), height),
-            (ground * 0.87).tolist(),
-            1,
-            cv2.LINE_AA,
-        )
+        below = int((x + (x % 3 - 1.5) * 0.25) * s), height
+        cv2.line(image, (int(x * s), horizon), below, (ground * 0.87).tolist(), 1, cv2.LINE_AA)
 
     x = 0.0
     while x < SCENE_METRES:  # facades
@@ -106,13 +76,7 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
                 box(u + 0.1, 0.85, u + 0.75, 1.5, (120, 138, 150))
             case 3:  # fence before greenery
                 for _ in range(25):
-                    ball(
-                        rng.uniform(x, x + span),
-                        rng.uniform(0.2, 1.8),
-                        0.25,
-                        0.2,
-                        np.array((70, 104, 58)) * rng.uniform(0.7, 1.25),
-                    )
+                    leaf(rng.uniform(x, x + span), rng.uniform(0.2, 1.8), 0.25, 0.2, (70, 104, 58), (0.7, 1.25))
                 for u in np.arange(x, x + span, 0.18):
                     box(u, 0, u + 0.03, 1.0, (70, 64, 60))
             case _:  # windows and posters
@@ -135,29 +99,17 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
             case 1:  # tree
                 box(u, base, u + 0.16, 1.3, (92, 72, 54))
                 for _ in range(30):
-                    ball(
-                        u + rng.normal(0.08, 0.4),
-                        rng.uniform(0.9, 2.0),
-                        0.2,
-                        0.17,
-                        np.array((66, 106, 52)) * rng.uniform(0.65, 1.3),
-                    )
+                    leaf(u + rng.normal(0.08, 0.4), rng.uniform(0.9, 2.0), 0.2, 0.17, (66, 106, 52), (0.65, 1.3))
             case 2:  # bin
                 box(u, base, u + 0.34, 0.6, colour * 0.8)
                 box(u - 0.03, 0.55, u + 0.37, 0.65, colour * 0.6)
             case 3:  # bicycle
+                rim, thick = int(0.27 * s), max(1, int(0.03 * s))
                 for v in (u, u + 0.75):
-                    cv2.circle(
-                        image,
-                        (int(v * s), int(horizon - 0.12 * s)),
-                        int(0.27 * s),
-                        (40, 40, 42),
-                        max(1, int(0.03 * s)),
-                        cv2.LINE_AA,
-                    )
-                points = np.array(
-                    [[0, 0.12], [0.3, 0.12], [0.55, 0.5], [0.75, 0.12], [0.55, 0.5], [0.15, 0.5], [0.3, 0.12]]
-                )
+                    hub = int(v * s), int(horizon - 0.12 * s)
+                    cv2.circle(image, hub, rim, (40, 40, 42), thick, cv2.LINE_AA)
+                points = np.array(((0, 0.12), (0.3, 0.12), (0.55, 0.5), (0.75, 0.12), (0.55, 0.5), (0.15, 0.5),
+                                   (0.3, 0.12)))  # fmt: skip
                 points = np.stack([(u + points[:, 0]) * s, horizon - points[:, 1] * s], -1).astype(np.int32)
                 cv2.polylines(image, [points], False, colour.tolist(), max(1, int(0.04 * s)), cv2.LINE_AA)
             case 4:  # car
