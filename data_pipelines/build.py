@@ -155,16 +155,8 @@ def build_flow(
     source.own_flow(given, lying, flow_folder)
     job = _Flow(files.folder, lying.root, flow_folder, height, width, engine)
     with record_writer.alone(folder):
-        _write_set(
-            folder,
-            f'{dataset}_flow',
-            index,
-            flow_features(height, width),
-            job,
-            names=[],
-            workers=workers or os.cpu_count() or 1,
-            beam=beam,
-        )
+        kept, workers = flow_features(height, width), workers or os.cpu_count() or 1
+        _write_set(folder, f'{dataset}_flow', index, kept, job, names=[], workers=workers, beam=beam)
     return folder
 
 
@@ -359,15 +351,9 @@ class _Frames:
                         f'change the data set, remove {self.folder} and run the build again.'
                     )
                 example = {
-                    'image': data,
-                    'name': one.frames[position],
-                    'tracklet': one.name,
-                    'position': position,
-                    'pid': one.pid,
-                    'camera': one.camera,
-                    'query': bool(query[row]),
-                    'gallery': bool(gallery[row]),
-                }
+                    'image': data, 'name': one.frames[position], 'tracklet': one.name, 'position': position,
+                    'pid': one.pid, 'camera': one.camera, 'query': bool(query[row]), 'gallery': bool(gallery[row]),
+                }  # fmt: skip
                 # Deterministic: the order of a map's entries is otherwise another in every process.
                 yield serializer.get_tf_example(example).SerializeToString(deterministic=True)
                 report(1)
@@ -389,20 +375,11 @@ class _Flow:
     def __call__(self, shard: record_index.Shard, report: Callable[[int], None]) -> None:
         serializer = example_serializer.ExampleSerializer(flow_features(self.height, self.width).get_serialized_info())
         index, first, _ = _opened(self.frames)
-        store = folder_store.FolderStore(
-            self.root,
-            index.tracklets,
-            folder_store.Reading(
-                height=self.height,
-                width=self.width,
-                resize='bicubic',
-                on_corrupt='skip_frame',
-                flow='tvl1',
-                flow_engine=self.engine,
-                cache=flow_cache.FlowCache(2**20),
-                flow_folder=self.flow_folder,
-            ),
-        )
+        how = folder_store.Reading(
+            height=self.height, width=self.width, resize='bicubic', on_corrupt='skip_frame', flow='tvl1',
+            flow_engine=self.engine, cache=flow_cache.FlowCache(2**20), flow_folder=self.flow_folder,
+        )  # fmt: skip
+        store = folder_store.FolderStore(self.root, index.tracklets, how)
 
         def records() -> Iterator[bytes]:
             together = optical_flow.pairs_at_once(self.engine, height=self.height, width=self.width)
@@ -462,16 +439,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     common['beam'] = None if given.beam is None else given.beam.split()
     if given.flow_folder:
         height, width = given.flow_size
-        folder = build_flow(
-            given.dataset,
-            given.root,
-            given.out,
-            flow_folder=given.flow_folder,
-            height=height,
-            width=width,
-            engine=given.flow_engine,
-            **common,
-        )
+        flow = {'flow_folder': given.flow_folder, 'height': height, 'width': width, 'engine': given.flow_engine}
+        folder = build_flow(given.dataset, given.root, given.out, **flow, **common)
     else:
         folder = build(given.dataset, given.root, given.out, frames_per_shard=given.frames_per_shard, **common)
     print(folder)

@@ -91,20 +91,11 @@ def objective(
 
     match experiment.system:
         case 'stmn' if experiment.stmn.spread != 'off':
+            s = experiment.stmn
+            how: dict[str, Any] = {'alpha': s.alpha, 'reduce': s.spread, 'groups': s.spread_groups}
             matches = [output.extras[k] for k in ('spatial_match', 'temporal_match') if k in output.extras]
-            metrics['memory_spread'] = sum(
-                (
-                    memory_spread.memory_spread(
-                        match,
-                        alpha=experiment.stmn.alpha,
-                        reduce=experiment.stmn.spread,
-                        groups=experiment.stmn.spread_groups,
-                        axis_name=axis_name,
-                    )
-                    for match in matches
-                ),
-                start=jnp.zeros_like(loss),
-            )
+            spreads = [memory_spread.memory_spread(match, **how, axis_name=axis_name) for match in matches]
+            metrics['memory_spread'] = sum(spreads, start=jnp.zeros_like(loss))
             loss = loss + metrics['memory_spread']
         case 'sta' if experiment.sta.reg_lambda:
             per_clip = frame_consistency.frame_consistency(

@@ -91,21 +91,9 @@ PRESETS['people'] = dataclasses.replace(PRESETS['demo'], name='people', seed=100
 
 # One claim each: everything else is easy, so that what the mechanism can gain is not lost in noise.
 _CLEAN = dataclasses.replace(
-    PRESETS['demo'],
-    train_ids=120,
-    test_ids=80,
-    group_size=2,
-    group_share=0.0,
-    cameras_per_id=(3, 4),
-    distractors=20,
-    junk=12,
-    median_frames=12,
-    sigma_frames=0.3,
-    min_frames=8,
-    max_frames=32,
-    occluded=0.0,
-    misaligned=0.0,
-)
+    PRESETS['demo'], train_ids=120, test_ids=80, group_size=2, group_share=0.0, cameras_per_id=(3, 4), distractors=20,
+    junk=12, median_frames=12, sigma_frames=0.3, min_frames=8, max_frames=32, occluded=0.0, misaligned=0.0,
+)  # fmt: skip
 _MOTION: dict[str, typing.Any] = {
     'train_ids': 96, 'test_ids': 60, 'group_share': 1.0, 'fps': 8.0, 'median_frames': 14, 'only_cadence': True,
     'views': ('right',), 'light': 0.25,
