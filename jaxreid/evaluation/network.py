@@ -199,21 +199,9 @@ class Network:
 
     def batches(self, dataset: tracklet.Dataset, store: frame_store.Store, *, clips: str):
         """Clips of the test split, as many batches on every process; closes like a file."""
-        data, test = self.experiment.data, self.experiment.test
+        hosts = {'process_index': jax.process_index(), 'process_count': jax.process_count()}
         return eval_pipeline.batches(
-            dataset.test,
-            store,
-            clips=clips,
-            frames=test.frames,
-            batch_clips=test.batch_clips,
-            threads=data.threads,
-            prefetch=data.prefetch,
-            processes=data.processes,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            seed=test.seed,
-            flow=data.flow != 'off',
-            multiple_of=self.mesh.size,
+            dataset.test, store, self.experiment, clips=clips, multiple_of=self.mesh.size, **hosts
         )
 
     def _in_test_dtype(

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from jaxreid import config
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling
 from jaxreid.data.stores import frame_store
@@ -48,17 +49,11 @@ def frames_seen(
 def batches(
     tracklets: Sequence[tracklet.Tracklet],
     store: frame_store.Store,
+    experiment: config.Experiment,
     *,
-    clips: str,
-    frames: int,
-    batch_clips: int,
-    threads: int,
-    prefetch: int,
-    processes: int = 0,
+    clips: str = '',
     process_index: int = 0,
     process_count: int = 1,
-    seed: int = 0,
-    flow: bool = False,
     multiple_of: int = 1,
 ) -> batch_iterator.BatchIterator[batch_lib.EvalBatch]:
     """All clips of all tracklets in order, in batches of one shape; the last is padded with rows that are not valid.
@@ -73,14 +68,11 @@ def batches(
     Args:
       tracklets: what to go through.
       store: answers rows of `tracklets`.
-      clips: as `test.clips`.
-      frames: T, frames per clip.
-      batch_clips: B, clips of a global batch, all processes together.
-      threads, prefetch, processes: see `batch_iterator.BatchIterator`.
+      experiment: `test` has T, B (clips of a global batch, all processes together) and the seed of random clips; of
+        `data` threads, processes and prefetch are read, and whether there is flow.
+      clips: as `test.clips`; '': those.
       process_index, process_count: this host and the number of hosts. Each gets its contiguous slice of every global
         batch, so all of them get the same number of batches.
-      seed: of 'random' clips.
-      flow: whether to read the flow too.
       multiple_of: the rows of 'whole' batches split over so many devices, of all processes together.
 
     Returns:
@@ -89,6 +81,8 @@ def batches(
     Raises:
       ValueError: the batch does not split over the hosts.
     """
+    data, frames, batch_clips = experiment.data, experiment.test.frames, experiment.test.batch_clips
+    clips = clips or experiment.test.clips
     if multiple_of % process_count and clips == 'whole':
         raise ValueError(
             f'multiple_of = {multiple_of} rows do not split over {process_count} processes; give a multiple of that.'
@@ -114,17 +108,13 @@ def batches(
             ends=np.cumsum(_clips_per_tracklet(tracklets, clips=clips, frames=frames)),
             clips=clips,
             frames=frames,
-            seed=seed,
+            seed=experiment.test.seed,
             batch_clips=batch_clips,
             slots=range(process_index * share, (process_index + 1) * share),
         )
+    load, ahead = functools.partial(_load, store, data.flow != 'off'), data.prefetch
     return batch_iterator.BatchIterator(
-        items,
-        functools.partial(_load, store, flow),
-        store,
-        threads=threads,
-        processes=processes,
-        prefetch=prefetch,
+        items, load, store, threads=data.threads, processes=data.processes, prefetch=ahead
     )
 
 

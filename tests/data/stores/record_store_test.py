@@ -16,15 +16,15 @@ import tensorflow_datasets as tfds
 from data_pipelines import build
 from jaxreid import config, sharding
 from jaxreid.data import source
-from jaxreid.data.batches import clip_sampling, eval_pipeline, train_pipeline
+from jaxreid.data.batches import clip_sampling, train_pipeline
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index, record_store
 from jaxreid.data.tracklets import tracklet
 from jaxreid.training import checkpoint
+from tests.fixtures import eval_clips, moving_texture
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
-from tests.fixtures import moving_texture
 
 CORRUPT = 'bbox_train/0001/0001C1T0001F005.jpg'
 
@@ -90,7 +90,7 @@ def eval_batches(data, clips):
     dataset = source.read(data)
     store = source.store(data, dataset, split='test')
     how = {'clips': clips, 'frames': 2, 'batch_clips': 4, 'threads': 2, 'prefetch': 2}
-    with eval_pipeline.batches(dataset.test, store, **how) as batches:
+    with eval_clips.batches(dataset.test, store, **how) as batches:
         return list(batches)
 
 
