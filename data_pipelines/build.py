@@ -1,12 +1,12 @@
 """Turns a data set into records: ArrayRecord files that TFDS opens and that training reads frame by frame.
 
   python -m data_pipelines.build mars /path/to/MARS /path/to/records
-  python -m jaxreid.main --config configs/strf_mars.py --config.data.store=records \
+  python -m jaxreid.main --config configs/strf_mars.py --config.data.store=records \\
       --config.data.records=/path/to/records
 
 A record is a frame: the bytes of its image file as they are, with its name, tracklet, person and camera. Stopped at any
 moment, the same command goes on. Optical flow made by data_pipelines.optical_flow is added to existing records with
---flow_folder and --flow_size. docs/records.md tells more.
+--flow-folder and --flow-size. docs/records.md tells more.
 """
 
 import argparse
@@ -416,7 +416,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--preset', default='demo', choices=config.choices('data.preset'), help='of synthetic')
     parser.add_argument('--frames-root', default='', help='of manifest: folder that its paths start from')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
-    parser.add_argument('--frames-per-shard', type=int, default=FRAMES_PER_SHARD)
+    parser.add_argument('--frames-per-shard', type=int, default=FRAMES_PER_SHARD, help='%(default)s')
     parser.add_argument('--flow-folder', default='', help='add the flow in this folder to records that exist')
     parser.add_argument('--flow-size', type=_size, metavar='HEIGHTxWIDTH', help='of the flow, e.g. 256x128')
     parser.add_argument(

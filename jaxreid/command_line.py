@@ -2,18 +2,21 @@
 
 import ast
 import importlib.util
+import json
 import logging
 import os
 import pathlib
 import re
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Sequence
 
 import jax
 from absl import flags
 from absl import logging as absl_logging
 
+import jaxreid
 from jaxreid import config, configs
 from jaxreid.data.datasets import catalogue
 from jaxreid.process import cache, exit_status, freed_memory
@@ -129,6 +132,41 @@ def _value(one: config.Setting, text: str) -> object:
 def read_config(spec: str, changes: Sequence[str] = ()) -> config.Experiment:
     """`unchecked_config`, validated: settings as every command reads them."""
     return config.validate(unchecked_config(spec, changes))
+
+
+def settings_text(experiment: config.Experiment, recipe: str = '') -> str:
+    """Settings as TOML for people: first those that differ from the recipe, then all that matter to the system.
+
+    Args:
+      experiment: validated settings.
+      recipe: see `read_config_file`; '': the defaults are.
+    """
+    usual, values = (
+        config.flatten(of) for of in (read_config_file(recipe) if recipe else config.Experiment(), experiment)
+    )
+    changed = [path for path in config.settings() if values[path] != usual[path]]
+    start = recipe or 'the defaults'
+    lines = [
+        f'# Settings of a run of jaxreid {jaxreid.__version__}, for people: a checkpoint carries its own.',
+        f'# {len(changed) or "None"} of them differ{"s" * (len(changed) == 1)} from {start}{":" * bool(changed)}',
+        *(f'#   {path} = {_toml(values[path])}, there {_toml(usual[path])}' for path in changed),
+    ]
+    section = None
+    for path, one in config.settings().items():
+        if one.section and one.section not in config.sections_of(experiment):
+            continue
+        if one.section != section:
+            section = one.section
+            lines += ['', *([f'[{section}]  # {config.sections()[section].__doc__}'] if section else [])]
+        said = one.meaning + f' [{one.unit}]' * bool(one.unit)
+        lines.append(
+            f'{one.name} = {_toml(values[path])}'.ljust(32) + f'  # {textwrap.shorten(said, 90, placeholder=" ...")}'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False).encode(errors='backslashreplace').decode()  # names are of any bytes
 
 
 def check_root(experiment: config.Experiment) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -11,27 +12,32 @@ import jax.numpy as jnp
 import optax
 import tqdm
 
-from jaxreid import config, sharding
+from jaxreid import command_line, config, sharding
 from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.stores import damaged_frames, device_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import evaluate, feature_file, network, results
+from jaxreid.evaluation import evaluate, feature_file, network, results, uncertainty
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build
 from jaxreid.process import freed_memory, interrupt, metrics_log, whole
 from jaxreid.training import checkpoint, optimizer, resume, schedule, step
 from jaxreid.training import in_flight as flight
+from jaxreid.visualize import svg, training_curves
 from jaxreid.weights import rendered, start
 
 
-def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
+def train_and_evaluate(
+    experiment: config.Experiment, workdir: pathlib.Path, *, recipe: str = ''
+) -> list[results.Result]:
     """Trains to the end (continuing what `workdir` holds), evaluates, and writes everything there.
 
     Args:
       experiment: validated settings.
-      workdir: receives checkpoints/, best/, metrics.jsonl, tensorboard/, features.npz, results.json.
+      workdir: receives checkpoints/, best/, settings.toml, metrics.jsonl, curves.svg, tensorboard/, features.npz,
+        results.json.
+      recipe: the config file, or its name, that `experiment` was made from; settings.toml says what differs from it.
 
     Returns:
       The rows of the final evaluation, also in results.json.
@@ -48,10 +54,10 @@ def train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> 
     # The processes of one run train together: the first of them keeps others out.
     alone = whole.alone(workdir, doing='training in') if jax.process_index() == 0 else contextlib.nullcontext()
     with alone:
-        return _train_and_evaluate(experiment, workdir)
+        return _train_and_evaluate(experiment, workdir, recipe)
 
 
-def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
+def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, recipe: str) -> list[results.Result]:
     clock = time.monotonic()
     mesh = sharding.make_mesh()
     clips_per_step = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
@@ -67,6 +73,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
     steps_per_epoch = train_pipeline.sampler(dataset.train, experiment).steps_per_epoch
     plan = schedule.Schedule(experiment.train, steps_per_epoch)
     data_seconds = time.monotonic() - clock
+    metrics_log.say(opening(experiment, dataset, len(labels), data_seconds))
 
     # Model and optimizer.
     dtype = step.compute_dtype(experiment.train.compute_dtype)
@@ -85,9 +92,11 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
         plain_model, experiment, adam, newest, meta, mesh, last_step=plan.last_step, first_variables=untrained
     )
     train_step = step.make_train_step(model, experiment, adam, mesh)
-    metrics_log.say(opening(experiment, dataset, plan, mesh, dtype, len(labels), data_seconds, came_from))
+    metrics_log.say(outlook(experiment, plan, mesh, dtype, came_from))
 
     log = metrics_log.MetricsLog(workdir, start_step=start_step) if jax.process_index() == 0 else None
+    if log:
+        whole.write(workdir / 'settings.toml', command_line.settings_text(experiment, recipe))
     in_flight = flight.InFlight(newest)
     window = flight.Window(clips_per_step)
 
@@ -100,6 +109,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
         if log:  # last: who finds the row finds the checkpoint too
             log.write(at, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']})
             results.append(workdir / 'results.json', [row])
+            draw_curves(workdir)
 
     decoding = time.monotonic()
     damaged = damaged_frames.DamagedFrames(workdir, of=sum(len(one.frames) for one in dataset.train))
@@ -148,6 +158,8 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
             if stop or plan.kept(at):
                 in_flight.fetch(leave=0)
                 newest.save(at, state, meta)
+                if log:
+                    draw_curves(workdir)
             if stop:
                 newest.wait()
                 raise requests.stopped(at)
@@ -173,6 +185,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path) ->
         results.append(workdir / 'results.json', rows)
         log.write(plan.last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
         log.close()
+        draw_curves(workdir)
     metrics_log.say(
         closing(workdir, rows[0], best, data_seconds, train_seconds, time.monotonic() - clock, damaged.summary())
     )
@@ -217,6 +230,12 @@ def score_amid(trained: network.Network, dataset: tracklet.Dataset) -> tuple[che
     return score, row
 
 
+def draw_curves(workdir: pathlib.Path) -> None:
+    """Makes `curves.svg` of all that metrics.jsonl holds."""
+    if drawn := training_curves.charts(metrics_log.read(workdir)):
+        whole.write(workdir / 'curves.svg', svg.document(*drawn.values()))
+
+
 def headline(
     trained: network.Network, dataset: tracklet.Dataset, untrained: Callable[[], tuple[dict, str]]
 ) -> tuple[feature_file.Features, list[results.Result]]:
@@ -232,27 +251,31 @@ def headline(
 def opening(
     experiment: config.Experiment,
     dataset: tracklet.Dataset,
-    plan: schedule.Schedule,
-    mesh: jax.sharding.Mesh,
-    dtype: jnp.dtype,
     num_ids: int,
     data_seconds: float,
-    came_from: str,
 ) -> str:
-    """The first lines of a run: what is trained on what, how long, where, and from where it starts."""
-    data, sampler = experiment.data, experiment.sampler
+    """The first lines of a run: what is trained and tested on."""
+    data = experiment.data
     lines = [
         f'{num_ids} training ids, {len(dataset.train)} tracklets; {len(dataset.test)} test tracklets, '
         f'{int(dataset.query.sum())} queries (indexed in {data_seconds:.1f} s)'
     ]
     if num_ids != data.num_ids and catalogue.find(data.dataset).num_ids and not data.also:
         lines.append(f'note: the config expects {data.num_ids} training ids, but the data has {num_ids} and decides')
-    lines.append(
+    lines.append('making the network')
+    return '\n'.join(lines)
+
+
+def outlook(
+    experiment: config.Experiment, plan: schedule.Schedule, mesh: jax.sharding.Mesh, dtype: jnp.dtype, came_from: str
+) -> str:
+    """The line after that: how long a run is, on what, and from where it starts."""
+    sampler = experiment.sampler
+    return (
         f'{plan.steps_per_epoch} steps per epoch, {plan.last_step} steps in all, '
         f'{sampler.num_ids * sampler.tracklets_per_id} clips x {sampler.frames} frames a step, {mesh.size} device(s) '
         f'({jax.devices()[0].device_kind}), {dtype}; start: {came_from}'
     )
-    return '\n'.join(lines)
 
 
 def progress_bar(last_step: int, made: int, *, shown: bool) -> tqdm.tqdm:
@@ -283,6 +306,8 @@ def closing(
         '',
         f'mAP {row["mAP"]:.2f}, rank-1 {row["cmc"]["1"]:.2f} under {row["protocol"]["name"]}, last step {row["step"]}',
     ]
+    if few := uncertainty.sentence(row):
+        lines.append(few)
     if score := best.score:
         lines.append(
             f'best monitored: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, selected on the '
@@ -294,7 +319,9 @@ def closing(
         f'checkpoint  {workdir / "checkpoints" / str(row["step"])}',
         f'features    {workdir / "features.npz"}',
         f'results     {workdir / "results.json"}',
-        f'logs        {workdir / "metrics.jsonl"} and tensorboard --logdir {workdir / "tensorboard"}',
+        f'curves      {workdir / "curves.svg"}, made of metrics.jsonl'
+        + (f'; tensorboard --logdir {workdir / "tensorboard"}' if importlib.util.find_spec('tensorboard') else ''),
+        f'logs        {workdir / "log.txt"}, and the settings {workdir / "settings.toml"}',
         f'time        {seconds:.0f} s: data {data_seconds:.0f} s, training with compilation {train_seconds:.0f} s, '
         f'evaluation {seconds - data_seconds - train_seconds:.0f} s',
     ]

@@ -97,7 +97,7 @@ def dispatch(argv: list[str]) -> int:
         jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
     match options.mode:
         case 'train':
-            calls.train(experiment, workdir)
+            calls.train(experiment, workdir, recipe=options.config)
         case 'eval' | 'extract':
             calls.evaluate(experiment, options.checkpoint or workdir, workdir, scored=options.mode == 'eval')
         case 'summary':

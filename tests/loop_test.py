@@ -1,5 +1,6 @@
 """What the training loop says and writes beside its steps; whole runs are in tests/integration."""
 
+import importlib.util
 import json
 import pathlib
 import types
@@ -42,18 +43,20 @@ def settings(**changes):
 
 
 def opening(e, num_ids):
-    plan = schedule.Schedule(e.train, steps_per_epoch=5)
-    mesh = sharding.make_mesh(jax.devices()[:2])
-    return loop.opening(e, dataset(), plan, mesh, jnp.dtype('float32'), num_ids, 1.26, 'a random start')
+    return loop.opening(e, dataset(), num_ids, 1.26)
 
 
 def test_the_opening_says_what_is_trained_on_what_and_from_where():
     e = settings(sampler__num_ids=4, sampler__tracklets_per_id=3, sampler__frames=6)
     text = opening(e, mars.FACTS.num_ids)
     assert '625 training ids, 3 tracklets; 3 test tracklets, 1 queries (indexed in 1.3 s)' in text
+    assert text.endswith('\nmaking the network')
+    assert 'note:' not in text
+    plan = schedule.Schedule(e.train, steps_per_epoch=5)
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    text = loop.outlook(e, plan, mesh, jnp.dtype('float32'), 'a random start')
     assert '5 steps per epoch, 10 steps in all, 12 clips x 6 frames a step, 2 device(s)' in text
     assert text.endswith('float32; start: a random start')
-    assert 'note:' not in text
 
 
 def test_other_identities_than_the_config_expects_are_noted_where_the_number_is_published():
@@ -125,7 +128,8 @@ def test_the_headline_has_references_where_the_data_set_is_rendered_and_they_are
 
 
 def test_the_closing_tells_the_last_step_from_the_best_and_the_times_apart():
-    row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': {'name': 'mars-paper'}, 'step': 10}
+    rule = {'name': 'mars-paper', 'answered_queries': 100, 'unanswered_queries': 0, 'unanswerable': 'skip'}
+    row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': rule, 'step': 10, 'asked_people': 30}
     score = {'mAP': 65.0, 'rank1': 72.5, 'step': 5, 'clips': 'rrs'}
     best = types.SimpleNamespace(score=score, checkpoints=types.SimpleNamespace(directory='run/best'))
     text = loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '3 damaged training frames')
@@ -134,6 +138,9 @@ def test_the_closing_tells_the_last_step_from_the_best_and_the_times_apart():
     assert 'best monitored: mAP 65.00, rank-1 72.50 (rrs, selected on the test set), step 5: run/best' in text
     assert 'checkpoint  run/checkpoints/10' in text
     assert '30 s: data 3 s, training with compilation 20 s, evaluation 7 s' in text
+    assert ' few: ' not in text
+    few = loop.closing(pathlib.Path('run'), row | {'asked_people': 3}, best, 3.0, 20.0, 30.0).split('\n')
+    assert few[2] == '3 people are few: other people may well give quite other numbers.'
     best.score = None
     assert 'best monitored' not in loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '')
 
@@ -160,3 +167,13 @@ def test_the_network_to_start_from_is_trained_where_it_is_missing(monkeypatch, t
         (folder / 'results.json').write_text('[]')
     loop.make_rendered_start(backbone)
     assert trained == ([] if there else [(rendered.experiment(backbone), folder)])
+
+
+def test_tensorboard_is_mentioned_only_where_it_is_installed(monkeypatch):
+    rule = {'name': 'mars-paper', 'answered_queries': 100, 'unanswered_queries': 0, 'unanswerable': 'skip'}
+    row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': rule, 'step': 10}
+    for found in (None, 'a module'):
+        monkeypatch.setattr(importlib.util, 'find_spec', lambda name, found=found: found)
+        text = loop.closing(pathlib.Path('run'), row, types.SimpleNamespace(score=None), 3.0, 20.0, 30.0)
+        assert ('tensorboard --logdir run/tensorboard' in text) == (found is not None)
+        assert 'curves      run/curves.svg' in text

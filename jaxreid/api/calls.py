@@ -11,10 +11,11 @@ from jaxreid import command_line, config, loop
 from jaxreid.api.embedder import load as load
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, results, rule_scores, rules
 from jaxreid.evaluation import evaluate as evaluation
+from jaxreid.evaluation import feature_file, protocols, refinement, results, rule_scores, rules, uncertainty
 from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.ordering import rerank as rerank_lib
+from jaxreid.process import transcript
 from jaxreid.reproduce import ten_splits
 
 Features = feature_file.Features | str | os.PathLike
@@ -62,13 +63,17 @@ def read(dataset: str, root: str | os.PathLike = '', **data: Any) -> tracklet.Da
 
 
 def train(
-    settings: config.Experiment | str = command_line.DEFAULT_CONFIG, workdir: str | os.PathLike | None = None
+    settings: config.Experiment | str = command_line.DEFAULT_CONFIG,
+    workdir: str | os.PathLike | None = None,
+    *,
+    recipe: str = '',
 ) -> list[results.Result]:
     """Trains a network and evaluates it, or goes on with what the workdir holds: `jaxreid train`.
 
     Args:
       settings: from `settings`, or what it takes.
       workdir: receives everything; None: runs/NAME, where `settings` is a name.
+      recipe: the name that `settings` was made from, where it is none; settings.toml says what differs from it.
 
     Returns:
       The results, also in results.json.
@@ -77,9 +82,9 @@ def train(
       ValueError, OSError: as the command would say.
     """
     experiment, folder = _prepared(settings, workdir)
-    if experiment.data.split == 'all':
-        return ten_splits.train(experiment, folder)
-    return loop.train_and_evaluate(experiment, folder)
+    act = ten_splits.train if experiment.data.split == 'all' else loop.train_and_evaluate
+    with transcript.kept(folder):
+        return act(experiment, folder, recipe=settings if isinstance(settings, str) else recipe)
 
 
 def evaluate(
@@ -102,7 +107,8 @@ def evaluate(
     """
     experiment, folder = _prepared(settings, workdir)
     act = ten_splits.from_checkpoints if experiment.data.split == 'all' else evaluation.run
-    return act(experiment, folder, pathlib.Path(checkpoint), scored=scored)
+    with transcript.kept(folder):
+        return act(experiment, folder, pathlib.Path(checkpoint), scored=scored)
 
 
 def _prepared(
@@ -177,7 +183,7 @@ def score(
     protocol: str = '',
     distance: str = '',
     rerank: bool = False,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
 ) -> rule_scores.RuleScore:
     """mAP and ranks of features under one published rule, as `jaxreid score` prints them.
 

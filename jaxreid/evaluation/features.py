@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-import tqdm
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
@@ -15,7 +14,7 @@ from jaxreid import sharding
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file
-from jaxreid.process import freed_memory
+from jaxreid.process import freed_memory, progress
 
 
 def over_clips(
@@ -52,22 +51,16 @@ def over_clips(
             np.add.at(sums[name], rows[valid], local[valid].astype(np.float32))
         np.add.at(counts, rows[valid], np.float32(1))
 
-    bar = tqdm.tqdm(disable=True)  # from the second batch on: the first compiles, and would spoil the estimate
     with freed_memory.kept() as keep_freed:
-        for number, batch in enumerate(batches):
+        for batch in progress.compiling_first(batches, total=total, label=label):
             inputs = {k: v for k, v in batch.items() if k in ('clips', 'flow', 'lengths')}
             outputs = eval_step(variables, sharding.shard_batch(inputs, mesh))
             pending.append((batch['tracklet'], batch['valid'], outputs))
-            if number == 0 and jax.process_index() == 0:
-                bar = tqdm.tqdm(total=total, initial=1, desc=label, unit='batch', leave=False)
-            else:
-                bar.update()
             if len(pending) > 2:  # the device works on the next batch while this one is fetched
                 collect()
                 keep_freed()
         while pending:
             collect()
-    bar.close()
     if jax.process_count() > 1:
         sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
         counts = np.sum(multihost_utils.process_allgather(counts), axis=0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
+import tqdm
 
 from jaxreid import config
 from jaxreid.evaluation import feature_file
@@ -86,13 +87,15 @@ class Description(feature_file.Making):
 class Score(TypedDict):
     """A score in percent with its protocol; `cmc` by rank: '1', '5', '10', '20'.
 
-    mINP is the mean of (matches) / (rank of the last match) (Ye et al., TPAMI 2021).
+    mINP is the mean of (matches) / (rank of the last match) (Ye et al., TPAMI 2021). asked_people: whom the counted
+    queries ask for; of several files the most. Older files lack it.
     """
 
     protocol: Description
     mAP: float
     mINP: float
     cmc: dict[str, float]
+    asked_people: NotRequired[int]
 
 
 def named(name: str) -> Protocol:
@@ -178,6 +181,7 @@ def summarize(ranked: Results, features: feature_file.Features, protocol: Protoc
         'mAP': means[0],
         'mINP': means[1],
         'cmc': {str(k): mean for k, mean in zip(CMC_RANKS, means[2:])},
+        'asked_people': len(np.unique(features.pid[features.query][_counted(ranked, protocol)])),
     }
 
 
@@ -185,7 +189,11 @@ def per_query(ranked: Results, protocol: Protocol) -> np.ndarray:
     """[counted queries, 2 + len(CMC_RANKS)] float64: AP, INP and CMC at each rank, whose means are the score."""
     shares = [((ranked.shots > 0) & (ranked.shots <= k)).mean(axis=1) for k in CMC_RANKS]
     values = np.stack([ranked.ap, ranked.inp, *shares], axis=1)
-    return values[ranked.answered] if protocol.unanswerable == 'skip' else values
+    return values[_counted(ranked, protocol)]
+
+
+def _counted(ranked: Results, protocol: Protocol) -> np.ndarray:
+    return ranked.answered | (protocol.unanswerable != 'skip')
 
 
 def ranked_gallery(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
@@ -272,7 +280,8 @@ def rank_blocks(distance_blocks: Blocks, features: feature_file.Features, protoc
         'ignored': pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
     }
     parts, shots = [], []
-    for rows, distances in distance_blocks(columns):
+    blocks = tqdm.tqdm(distance_blocks(columns), desc=f'rank {protocol.name}', unit='block', leave=False, delay=2)
+    for rows, distances in blocks:
         items = distances, pid[query][rows], camera[query][rows], pid[columns], camera[columns]
         parts.append(ranking.rank(*items, ap=protocol.ap, cut=protocol.rank_cut, **common))
         if protocol.cmc == 'per_query':

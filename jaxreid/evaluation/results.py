@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
-from jaxreid.evaluation import feature_file, frame_weights, protocols
+from jaxreid.evaluation import feature_file, frame_weights, protocols, uncertainty
 from jaxreid.evaluation import strata as strata_lib
 from jaxreid.process import json_file, whole
 
@@ -79,6 +79,8 @@ def table(rows: Sequence[Result]) -> str:
             f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
             f'({p["unanswerable"]}); {p["frames_seen"]} frames seen, {p["corrupt_frames_replaced"]} of them replaced'
         )
+        if few := uncertainty.sentence(row):
+            lines.append(f'  {few}')
         if text := strata_lib.table(row.get('strata', [])):
             lines += [f'  {line}' for line in text.split('\n')]
         for memory, used in row.get('used_items', {}).items():

@@ -6,7 +6,7 @@ from typing import Generic, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 
-from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rules
+from jaxreid.evaluation import feature_file, protocols, refinement, rules, uncertainty
 from jaxreid.evaluation import strata as strata_lib
 
 T = TypeVar('T')
@@ -32,11 +32,12 @@ class Difference(TypedDict):
 class RuleScore(protocols.Score):
     """What `python -m jaxreid.evaluation.score --json` writes of a rule.
 
-    interval: ends of the 95 % intervals. Of several files: `spread`, standard deviations over them, and their scores
-    as `splits`. strata: of the first rule alone. against: of another network.
+    interval: ends of the 95 % intervals, None where there is none: see `uncertainty.intervals`. Of several files:
+    `spread`, standard deviations over them, and their scores as `splits`. strata: of the first rule alone. against: of
+    another network.
     """
 
-    interval: NotRequired[ByMeasure[list[float]]]
+    interval: NotRequired[ByMeasure[list[float] | None]]
     spread: NotRequired[ByMeasure[float]]
     splits: NotRequired[list[ByMeasure[float]]]
     strata: NotRequired[list[strata_lib.Stratum]]
@@ -50,7 +51,7 @@ def score(
     refined: refinement.Refinement,
     *,
     seed: int = 0,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
 ) -> tuple[RuleScore, list[protocols.Results]]:
     """The score of one rule, averaged over files (splits), and its queries.
 
@@ -65,7 +66,8 @@ def score(
     ]
     numbers = np.array([[one['mAP'], one['mINP'], *one['cmc'].values()] for one in scores])  # [files, measures]
     described: protocols.Description = {**scores[0]['protocol'], **refined.describe()}
-    result = RuleScore(protocol=described, **_by_measure(numbers.mean(axis=0).tolist()))
+    people = max(one['asked_people'] for one in scores)
+    result = RuleScore(protocol=described, **_by_measure(numbers.mean(axis=0).tolist()), asked_people=people)
     if len(files) > 1:
         described['answered_queries'] = [one['protocol']['answered_queries'] for one in scores]
         described['unanswered_queries'] = [one['protocol']['unanswered_queries'] for one in scores]
@@ -75,7 +77,8 @@ def score(
         result['splits'] = [_by_measure(n.tolist()) for n in numbers]
     if resamples:
         values = [protocols.per_query(r, rule.protocol) for r in ranked]
-        result['interval'] = _by_measure((100 * bootstrap.intervals(values, seed=seed, resamples=resamples)).tolist())
+        ends = uncertainty.intervals(values, seed=seed, resamples=resamples)
+        result['interval'] = _by_measure(uncertainty.percent(ends))
     return result, ranked
 
 
@@ -85,7 +88,7 @@ def difference(
     protocol: protocols.Protocol,
     *,
     seed: int = 0,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
 ) -> Difference:
     """The second minus the first by paired bootstrap: both are drawn the same queries, in the order of `aligned`."""
     pairs = [
@@ -94,8 +97,8 @@ def difference(
     ]
     return {
         'difference': _by_measure(np.mean([p.mean(axis=0) for p in pairs], axis=0).tolist()),
-        'interval': _by_measure(bootstrap.intervals(pairs, seed=seed, resamples=resamples).tolist()),
-        'p_value': _by_measure(bootstrap.chance_of_no_gain(pairs, seed=seed, resamples=resamples).tolist()),
+        'interval': _by_measure(uncertainty.resampled_intervals(pairs, seed=seed, resamples=resamples).tolist()),
+        'p_value': _by_measure(uncertainty.chance_of_no_gain(pairs, seed=seed, resamples=resamples).tolist()),
     }
 
 
@@ -136,15 +139,15 @@ def table(scores: Mapping[str, RuleScore | str]) -> str:
         f'{"":<{width}}{"mAP":>7}{"95 %":>16}{"R-1":>9}{"95 %":>16}{"R-5":>9}{"R-10":>8}{"R-20":>8}{"mINP":>8}'
         f'{"queries":>9}{"gallery":>9}' + ('   spread of mAP, R-1' if several else '')
     ]
-    few = strata_lib.FEW
+    few: dict[str, None] = {}
     for name, score in scores.items():
         label = f'{_label(name, score):<{width}}'
         if isinstance(score, str):
             lines.append(label + score)
             continue
         cmc, interval, p = score['cmc'], score.get('interval'), score['protocol']
-        ends = (interval['mAP'], interval['cmc']['1']) if interval else (None, None)
-        line = f'{label}{score["mAP"]:7.2f}{_ends(ends[0])}{cmc["1"]:9.2f}{_ends(ends[1])}{cmc["5"]:9.2f}'
+        ends = [_ends(of) for of in (interval['mAP'], interval['cmc']['1'])] if interval else [' ' * 16] * 2
+        line = f'{label}{score["mAP"]:7.2f}{ends[0]}{cmc["1"]:9.2f}{ends[1]}{cmc["5"]:9.2f}'
         counts = [np.sum(p['answered_queries']), np.mean(p['gallery_size'])]
         if p['unanswerable'] == 'zero':
             counts[0] += np.sum(p['unanswered_queries'])
@@ -152,11 +155,8 @@ def table(scores: Mapping[str, RuleScore | str]) -> str:
         if 'spread' in score:
             line += f'   {score["spread"]["mAP"]:.2f}, {score["spread"]["cmc"]["1"]:.2f}'
         lines.append(line)
-        if interval and counts[0] < strata_lib.FEW:
-            few = min(few, int(counts[0]))
-    if few < strata_lib.FEW:
-        lines.append(f'{few} queries are few: other people may well give numbers outside of these intervals.')
-    return '\n'.join(lines)
+        few |= {uncertainty.sentence(score): None}
+    return '\n'.join([*lines, *filter(None, few)])
 
 
 def strata_table(scores: Mapping[str, RuleScore | str]) -> str:
@@ -191,4 +191,4 @@ def _label(name: str, score: RuleScore | str) -> str:
 
 
 def _ends(ends: Sequence[float] | None) -> str:
-    return f'{f"[{ends[0]:.1f}, {ends[1]:.1f}]" if ends else "":>16}'
+    return f'{f"[{ends[0]:.1f}, {ends[1]:.1f}]" if ends else "none":>16}'

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from jaxreid import config
-from jaxreid.evaluation import bootstrap, feature_file, protocols, refinement, rule_scores, rules, sanity, strata
+from jaxreid.evaluation import feature_file, protocols, refinement, rule_scores, rules, sanity, strata, uncertainty
 from jaxreid.evaluation.ordering import ranking
 from jaxreid.process import commands, exit_status, whole
 
@@ -52,7 +52,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     refine.add_argument('--augment-gallery', type=int, default=0, metavar='K', help='database-side augmentation')
     refine.add_argument('--power', type=float, default=0.0, help='neighbours in averages weigh cosine^POWER')
     add('--against', nargs='+', default=[], metavar='OTHER.npz', help='paired bootstrap: OTHER minus FEATURES')
-    add('--resamples', type=int, default=bootstrap.RESAMPLES, help='of the bootstrap over queries; 0: no intervals')
+    add('--resamples', type=int, default=uncertainty.RESAMPLES, help='of the bootstrap over queries; 0: no intervals')
     add('--seed', type=int, default=0, help='of the bootstrap and of single_shot')
     add('--json', type=pathlib.Path, metavar='OUT', help='write the scores, in percent')
     return parser.parse_args(argv)  # fmt: skip

@@ -11,9 +11,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from jaxreid.evaluation import bootstrap, feature_file, protocols
+from jaxreid.evaluation import feature_file, protocols, uncertainty
 
-FEW = 50  # queries; the interval of rank-1 of fewer is wider than about 25 points, or too narrow to be believed
 UNKNOWN = 'unknown'
 _TEXTS = 12  # strata of a text; rarer ones are put together
 _VALUES = 5  # different numbers that are not binned
@@ -24,7 +23,8 @@ _ZEROS = 0.1  # share of zeros from which on they are a stratum
 class Stratum(TypedDict):
     """The score of a part of the queries, percent; of differences, percentage points.
 
-    attribute, stratum: which. few: fewer than `FEW` queries. interval: ends of the 95 % intervals by measure.
+    attribute, stratum: which. few: fewer than `uncertainty.FEW_QUERIES`. interval: ends of the 95 % intervals by
+    measure, None where there is none.
     """
 
     attribute: str
@@ -33,7 +33,7 @@ class Stratum(TypedDict):
     few: bool
     mAP: float
     rank1: float
-    interval: dict[str, list[float]]
+    interval: dict[str, list[float] | None]
 
 
 def scores(
@@ -43,7 +43,7 @@ def scores(
     *,
     minus: Sequence[protocols.Results] | None = None,
     seed: int = 0,
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = uncertainty.RESAMPLES,
 ) -> list[Stratum]:
     """A score for every stratum of every attribute that all files have and that differs between queries.
 
@@ -65,26 +65,27 @@ def scores(
         ends = np.cumsum([len(column) for column in columns])[:-1]
         for stratum, members in strata:
             own = [v[m] for v, m in zip(values, np.split(members, ends), strict=True) if m.any()]
-            mean = np.mean([v.mean(axis=0) for v in own], axis=0).tolist()
+            mean = (100 * np.mean([v.mean(axis=0) for v in own], axis=0)).tolist()
             one = Stratum(
                 attribute=name,
                 stratum=stratum,
                 queries=int(members.sum()),
-                few=bool(members.sum() < FEW),
+                few=bool(members.sum() < uncertainty.FEW_QUERIES),
                 mAP=mean[0],
                 rank1=mean[1],
                 interval={},
             )
             if resamples:
-                drawn = bootstrap.intervals(own, seed=seed, resamples=resamples).tolist()
+                intervals = uncertainty.intervals if minus is None else uncertainty.resampled_intervals
+                drawn = uncertainty.percent(intervals(own, seed=seed, resamples=resamples))
                 one['interval'] = {'mAP': drawn[0], 'rank1': drawn[1]}
             made.append(one)
     return made
 
 
 def _values(ranked: protocols.Results, protocol: protocols.Protocol) -> np.ndarray:
-    """[counted queries, 2] percent: average precision, and whether a match comes first."""
-    return 100 * protocols.per_query(ranked, protocol)[:, [0, 2]]
+    """[counted queries, 2] shares: average precision, and whether a match comes first."""
+    return protocols.per_query(ranked, protocol)[:, [0, 2]]
 
 
 def parts(column: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -150,7 +151,8 @@ def table(strata: Sequence[Stratum], *, signed: bool = False) -> str:
         cells = ''
         for name in ('mAP', 'rank1'):
             ends = one['interval'].get(name)
-            cells += f'{one[name]:{sign}8.2f}{f"[{ends[0]:{sign}.1f}, {ends[1]:{sign}.1f}]" if ends else "":>16}'
+            shown = f'[{ends[0]:{sign}.1f}, {ends[1]:{sign}.1f}]' if ends else 'none' * bool(one['interval'])
+            cells += f'{one[name]:{sign}8.2f}{shown:>16}'
         few = '  few queries' if one['few'] else ''
         lines.append(f'{"  " + one["stratum"]:<{width}}{one["queries"]:>9}{cells}{few}'.rstrip())
     return '\n'.join(lines)

@@ -71,8 +71,7 @@ def parser(name: str, doc: str | None, *, sub: str = '', add_help: bool = True) 
 
     `name` is of COMMANDS, `doc` the docstring of its module, `sub` of a command that has several, e.g. 'add'.
     """
-    written, shown = f'python -m {COMMANDS[name].module}', program(name)
-    return Parser(prog=f'{shown} {sub}'.strip(), description=(doc or '').replace(written, shown), add_help=add_help)
+    return Parser(prog=f'{program(name)} {sub}'.strip(), description=as_started(doc or ''), add_help=add_help)
 
 
 def positive(text: str) -> int:
@@ -83,10 +82,28 @@ def positive(text: str) -> int:
 
 
 def program(name: str) -> str:
-    """How a command was started; what stands beside jaxreid in a checkout lies inside an installed one."""
-    module = COMMANDS[name].module
-    inside = os.path.isdir(os.path.join(jaxreid.__path__[0], module.split('.')[0]))
-    return f'jaxreid {_started}' if _started else f'python -m {"jaxreid." * inside}{module}'
+    """How a command was started."""
+    return f'jaxreid {_started}' if _started else as_started(f'python -m {COMMANDS[name].module}')
+
+
+def as_started(text: str) -> str:
+    """A text whose commands `python -m ...` are written in the way in which this one was started.
+
+    What stands beside jaxreid in a checkout lies inside an installed one.
+    """
+    if not _started:
+        inside = os.path.isdir(os.path.join(jaxreid.__path__[0], 'data_pipelines'))
+        return re.sub('(?<=python -m )(?=data_pipelines)', 'jaxreid.', text) if inside else text
+    names = {
+        one.module.removeprefix('jaxreid.'): name for name, one in reversed(COMMANDS.items())
+    }  # of several the first
+    text = re.sub(r'python -m (?:jaxreid[.]main)(.*) --mode[ =](\w+)', r'jaxreid \2\1', text)
+
+    def shown(match: re.Match[str]) -> str:
+        name = names.get(match[1].removeprefix('jaxreid.'))
+        return f'jaxreid {name}' if name else match[0]
+
+    return re.sub(r'python -m ([\w.]*\w)', shown, text)
 
 
 def _dashed(argument: str) -> str:

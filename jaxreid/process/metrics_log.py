@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import tqdm
@@ -24,9 +24,13 @@ class MetricsLog:
         self._path = workdir / 'metrics.jsonl'
         self._again: set[str] = set()  # lines of the step that it continues after: what follows it may be repeated
         if self._path.exists():
-            lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start_step]
-            self._again = {line for line in lines if _step(line) == start_step}
-            whole.write(self._path, ''.join(line + '\n' for line in lines))
+            lines = self._path.read_bytes().splitlines(keepends=True)
+            rows = list(map(_row, lines))
+            if damaged := rows[:-1].count(None):
+                say(f'{self._path}: {damaged} damaged lines are taken out of it')
+            kept = [(line, row['step']) for line, row in zip(lines, rows) if row and row['step'] <= start_step]
+            self._again = {line.decode().rstrip() for line, at in kept if at == start_step}
+            whole.write(self._path, b''.join(line for line, _ in kept))
         try:
             self._file = self._path.open('a', buffering=1)
         except OSError as e:
@@ -62,11 +66,29 @@ class MetricsLog:
         self._events.close()
 
 
-def _step(line: str) -> int:
+def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """What `MetricsLog` wrote, by line; a last one that is not whole is left out: a kill cut it.
+
+    Raises:
+      ValueError: a line is damaged; names file and line. OSError: there is no such file.
+    """
+    path = workdir / 'metrics.jsonl'
+    lines = path.read_bytes().splitlines()
+    rows = list(map(_row, lines))
+    if None in rows[:-1]:
+        raise ValueError(
+            f'{path} is damaged: line {rows.index(None) + 1} is no object of JSON with a "step"; remove that line'
+        )
+    return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """None for a line that is no report."""
     try:
-        return json.loads(line)['step']
-    except (ValueError, KeyError):  # a line cut off by a kill
-        return 2**62
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 
 from jaxreid import command_line, config, loop
 from jaxreid.evaluation import evaluate, results
-from jaxreid.process import json_file, metrics_log, whole
+from jaxreid.process import json_file, metrics_log, transcript, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +73,12 @@ def execute(run: Run) -> Finished:
     """Trains and evaluates, or evaluates another run's last step; returns what `finished` will read."""
     command_line.make_workdir(run.folder)
     source = donor(run)
-    if source is None:
-        rows = loop.train_and_evaluate(run.experiment, run.folder)
-    else:
-        metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
-        rows = evaluate.run(run.experiment, run.folder, source, scored=True)
+    with transcript.kept(run.folder):
+        if source is None:
+            rows = loop.train_and_evaluate(run.experiment, run.folder, recipe=run.spec)
+        else:
+            metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
+            rows = evaluate.run(run.experiment, run.folder, source, scored=True)
     rows = json.loads(json.dumps(rows))  # as results.json gives them back
     left = Finished(
         config=config.to_dict(run.experiment),

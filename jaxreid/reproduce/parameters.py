@@ -120,9 +120,9 @@ def run(argv: Sequence[str]) -> int:
     """Parses and writes; expected errors become one message and an exit status."""
     parser = commands.parser('parameters', __doc__)
     parser.add_argument('results', nargs='?', help='TABLE-DATASET.json of jaxreid.reproduce')
-    parser.add_argument('--table', default='strf-table2', choices=sorted(tables.TABLES))
-    parser.add_argument('--dataset', default='mars', choices=config.DATASETS)
-    parser.add_argument('--out', default='parameters.svg')
+    parser.add_argument('--table', default='strf-table2', choices=sorted(tables.TABLES), help='(%(default)s)')
+    parser.add_argument('--dataset', default='mars', choices=config.DATASETS, help='(%(default)s)')
+    parser.add_argument('--out', default='parameters.svg', help='the chart to write (%(default)s)')
     options = parser.parse_args(argv)
 
     def act() -> int:

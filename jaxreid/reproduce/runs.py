@@ -55,7 +55,9 @@ def parsed(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.N
     parser.add_argument('--seeds', default='0', help='e.g. 0,1,2: mean and spread are reported')
     parser.add_argument('--list', action='store_true', help='print what there is to run, and stop')
     parser.add_argument('--dry-run', action='store_true', help='print commands and costs, and stop')
-    parser.epilog = '--config.section.field=value is passed on to every row; see python -m jaxreid.main --help.'
+    parser.epilog = commands.as_started(
+        '--config.section.field=value is passed on to every row; see python -m jaxreid.main --help.'
+    )
     options, rest = parser.parse_known_args(argv)
     for argument in rest:
         if not (argument.startswith('--config.') and '=' in argument):

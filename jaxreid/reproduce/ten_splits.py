@@ -19,17 +19,17 @@ from jaxreid.training import checkpoint
 _OF_ONE_SPLIT = ('answered_queries', 'unanswered_queries', 'gallery_size', 'queries_in_gallery', 'frames_seen')
 
 
-def train(experiment: config.Experiment, workdir: pathlib.Path) -> list[results.Result]:
+def train(experiment: config.Experiment, workdir: pathlib.Path, *, recipe: str = '') -> list[results.Result]:
     """Trains and evaluates every split in `workdir`/split0 to split9; finished ones are read, stopped ones continue.
 
-    A row per protocol, as `mean`; results.json in `workdir` has them at the end.
+    A row per protocol, as `mean`; results.json in `workdir` has them at the end. `recipe`: as of `loop.train_and_evaluate`.
     """
     results.read(workdir / 'results.json')  # before any work: a file of something else stops here
     rows = []
     splits = _names(experiment)
     for split in splits:
         folder = workdir / f'split{split}'
-        run = one_run.Run(0, '', _of_split(experiment, split), folder, ())
+        run = one_run.Run(0, recipe, _of_split(experiment, split), folder, ())
         left = one_run.finished(run)
         metrics_log.say(f'\nsplit {split} of {len(splits)}: {folder}{", finished" if left else ""}')
         left = left or one_run.execute(run)

@@ -30,6 +30,8 @@ def search(options: argparse.Namespace) -> None:
         _check_output(path, ours, options)
     if options.html and options.json and pathlib.Path(options.html).resolve() == pathlib.Path(options.json).resolve():
         raise ValueError(f'--html and --json are both {options.html}; choose two files')
+    if options.rates and not options.calibration:
+        raise ValueError('--rates needs --calibration FILE, which holds them')
     calibration = calibration_file.read(options.calibration) if options.calibration else None
     threshold = calibration_file.threshold(options.threshold, calibration) if options.threshold else None
     network = sources.network_loader(options.checkpoint)

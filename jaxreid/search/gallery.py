@@ -57,7 +57,8 @@ def open_folder(folder: pathlib.Path) -> tracklets_lib.Tracklets:
     lengths: list[int] = []
     columns: dict[str, list] = {key: [] for key in (*_COLUMNS, 'people')}
     for shard in shards:
-        lines = list(_lines(shard))
+        read = tqdm.tqdm(_lines(shard), desc=f'read {shard.name}', unit='tracklet', leave=False, delay=2)
+        lines = list(read)
         lengths.append(_length(shard, header['dim'], len(lines)))
         for line in lines:
             for key, values in columns.items():

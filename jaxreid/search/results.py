@@ -331,11 +331,13 @@ def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers:
         'results': [
             one(queries, row)
             | {
+                'verdict': conclusion(answers, hits) or None,
                 'hits': [
                     one(gallery, hit.row)
                     | {'similarity': hit.similarity, 'false_accept_rate': hit.false_accept_rate, 'row': hit.row}
+                    | {'verdict': verdict(answers, hit) or None, 'error_rates': error_rates(answers, hit) or None}
                     for hit in hits
-                ]
+                ],
             }
             for row, hits in enumerate(answers.hits)
         ],

@@ -8,8 +8,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Class -> colour in a file of its own, which has no page around it.
-_COLOURS = {'c0': '#1f6feb', 'c1': '#c2410c', 'c2': '#15803d', 'c3': '#7c3aed'}
+# Class -> colours in a file of its own, which has no page around it.
+_COLOURS = {
+    'c0': {'light': '#1f6feb', 'dark': '#6ea8fe'},
+    'c1': {'light': '#c2410c', 'dark': '#fb923c'},
+    'c2': {'light': '#15803d', 'dark': '#4ade80'},
+    'c3': {'light': '#7c3aed', 'dark': '#c4b5fd'},
+}
+_PLAIN = {'light': ('#fff', '#333', '#ddd', '#555'), 'dark': ('#14171a', '#e8eaed', '#343b42', '#a3adb8')}
 _WIDTH, _HEIGHT = 480, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 44
 
@@ -83,6 +89,7 @@ def lines(
     log_x: bool = False,
     fill: bool = False,
     points: bool = False,
+    legend_right: bool = False,
 ) -> str:
     """Curves over one pair of axes; `title` is what a screen reader says.
 
@@ -94,6 +101,7 @@ def lines(
       log_x: the x axis is logarithmic.
       fill: colour the area under the curves.
       points: mark the points instead of joining them, each with the curve's label beside it.
+      legend_right: for curves that fall, which have no room at the left.
     """
     xs = [x for c in curves for x in c.x]
     ys = [y for c in curves for y in c.y]
@@ -110,6 +118,10 @@ def lines(
             parts.append(f'<path class="area {curve.colour}" d="{area}"/>')
         if points:
             marked += [(x, y, curve) for x, y in places]
+        elif len(places) == 1:  # nothing to join
+            parts.append(
+                f'<circle class="point {curve.colour}" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="4"/>'
+            )
         else:
             parts.append(f'<path class="line {curve.colour}" d="M{joined}"/>')
     parts += _labelled(marked)
@@ -121,8 +133,9 @@ def lines(
     if len(curves) > 1 and not points:
         for i, curve in enumerate(curves):
             y = _TOP + 8 + 17 * (i + (1 if x_marks else 0))
-            parts.append(f'<path class="line {curve.colour}" d="M{_LEFT + 12} {y}h18"/>')
-            parts.append(f'<text class="label" x="{_LEFT + 36}" y="{y + 4}">{html.escape(curve.label)}</text>')
+            x = _WIDTH - _RIGHT - 170 if legend_right else _LEFT + 12
+            parts.append(f'<path class="line {curve.colour}" d="M{x} {y}h18"/>')
+            parts.append(f'<text class="label" x="{x + 24}" y="{y + 4}">{html.escape(curve.label)}</text>')
     return _chart(parts, title)
 
 
@@ -179,18 +192,30 @@ def _chart(parts: Sequence[str], title: str) -> str:
     )
 
 
-def document(chart: str) -> str:
-    """The chart as a file of its own, on white."""
-    colours = ''.join(
-        f'.line.{name},.area.{name},.point.{name},.bar.{name}{{stroke:{value};fill:{value}}}'
-        for name, value in _COLOURS.items()
+def document(*charts: str) -> str:
+    """Charts, one below the other, as a file of its own: light or dark as the system is, as large as fits."""
+    height = _HEIGHT * len(charts)
+    placed = ''.join(
+        chart.replace('<svg class="chart"', f'<svg y="{i * _HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"', 1)
+        for i, chart in enumerate(charts)
     )
+    # Phones show a file as if they were 980 pixels wide, and shrink it: the text is larger there.
     style = (
-        'text{font:12px system-ui,sans-serif;fill:#333}.x{text-anchor:middle}.y{text-anchor:end}'
-        f'.grid{{stroke:#ddd}}.axis,.mark{{stroke:#555}}.mark{{stroke-dasharray:3 3}}{colours}'
+        'text{font:12px system-ui,sans-serif}.x{text-anchor:middle}.y{text-anchor:end}.mark{stroke-dasharray:3 3}'
+        f'{_coloured("light")}@media(prefers-color-scheme:dark){{{_coloured("dark")}}}'
+        '@media(max-width:440px),(max-aspect-ratio:2/3){text{font-size:16px}}'
         '.line{fill:none!important;stroke-width:2}.area{stroke:none!important;opacity:.15}.bar{stroke:none!important}'
     )
-    body = chart.replace(
-        '<svg class="chart"', f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}"', 1
+    fitted = f'width:min(100%,{100 * _WIDTH / height:.2f}vh,{2 * _WIDTH}px);height:auto'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
+        f'style="{fitted}"><style>{style}</style><rect id="paper" width="100%" height="100%"/>{placed}</svg>'
     )
-    return body.replace('</title>', f'</title><style>{style}</style><rect width="100%" height="100%" fill="#fff"/>', 1)
+
+
+def _coloured(scheme: str) -> str:
+    paper, text, grid, axis = _PLAIN[scheme]
+    curves = (f'.{name}{{stroke:{of[scheme]};fill:{of[scheme]}}}' for name, of in _COLOURS.items())
+    return (
+        f'#paper{{fill:{paper}}}text{{fill:{text}}}.grid{{stroke:{grid}}}.axis,.mark{{stroke:{axis}}}{"".join(curves)}'
+    )

@@ -81,7 +81,8 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
     found = json.loads(
         json.dumps(protocols.score(Rows(embedding, pid, camera, query, gallery), protocols.named('torchreid')))
     )
-    assert found.keys() == {'protocol', 'mAP', 'mINP', 'cmc'}
+    assert found.keys() == {'protocol', 'mAP', 'mINP', 'cmc', 'asked_people'}
+    assert found['asked_people'] == len(set(pid[query])) > 1
     assert found['cmc'].keys() == {'1', '5', '10', '20'}
     assert found['protocol'] == {
         'name': 'torchreid',

@@ -319,14 +319,33 @@ def test_the_rules_differ_on_mars_as_they_do_in_public_code(tmp_path):
     assert queries[wrong] < 1600
 
 
-def test_few_queries_are_said_to_be_few_where_there_are_intervals(tmp_path, capsys):
+def test_few_queries_are_said_to_be_few(tmp_path, capsys):
     few = arrays()['query'] & (np.cumsum(arrays()['query']) <= 20)
-    run(write(tmp_path / 'few.npz', query=few))
-    said = re.search(r'^(\d+) queries are few: .* outside of these intervals\.$', capsys.readouterr().out, re.MULTILINE)
-    assert 0 < int(said[1]) <= 20
-    assert score.main([str(tmp_path / 'few.npz'), '--resamples', '0']) == 0
-    many = arrays(n=900)
+    write(tmp_path / 'few.npz', query=few)
+    for resamples in ('20', '0'):
+        assert score.main([str(tmp_path / 'few.npz'), '--resamples', resamples]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if ' are few: ' in line]
+        (said,) = [re.fullmatch(r'(\d+) queries of (\d+) people are few: .*', line) for line in lines]
+        assert 0 < int(said[2]) < int(said[1]) <= 20
+    many = arrays(n=900, num_ids=40)
     assert many['query'].sum() > 100
     np.savez(tmp_path / 'many.npz', **many)
     run(tmp_path / 'many.npz')
-    assert 'queries are few' not in capsys.readouterr().out
+    assert ' few: ' not in capsys.readouterr().out
+
+
+def test_perfect_scores_of_few_queries_are_no_certainty(tmp_path, capsys):
+    """Three people, six queries, everything right: once "100.0 to 100.0"."""
+    pid, camera = np.repeat([1, 2, 3], 4), np.tile([1, 1, 2, 2], 3)
+    file = tmp_path / 'three.npz'
+    np.savez(
+        file, embedding=np.eye(3, dtype=np.float32)[pid - 1] + 0.01 * np.arange(12, dtype=np.float32)[:, None],
+        pid=pid, camera=camera, query=np.arange(12) % 2 == 0, gallery=np.ones(12, bool),
+    )  # fmt: skip
+    run(file, '--json', tmp_path / 'out.json')
+    (row,) = read(tmp_path / 'out.json').values()
+    assert (row['mAP'], row['asked_people']) == (100, 3)
+    assert row['interval']['mAP'] == row['interval']['cmc']['1'] == pytest.approx([54.07, 100], abs=0.01)
+    said = capsys.readouterr().out
+    assert '[54.1, 100.0]' in said
+    assert '\n6 queries of 3 people are few: ' in said

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxreid.evaluation import bootstrap, evaluate, feature_file, protocols, results, score, strata
+from jaxreid.evaluation import evaluate, feature_file, protocols, results, score, strata, uncertainty
 from jaxreid.evaluation.report import analysis
 from tests.oracles import ranking as oracle
 
@@ -218,4 +218,4 @@ def test_a_report_and_results_carry_strata(tmp_path):
     assert rows[0]['strata'] == expected
     assert 'strata' not in rows[1]
     assert 'few queries' in results.table(rows)
-    assert bootstrap.RESAMPLES == 2000
+    assert uncertainty.RESAMPLES == 2000

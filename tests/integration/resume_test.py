@@ -30,6 +30,12 @@ def wait_for_step(workdir, step, process, *, after_checkpoint=False):
     pytest.fail('the run made no progress')
 
 
+def loss(workdir):
+    """The last one that was reported."""
+    rows = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
+    return [row['loss'] for row in rows if 'loss' in row][-1]
+
+
 @pytest.fixture
 def finished(uninterrupted, tmp_path):
     """A copy of that run."""
@@ -51,6 +57,11 @@ def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, unint
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert [s for i, s in enumerate(steps) if s not in steps[:i]] == list(range(1, LAST + 1))
+    said = (tmp_path / 'log.txt').read_text().splitlines()
+    assert [line[:6] for line in said if line.startswith('=== ')] == ['=== 20'] * 2  # the killed command and this one
+    assert (
+        f'over the steps of the training; at the end loss {loss(tmp_path):.3g}' in (tmp_path / 'curves.svg').read_text()
+    )
 
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

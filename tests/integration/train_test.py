@@ -1,6 +1,10 @@
 """The front door, end to end: what a run leaves behind, options of the loop, real footage."""
 
+import importlib.util
 import json
+import re
+import tomllib
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -50,6 +54,24 @@ def test_a_run_leaves_results_features_logs_and_references(command, tmp_path):
     best = max(rows[:2], key=lambda row: row['mAP'])
     assert [p.name for p in (tmp_path / 'best').glob('[0-9]*')] == [str(best['step'])]
     assert f'best monitored: mAP {best["mAP"]:.2f}' in output
+    check_what_people_look_at(tmp_path, output)
+
+
+def check_what_people_look_at(workdir, output):
+    """The curves, the settings and what the terminal said."""
+    charts = [node for node in ElementTree.parse(workdir / 'curves.svg').getroot() if node.tag.endswith('svg')]
+    assert len(charts) == 4  # loss, accuracy, learning rate, monitored scores
+    written = (workdir / 'settings.toml').read_text()
+    settings = tomllib.loads(written)
+    assert settings['data']['preset'] == 'tiny'
+    assert re.search(r'^# \d+ of them differ from \S+strf_synthetic\.py:tiny:$', written, re.MULTILINE)
+    assert '\n#   backbone.width = 8, there 16\n' in written
+    header, *lines = (workdir / 'log.txt').read_text().splitlines()
+    assert header.startswith('=== 20')
+    assert '--workdir' in header
+    assert {line for line in lines if line} <= set(re.split('[\r\n]', output))
+    assert any(line.startswith('best monitored: ') for line in lines)
+    assert ('tensorboard --logdir' in output) == (importlib.util.find_spec('tensorboard') is not None)
 
 
 def test_training_lowers_the_loss(command, tmp_path):

@@ -91,3 +91,23 @@ def test_commands_in_messages_work_in_a_checkout_and_where_jaxreid_is_installed(
     for module in named:
         assert module.removeprefix('jaxreid.') in programs, module
         assert module.startswith('jaxreid.'), f'where it is installed the module is jaxreid.{module}'
+
+
+def test_other_commands_in_a_text_are_shown_as_this_one_was_started(monkeypatch):
+    text = (
+        'See `python -m jaxreid.search`.\n  python -m jaxreid.main --config a --mode eval --checkpoint b\npython -m pip'
+    )
+    assert commands.as_started(text) == text
+    monkeypatch.setattr(commands, '_started', 'summary')
+    shown = 'See `jaxreid search`.\n  jaxreid eval --config a --checkpoint b\npython -m pip'
+    assert commands.as_started(text) == shown
+    assert commands.as_started('python -m jaxreid.main') == 'jaxreid train'
+    assert commands.as_started('python -m jaxreid.reproduce.parameters') == 'jaxreid parameters'
+    assert commands.program('summary') == 'jaxreid summary'
+
+
+def test_no_line_of_a_help_lost_its_backslash():
+    for folder in ('jaxreid', 'data_pipelines'):
+        for path in (ROOT / folder).rglob('*.py'):
+            doc = ast.get_docstring(ast.parse(path.read_text())) or ''
+            assert max(map(len, doc.split('\n'))) <= 120, path  # two lines in one

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from jaxreid.process import metrics_log
 
@@ -39,3 +40,26 @@ def test_what_was_written_of_the_step_that_a_run_continues_after_is_not_written_
         log.write(2, {'test/mAP': 0.1})
         log.close()
     assert lines(tmp_path) == [{'step': 2, 'test/mAP': 0.1}]
+
+
+def test_what_was_written_is_read_without_a_line_that_a_kill_cut(tmp_path):
+    (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
+    assert metrics_log.read(tmp_path) == [{'step': 1, 'loss': 2.5}]
+
+
+DAMAGED = [b'{"step": 2, "lo', b'5', b'"step"', b'[]', b'null', b'{"loss": 1}', b'{"step": "2"}', b'\xff\xfe', b'']
+
+
+@pytest.mark.parametrize('line', DAMAGED)
+def test_a_damaged_line_is_named(tmp_path, line):
+    (tmp_path / 'metrics.jsonl').write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r'metrics\.jsonl is damaged: line 2 .*; remove that line$'):
+        metrics_log.read(tmp_path)
+
+
+@pytest.mark.parametrize('line', DAMAGED)
+def test_a_resumed_run_takes_damaged_lines_out_and_says_so(tmp_path, line, capsys):
+    (tmp_path / 'metrics.jsonl').write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    metrics_log.MetricsLog(tmp_path, start_step=3).close()
+    assert [row['step'] for row in lines(tmp_path)] == [1, 3]
+    assert 'metrics.jsonl: 1 damaged lines are taken out of it' in capsys.readouterr().out

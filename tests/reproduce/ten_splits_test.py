@@ -52,7 +52,7 @@ def runs(monkeypatch):
     """Trainings and tests without a network; the list of splits and folders that were asked for."""
     asked = []
 
-    def fake(e, workdir, *rest, **how):
+    def fake(e, workdir, *rest, recipe='', **how):
         split = int(e.data.split)
         rows = [row(split), row(split, 'torchreid')]
         asked.append((split, workdir.name, *rest, *how.values()))
@@ -92,10 +92,10 @@ def test_ten_splits_run_in_folders_of_their_own_and_their_mean_and_spread_are_wr
 def test_finished_splits_are_read_and_the_others_continue(experiment, runs, tmp_path, monkeypatch):
     whole = loop.train_and_evaluate
 
-    def stops(e, workdir):
+    def stops(e, workdir, **how):
         if e.data.split == '4':
             raise KeyboardInterrupt
-        return whole(e, workdir)
+        return whole(e, workdir, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, 'train_and_evaluate', stops)
@@ -161,7 +161,7 @@ def test_other_splits_are_refused_with_what_is_valid(value, tmp_path, capsys):
 
 def test_the_flag_reads_all_and_numbers(experiment, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(splits, 'train', lambda e, workdir: asked.append((e.data.split, workdir)))
+    monkeypatch.setattr(splits, 'train', lambda e, workdir, recipe: asked.append((e.data.split, workdir)))
     monkeypatch.setattr(splits, 'from_checkpoints', lambda e, w, path, scored: asked.append((w, path, scored)))
     monkeypatch.setattr(command_line, 'set_up', lambda dtype: None)
     base = ['main', '--config=strf_ilids', f'--config.data.root={experiment.data.root}']

@@ -14,6 +14,7 @@ d is the squared Euclidean distance or 1 - cosine, each row over its maximum. Wh
 import itertools
 
 import numpy as np
+import tqdm
 from scipy import sparse
 
 from jaxreid.evaluation.ordering import ranking
@@ -119,7 +120,7 @@ def _neighbours(items, num_queries, count, *, distance, coincide, block):
     near = np.empty((n, count), np.int32)
     farthest = np.empty(n, items.dtype)
     original = np.empty((num_queries, n - num_queries), np.float32)
-    for rows in ranking.blocks(n, block=block):
+    for rows in tqdm.tqdm(ranking.blocks(n, block=block), desc='re-rank', unit='block', leave=False, delay=2):
         d = _distances(items, rows, distance)
         top = d.max(axis=1)
         farthest[rows] = np.where(top > coincide, top, 1)

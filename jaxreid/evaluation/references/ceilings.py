@@ -6,7 +6,7 @@ The oracles read the plan, not the pixels. `shown` leaves out the frames in whic
 temporal attention with the right weights; the others draw the test split anew, with nothing in the way, without the
 dummies, or with the box where a perfect detector has it. For look-alikes the skeleton oracle says whether single frames
 tell them apart, and whether frames in their order do; the network sees its clips as they are, shuffled, and one frame
-of each repeated. Differences are in percentage points, paired by query, with the 95 % interval of the bootstrap.
+of each repeated. Differences are in percentage points, paired by query, with the 95 % interval of the uncertainty.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from jaxreid.data.stores import frame_store
 from jaxreid.data.synthetic import attributes, render
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import bootstrap, feature_file, network, protocols, strata
+from jaxreid.evaluation import feature_file, network, protocols, strata, uncertainty
 from jaxreid.evaluation.references import skeleton_oracle
 from jaxreid.process import commands, exit_status
 from jaxreid.training import checkpoint
@@ -177,7 +177,7 @@ def ceilings(helped: network.Network, *, only: Collection[str] | None = None) ->
         plain = plain or ranked
         values, without = (100 * protocols.per_query(one, rule) for one in (ranked, plain))
         gain = (values - without)[:, :1]
-        low, high = bootstrap.intervals([gain], seed=0)[0].tolist()
+        low, high = uncertainty.resampled_intervals([gain], seed=0)[0].tolist()
         by_stratum = strata.scores([features], [ranked], rule, minus=[plain], resamples=0)
         means = values[:, 0].mean(), values[:, 2].mean(), gain.mean()
         rows.append(Ceiling(name, *means, (low, high), inside, by_stratum))

@@ -4,7 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
 import numpy as np
+import tqdm
 
 from jaxreid import config
 from jaxreid.data import source
@@ -63,7 +65,8 @@ def oracle(experiment: config.Experiment, description: dict[str, Any], features:
 def read_spread(data: config.Data, dataset: tracklet.Dataset) -> list[np.ndarray]:
     """The frames of every test tracklet that the colour baseline sees, [F, H, W, 3] uint8 each."""
     store = source.store(data, dataset, split='test')
-    return [store.read(row, colour_baseline.spread(len(one.frames))) for row, one in enumerate(dataset.test)]
+    rows = tqdm.tqdm(dataset.test, desc='colours', unit='tracklet', leave=False, disable=jax.process_index() > 0)
+    return [store.read(row, colour_baseline.spread(len(one.frames))) for row, one in enumerate(rows)]
 
 
 def _number(value: float) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from jaxreid.evaluation import bootstrap, calibration, feature_file, protocols, strata
+from jaxreid.evaluation import calibration, feature_file, protocols, strata, uncertainty
 from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.report import ranked_lists
 
@@ -19,7 +19,7 @@ class Analysis:
     """All that a report says about features under one protocol; positions of queries and columns of the gallery."""
 
     score: protocols.Score
-    intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent
+    intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent; NaN: none
     strata: list[strata.Stratum]
     queries: np.ndarray  # [Q] rows of the features
     gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
@@ -74,7 +74,7 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
     first_item = np.take_along_axis(joined.item, first, 1)[:, 0]
     return Analysis(
         score=score,
-        intervals=100 * bootstrap.intervals([protocols.per_query(ranked, protocol)], seed=0),
+        intervals=100 * uncertainty.intervals([protocols.per_query(ranked, protocol)], seed=0),
         strata=strata.scores([features], [ranked], protocol),
         queries=queries,
         gallery=gallery,

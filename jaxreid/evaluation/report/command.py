@@ -26,8 +26,8 @@ from jaxreid.evaluation.report import network_figures as report_network
 from jaxreid.evaluation.report import page as report_page
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
-from jaxreid.process import commands, digest, exit_status, whole
-from jaxreid.visualize import panels, sheet, svg
+from jaxreid.process import commands, digest, exit_status, metrics_log, whole
+from jaxreid.visualize import panels, sheet, svg, training_curves
 
 CONFUSED = 12  # pairs of identities shown
 SHEET_QUERIES = 12  # rows of a sheet of ranked lists
@@ -37,6 +37,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     """Makes the report that the command line asks for; returns where it is."""
     file, workdir = _inputs(pathlib.Path(options.path))
     features = feature_file.load(file)
+    metrics_log.say(f'{file}: {len(features.pid):,} tracklets, {int(features.query.sum()):,} queries')
     said = functools.partial(feature_file.setting, features.meta)
     compute_dtype = said('train', 'compute_dtype', ('float32', 'bfloat16', 'float64'), 'auto')
     protocol = protocols.named(options.protocol or said('test', 'protocols', config.PROTOCOLS, 'mars-paper'))
@@ -58,6 +59,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
                 raise
             notes.append(f'Without pictures: {str(e).rstrip(".")}.')
     made = report_charts.charts(analysis, distance=distance)
+    training, settings = _training(workdir, notes) if workdir else ({}, '')
     drawn: list[panels.Panel] = []
     if footage is not None and networks:
         chosen = [int(analysis.queries[q]) for q in _chosen(analysis, options.tracklets)]
@@ -68,9 +70,8 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         space = int(options.budget_mb * 2**20) - report_page.size(pages)
         album = report_pictures.Album(footage, height=options.picture_height, budget=space)
         for entry in analysis.confusions[:CONFUSED]:
-            for example in entry['examples']:
-                if example is not None:
-                    album.middle(int(analysis.queries[example]))
+            for row in report_page.confused_rows(analysis, entry):
+                album.middle(row)
         with_pictures = report_pictures.fill(album, analysis)
 
     text = report_page.render(
@@ -80,6 +81,8 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         features=features,
         distance=distance,
         made=made,
+        training=training,
+        settings=settings,
         panels=pages,
         album=album,
         data=report_page.page_data(features, analysis, album),
@@ -103,6 +106,18 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     whole.write_json(out.with_name(out.stem + '.calibration.json'), digest.signed(about | analysis.calibration))
     whole.write(out, text)
     return out
+
+
+def _training(workdir: pathlib.Path, notes: list[str]) -> tuple[dict[str, str], str]:
+    """Curves of the training as SVG by name, and its settings as text, as far as the workdir has them."""
+    curves: dict[str, str] = {}
+    try:
+        if (workdir / 'metrics.jsonl').exists():
+            curves = training_curves.charts(metrics_log.read(workdir))
+    except ValueError as e:
+        notes.append(f'Without the curves of the training: {e}.')
+    file = workdir / 'settings.toml'
+    return curves, file.read_text(encoding='utf-8', errors='replace') if file.exists() else ''
 
 
 def _write_sheets(files, features, analysis, footage, drawn):

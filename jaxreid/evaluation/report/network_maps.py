@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 from jaxreid import config
 from jaxreid.data.batches import clip_sampling
 from jaxreid.data.stores import frame_store
 from jaxreid.evaluation import network as network_lib
 from jaxreid.models import output
+from jaxreid.process import progress
 from jaxreid.training import augment
 
 BATCH = 8  # clips at a time
@@ -65,7 +65,7 @@ def run(
     starts = range(0, len(rows), BATCH)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the next batch is read while the network works
         ahead = pool.submit(read, 0) if len(rows) else None
-        for start in tqdm.tqdm(starts, desc=label, unit='batch', leave=False):
+        for start in progress.compiling_first(starts, total=len(starts), label=label):
             assert ahead is not None
             real, clips, flow = ahead.result()
             ahead = pool.submit(read, start + BATCH) if start + BATCH < len(rows) else None

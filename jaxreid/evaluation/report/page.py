@@ -13,8 +13,7 @@ import jinja2
 import markupsafe
 import numpy as np
 
-from jaxreid.evaluation import feature_file, protocols
-from jaxreid.evaluation import strata as strata_lib
+from jaxreid.evaluation import feature_file, protocols, uncertainty
 from jaxreid.evaluation.report import analysis as report_analysis
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
@@ -91,6 +90,8 @@ def render(
     features: feature_file.Features,
     distance: str,
     made: Mapping[str, str],
+    training: Mapping[str, str],
+    settings: str,
     panels: Sequence[Figure],
     album: report_pictures.Album | None,
     data: Mapping[str, object],
@@ -108,6 +109,8 @@ def render(
       features: of the evaluation.
       distance: 'cosine' or 'euclidean'.
       made: charts by name, trusted SVG.
+      training: charts of the training by name, trusted SVG.
+      settings: of the run, '' where they are not known.
       panels: figures of the network.
       album: `report_pictures.Album`, or None without pictures.
       data: from `page_data`.
@@ -117,7 +120,6 @@ def render(
       when: time.
     """
     page, asset = template('page.html', 'jaxreid.evaluation.report')
-    answered = int(np.sum(analysis.score['protocol']['answered_queries']))
     return page.render(
         title=title,
         name=name,
@@ -126,9 +128,11 @@ def render(
         style=asset('page.css'),
         script=asset('page.js'),
         tiles=_tiles(analysis),
-        few=answered if answered < strata_lib.FEW else 0,
+        few=uncertainty.sentence(analysis.score),
         facts=facts(analysis.score['protocol'], features, distance),
         charts={k: markupsafe.Markup(v) for k, v in made.items()},
+        training={k.replace('_', ' '): markupsafe.Markup(v) for k, v in training.items()},
+        settings=settings,
         cameras=camera_table(analysis),
         strata=analysis.strata,
         camera_names=[int(c) for c in analysis.cameras],
@@ -195,7 +199,7 @@ def _tiles(analysis):
         ),
     ]
     tiles = [
-        (label, f'{value:.1f}', f'{low:.1f} to {high:.1f}', text)
+        (label, f'{value:.1f}', 'no interval' if np.isnan(low) else f'{low:.1f} to {high:.1f}', text)
         for (label, value, text), (low, high) in zip(values, analysis.intervals, strict=True)
     ]
     rate = analysis.calibration['verification']['equal_error_rate']
@@ -256,18 +260,29 @@ def camera_table(analysis: report_analysis.Analysis) -> list[CameraRow]:
     return table
 
 
+def confused_rows(analysis: report_analysis.Analysis, entry: ranked_lists.Confusion) -> list[int]:
+    """For both identities of a pair the row of a tracklet: a query that is answered by the other one or, where there is
+    none, what took the first place of the other one's query."""
+    rows = []
+    for example, other in zip(entry['examples'], entry['examples'][::-1]):
+        if example is not None:
+            rows.append(int(analysis.queries[example]))
+        else:
+            place = np.argmax(analysis.lists.rank[other] == 1)
+            rows.append(int(analysis.gallery[analysis.lists.item[other, place]]))
+    return rows
+
+
 def _confusions(analysis, features, album, count):
     shown = []
     for entry in analysis.confusions[:count]:
         sides = []
-        for identity, other, times, of, example in zip(
-            entry['ids'], entry['ids'][::-1], entry['times'], entry['queries'], entry['examples']
+        for identity, other, times, of, row in zip(
+            entry['ids'], entry['ids'][::-1], entry['times'], entry['queries'], confused_rows(analysis, entry)
         ):
-            row = None if example is None else int(analysis.queries[example])
             sides.append({
                 'id': identity, 'other': other, 'times': times, 'queries': of,
-                'name': '' if row is None else str(features.name[row]),
-                'picture': album.middles.get(row) if album and row is not None else None,
+                'name': str(features.name[row]), 'picture': album.middles.get(row) if album else None,
             })  # fmt: skip
         shown.append({'sides': sides, 'times': sum(entry['times'])})
     return shown

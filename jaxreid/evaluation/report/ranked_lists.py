@@ -177,7 +177,8 @@ class Confusion(TypedDict):
     """Two identities of which one takes the other's first place; lists have the smaller identity's value first.
 
     times: queries of the one that are answered by the other. queries: in all.
-    examples: positions of a query of the one that is answered by the other, None without one.
+    examples: positions of a query of the one that is answered by the other, None without one: then the other side has
+    one, whose first place is of this identity.
     """
 
     ids: tuple[int, int]

@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_the_protocol(made):
     assert f'{score["mAP"]:.1f}' in words
     assert f'{score["cmc"]["1"]:.1f}' in words
     assert '4 answered, 0 without a match' in words
-    assert '4 queries are few: other people may well give numbers' in words
+    assert '4 queries of 2 people are few: other people may well give quite other numbers' in words
     ranked = protocols.rank_queries(found, rule)
     low, high = np.quantile(
         [ranked.ap[np.random.default_rng(i).integers(0, 4, 4)].mean() for i in range(4000)], (0.025, 0.975)
@@ -159,3 +159,43 @@ def test_tracklets_of_another_data_set_are_named(made, tmp_path, capsys):
     arguments = [str(tmp_path / 'features.npz'), f'--root={made[0] / "mars"}']
     assert report.run(arguments) == 1
     assert '7 of the 7 tracklets are not in the test split' in capsys.readouterr().err
+
+
+def workdir(made, tmp_path):
+    """A workdir with the features of `made`, its curves and its settings."""
+    made[1].save(tmp_path / 'features.npz')
+    rows = [{'step': s, 'loss': 3 - s / 10, 'accuracy': s / 20, 'learning_rate': 1e-3} for s in (1, 2, 3)]
+    (tmp_path / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    (tmp_path / 'settings.toml').write_text('# 1 of them differs from a:\n#   optim.lr = 1, there <b>2</b>\n')
+    return tmp_path
+
+
+def test_a_workdir_shows_how_it_was_trained(made, tmp_path):
+    assert report.run([str(workdir(made, tmp_path)), '--no-pictures']) == 0
+    page = report_page.Reader((tmp_path / 'report.html').read_text())
+    titles = [a['aria-label'] for tag, a in page.tags if tag == 'svg']
+    assert any(title.startswith('loss over the steps of the training; at the end loss 2.7') for title in titles)
+    assert any(title.startswith('learning rate, 1e-3 over the steps') for title in titles)
+    assert 'optim.lr = 1, there <b>2</b>' in ' '.join(page.words)
+    assert ('a', {'href': '#training'}) in page.tags
+
+
+def test_damaged_metrics_cost_the_curves_and_are_named_in_one_line(made, tmp_path, capsys):
+    (workdir(made, tmp_path) / 'metrics.jsonl').write_text('{"step": 1, "loss": 2}\n{"st\n{"step": 3, "loss": 1}\n')
+    assert report.run([str(tmp_path), '--no-pictures']) == 0
+    words = ' '.join(' '.join(report_page.Reader((tmp_path / 'report.html').read_text()).words).split())
+    assert 'Without the curves of the training: ' in words
+    assert 'metrics.jsonl is damaged: line 2 is no object' in words
+    assert 'Traceback' not in capsys.readouterr().err
+
+
+def test_both_sides_of_every_pair_of_look_alikes_have_a_picture(made):
+    page = report_page.Reader(made[2])
+    sides = [i for i, (tag, a) in enumerate(page.tags) if (tag, a) == ('div', {'class': 'side'})]
+    assert sides
+    shown = [page.tags[i + 1] for i in sides]
+    assert all(tag == 'img' for tag, _ in shown)
+    # Of the side without a query of its own it is a tracklet of that person.
+    ids = [re.fullmatch(r'(\S+) of identity (-?\d+)', a['alt']) for _, a in shown]
+    pid = dict(zip(made[1].name.tolist(), made[1].pid.tolist(), strict=True))
+    assert all(pid[one[1]] == int(one[2]) for one in ids)
