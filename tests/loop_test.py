@@ -14,7 +14,6 @@ from jaxreid import config, loop, sharding
 from jaxreid.data.datasets import mars
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file
-from jaxreid.process import metrics_log
 from jaxreid.training import schedule
 from jaxreid.weights import rendered
 
@@ -101,20 +100,12 @@ class Trained:
         )
 
 
-def test_a_score_amid_training_is_of_the_clips_for_monitoring_and_is_written(tmp_path):
+def test_a_score_amid_training_is_of_the_clips_for_monitoring():
     trained = Trained(settings(test__clips='all_frames', test__monitor_clips='rrs'))
-    log = metrics_log.MetricsLog(tmp_path, start_step=0)
-    score = loop.score_amid(trained, dataset(), log, tmp_path)
-    log.close()
+    score, row = loop.score_amid(trained, dataset())
     assert trained.asked == ['rrs']
     assert score == {'mAP': 100.0, 'rank1': 100.0, 'step': 8, 'clips': 'rrs'}
-    (row,) = json.loads((tmp_path / 'results.json').read_text())
     assert (row['selected'], row['step'], row['protocol']['clips']) == ('monitoring', 8, 'rrs')
-    (line,) = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    assert line.items() >= {'step': 8, 'test/mAP': 100.0, 'test/rank1': 100.0}.items()
-    (tmp_path / 'other').mkdir()
-    assert loop.score_amid(trained, dataset(), None, tmp_path / 'other') == score  # a process that writes nothing
-    assert not list((tmp_path / 'other').iterdir())
 
 
 def test_the_headline_has_references_where_the_data_set_is_rendered_and_they_are_asked_for(monkeypatch):
@@ -139,7 +130,7 @@ def test_the_closing_tells_the_last_step_from_the_best_and_the_times_apart():
     assert 'checkpoint  run/checkpoints/10' in text
     assert '30 s: data 3 s, training with compilation 20 s, evaluation 7 s' in text
     assert ' few: ' not in text
-    few = loop.closing(pathlib.Path('run'), row | {'asked_people': 3}, best, 3.0, 20.0, 30.0).split('\n')
+    few = loop.closing(pathlib.Path('run'), row | {'asked_people': 3}, best, 3.0, 20.0, 30.0, '').split('\n')
     assert few[2] == '3 people are few: other people may well give quite other numbers.'
     best.score = None
     assert 'best monitored' not in loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '')
@@ -174,6 +165,6 @@ def test_tensorboard_is_mentioned_only_where_it_is_installed(monkeypatch):
     row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': rule, 'step': 10}
     for found in (None, 'a module'):
         monkeypatch.setattr(importlib.util, 'find_spec', lambda name, found=found: found)
-        text = loop.closing(pathlib.Path('run'), row, types.SimpleNamespace(score=None), 3.0, 20.0, 30.0)
+        text = loop.closing(pathlib.Path('run'), row, types.SimpleNamespace(score=None), 3.0, 20.0, 30.0, '')
         assert ('tensorboard --logdir run/tensorboard' in text) == (found is not None)
         assert 'curves      run/curves.svg' in text

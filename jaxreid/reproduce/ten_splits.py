@@ -22,7 +22,7 @@ _OF_ONE_SPLIT = ('answered_queries', 'unanswered_queries', 'gallery_size', 'quer
 def train(experiment: config.Experiment, workdir: pathlib.Path, *, recipe: str = '') -> list[results.Result]:
     """Trains and evaluates every split in `workdir`/split0 to split9; finished ones are read, stopped ones continue.
 
-    A row per protocol, as `mean`; results.json in `workdir` has them at the end. `recipe`: as of `loop.train_and_evaluate`.
+    A row per protocol, as `mean`; results.json in `workdir` has them in the end. `recipe`: as `loop` takes it.
     """
     results.read(workdir / 'results.json')  # before any work: a file of something else stops here
     rows = []

@@ -53,7 +53,7 @@ class DamagedFrames:
             raise ValueError(
                 f'{len(self._lines)} of {self._of} training frames are damaged, more than {LIMIT:.0%}; {self.file} '
                 'names those that were read. Restore them, or leave them out of the data set; '
-                'python -m data_pipelines.verify looks at all.'
+                'python -m jaxreid.data_pipelines.verify looks at all.'
             )
 
     def summary(self) -> str:
