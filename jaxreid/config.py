@@ -505,11 +505,7 @@ def flatten(node: Any, prefix: str = '') -> dict[str, Any]:
 
 
 def apply(experiment: Experiment, changes: Mapping[str, Any]) -> None:
-    """Sets settings, or whole sections, by path, in place.
-
-    Raises:
-      ConfigError: no such setting; names the nearest.
-    """
+    """Sets settings, or whole sections, by path, in place. Raises ConfigError: no such setting; names the nearest."""
     for path, value in changes.items():
         if path not in settings() and path not in sections():
             raise unknown_field(path)

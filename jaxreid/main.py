@@ -27,11 +27,7 @@ MODES = ('train', 'eval', 'extract', 'summary')
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Options, and the settings `--config.section.field=value`.
-
-    Raises:
-      flags.Error: options that would be ignored.
-    """
+    """Options, and the settings `--config.section.field=value`. Raises flags.Error: options that would be ignored."""
     parser = commands.parser('train', __doc__, add_help=False)
     add = parser.add_argument
     add(

@@ -63,11 +63,7 @@ def _cut(text: str) -> int | str:
 
 
 def rules_of(options: argparse.Namespace, files: Sequence[feature_file.Features], distance: str) -> list[rules.Rule]:
-    """The rows that were asked for.
-
-    Raises:
-      ValueError: rules that cannot be together, or changes to `all`.
-    """
+    """The rows that were asked for. Raises ValueError: rules that cannot be together, or changes to `all`."""
     said = feature_file.setting(files[0].meta, 'test', 'protocols', config.PROTOCOLS, 'mars-paper')
     changed = {
         k: getattr(options, k)

@@ -96,11 +96,7 @@ def npy(path: str | os.PathLike, *, mapped: bool = False) -> np.ndarray:
 
 
 def check_expansion(path: str | os.PathLike, archive: zipfile.ZipFile) -> None:
-    """Refuses an archive whose parts are together far larger than its file.
-
-    Raises:
-      ValueError: names the file.
-    """
+    """Refuses an archive whose parts are together far larger than its file. Raises ValueError: names the file."""
     expanded = sum(member.file_size for member in archive.infolist())
     if expanded > _ALWAYS + _EXPANSION * os.path.getsize(path):
         raise ValueError(

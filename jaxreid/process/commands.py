@@ -129,11 +129,7 @@ def overview() -> str:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Runs a command as `python -m` does.
-
-    Raises:
-      SystemExit: at its end, with its status.
-    """
+    """Runs a command as `python -m` does. Raises SystemExit: at its end, with its status."""
     global _started
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(overview())

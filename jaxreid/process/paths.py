@@ -8,11 +8,7 @@ from typing import Any
 
 
 def content(path: str | os.PathLike) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-      OSError: it cannot be read, or is a device or a pipe, which may never end.
-    """
+    """The bytes of a file. Raises OSError: it cannot be read, or is a device or a pipe, which may never end."""
     with open(path, 'rb', opener=_at_once) as file:
         check_regular(path, os.fstat(file.fileno()))
         return file.read()

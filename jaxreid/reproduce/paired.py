@@ -22,11 +22,7 @@ class Paired(NamedTuple):
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
-    """Ours minus theirs; pairs have the same place.
-
-    Raises:
-      ValueError: they are not as many.
-    """
+    """Ours minus theirs; pairs have the same place. Raises ValueError: they are not as many."""
     differences = [one - other for one, other in zip(ours, theirs, strict=True)]
     if not differences:
         return Paired(None, None, 'not run')

@@ -66,11 +66,7 @@ def parsed(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.N
 
 
 def numbers(text: str, option: str) -> list[int]:
-    """'0,1,2' -> [0, 1, 2].
-
-    Raises:
-      flags.Error: something else; names the option.
-    """
+    """'0,1,2' -> [0, 1, 2]. Raises flags.Error: something else; names the option."""
     try:
         listed = [int(part) for part in text.split(',')]
     except ValueError:
@@ -87,11 +83,7 @@ def datasets(system: str) -> list[str]:
 
 
 def plan(table: paper.Table, options: argparse.Namespace, overrides: list[str]) -> list[one_run.Run]:
-    """The runs of all rows of a table, in order.
-
-    Raises:
-      flags.Error, config.ConfigError: options that cannot be.
-    """
+    """The runs of all rows of a table, in order. Raises flags.Error, config.ConfigError: options that cannot be."""
     dataset = options.dataset
     seeds = numbers(options.seeds, '--seeds')
     if any(

@@ -72,11 +72,7 @@ class _Written(TypedDict):
 
 
 def check_belongs(measured: Calibration, made: dict) -> None:
-    """Refuses a calibration of another network or distance than the features'.
-
-    Raises:
-      ValueError: says which.
-    """
+    """Refuses a calibration of another network or distance than the features'. Raises ValueError: says which."""
     if made.get('distance', measured.distance) != measured.distance:
         raise ValueError(
             f'{measured.where} is for the {measured.distance} distance, the search uses {made["distance"]}'

@@ -17,11 +17,7 @@ def by_name() -> dict[str, facts.Facts]:
 
 
 def find(name: str) -> facts.Facts:
-    """The facts of a data set.
-
-    Raises:
-      ValueError: there is none of that name.
-    """
+    """The facts of a data set. Raises ValueError: there is none of that name."""
     if name not in by_name():
         raise ValueError(f'unknown data set {name!r}; expected one of {", ".join(by_name())}')
     return by_name()[name]

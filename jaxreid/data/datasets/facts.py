@@ -55,11 +55,7 @@ class Facts:
     kept_files: tuple[str, ...] = ()  # of its folder, which record sets hold as well
 
     def count(self, data: Settings) -> contents.Contents:
-        """All that its folder holds, beside the published counts.
-
-        Raises:
-          OSError, ValueError: as the reader.
-        """
+        """All that its folder holds, beside the published counts. Raises OSError, ValueError: as the reader."""
         counted = self.whole(data) if self.whole else contents.of(self.read(data))
         return counted._replace(published=counted.published or self.published)
 

@@ -12,11 +12,7 @@ IGNORED = ('.', '_', '@')  # what file managers, archive tools and network stora
 
 
 def open_root(root: str | os.PathLike, *, what: str, layout: str) -> str:
-    """Absolute path of the data set's folder.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-    """
+    """Absolute path of the data set's folder. Raises FileNotFoundError: there is no such folder."""
     path = os.path.abspath(os.path.expanduser(os.fspath(root)))
     if not os.path.isdir(path):
         raise FileNotFoundError(f'No {what} dataset at {path}: there is no such folder. {layout}')
@@ -41,11 +37,7 @@ def below(root: str, archive: str, *, holds: Sequence[str], what: str, layout: s
 
 
 def need_file(root: str, choices: Sequence[str], *, layout: str) -> str:
-    """The first of the relative paths `choices` that is a file.
-
-    Raises:
-      FileNotFoundError: none is.
-    """
+    """The first of the relative paths `choices` that is a file. Raises FileNotFoundError: none is."""
     for path in choices:
         if os.path.isfile(os.path.join(root, *path.split('/'))):
             return path
@@ -113,11 +105,7 @@ def frames(names: Iterable[str], pattern: re.Pattern[str], *, where: str, exampl
 
 
 def in_order(matches: Iterable[re.Match[str]], *, group: int, where: str) -> list[str]:
-    """File names by the frame number in `group` of the match.
-
-    Raises:
-      ValueError: two frames have one number.
-    """
+    """File names by the frame number in `group` of the match. Raises ValueError: two frames have one number."""
     by_number: dict[int, str] = {}
     for match in matches:
         number = int(match.group(group))

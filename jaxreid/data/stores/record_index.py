@@ -178,11 +178,7 @@ def to_bytes(index: Index) -> bytes:
 
 
 def from_bytes(data: bytes, *, folder: str) -> Index:
-    """Reads an index.
-
-    Raises:
-      ValueError: the file is damaged or of another version of jaxreid.
-    """
+    """Reads an index. Raises ValueError: the file is damaged or of another version of jaxreid."""
     try:
         with gzip.open(io.BytesIO(data)) as file:
             header = json.loads(file.readline())

@@ -61,11 +61,7 @@ def answerable(dataset: Dataset) -> np.ndarray:
 
 
 def check_answerable(dataset: Dataset) -> None:
-    """Stops before hours of work that could not be scored.
-
-    Raises:
-      ValueError: no query, or none with a match.
-    """
+    """Stops before hours of work that could not be scored. Raises ValueError: no query, or none with a match."""
     if not answerable(dataset).any():
         counts = f'{len(dataset.test)} test tracklets, {np.count_nonzero(dataset.query)} of them queries'
         raise ValueError(

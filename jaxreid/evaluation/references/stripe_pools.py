@@ -36,11 +36,7 @@ def pools(maps: jax.Array, attention: jax.Array, *, stripes: int) -> dict[str, j
 
 
 def compare(path: pathlib.Path) -> dict[str, tuple[float, float]]:
-    """Row -> mAP and rank-1 in percent, of the network at `path`.
-
-    Raises:
-      ConfigError: it is no STA.
-    """
+    """Row -> mAP and rank-1 in percent, of the network at `path`. Raises ConfigError: it is no STA."""
     loaded = network.Network.load(path)
     experiment, test = loaded.experiment, loaded.experiment.test
     if experiment.system != 'sta':

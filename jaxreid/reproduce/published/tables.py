@@ -7,11 +7,7 @@ TABLES: dict[str, paper.Table] = strf.TABLES | ap3d.TABLES | stmn.TABLES | sta.T
 
 
 def find(name: str) -> paper.Table:
-    """The table of a name.
-
-    Raises:
-      ConfigError: there is none; names the nearest.
-    """
+    """The table of a name. Raises ConfigError: there is none; names the nearest."""
     if name not in TABLES:
         raise config.ConfigError(f'no table {name!r}.{config.nearest(name, TABLES)}')
     return TABLES[name]
