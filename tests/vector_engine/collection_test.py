@@ -129,15 +129,23 @@ def test_a_query_does_not_find_itself(engine, gallery):
         assert gallery.name[row] not in [answered.name[hit.row] for hit in hits]
 
 
+def first(count, gallery):
+    """So many tracklets of a gallery."""
+    features = feature_rows.Rows.of(gallery.features.read(0, count))
+    rest = {key: getattr(gallery, key)[:count] for key in ('name', 'person', 'camera', 'time', 'frames')}
+    return dataclasses.replace(gallery, features=features, **rest)
+
+
+def test_the_same_features_from_another_camera_are_an_answer(engine, gallery):
+    queries = first(3, gallery)
+    vector_engine.export(engine, 'copies', dataclasses.replace(queries, camera=['cam 9'] * 3))
+    answered, found = vector_engine.search(engine, 'copies', queries, top=1, filters=results.Filters())
+    assert [answered.name[hits[0].row] for hits in found.hits] == queries.name
+
+
 def test_an_export_that_is_repeated_changes_nothing_and_one_that_was_stopped_continues(engine, gallery):
     assert vector_engine.export(engine, 'cosine', gallery) == {'added': 0, 'replaced': 0, 'there': N}
-    half = people(N, seed=1)
-    half = dataclasses.replace(
-        half,
-        features=feature_rows.Rows.of(half.features.read(0, 100)),
-        **{k: getattr(half, k)[:100] for k in ('name', 'person', 'camera', 'time', 'frames')},
-    )
-    assert vector_engine.export(engine, 'stopped', half)['added'] == 100
+    assert vector_engine.export(engine, 'stopped', first(100, gallery))['added'] == 100
     assert vector_engine.export(engine, 'stopped', gallery) == {'added': 200, 'replaced': 0, 'there': 100}
 
 
@@ -222,6 +230,17 @@ def test_recall_of_an_approximate_index_is_measured_against_exact_search(engine)
     many = vector_engine.recall(engine, 'large', gallery, queries, top=10, ef=800)
     assert few < 0.95
     assert many >= 0.99
+
+
+@pytest.mark.parametrize(('similarity', 'share'), [(0.8, 1), (0.8 - 5e-7, 1), (0.79, 0.5)])
+def test_an_answer_as_similar_as_the_last_exact_one_is_found_too(gallery, similarity, share):
+    def answers(*rows):
+        hits = [results.Hit(row, value, None) for row, value in rows]
+        return results.Answers([hits], 'cosine', None, None, N, [], [])
+
+    exact, got = answers((0, 0.9), (1, 0.8)), answers((0, 0.9), (2, similarity))
+    answered = dataclasses.replace(gallery, name=[f'p/{name}' for name in gallery.name])
+    assert vector_engine.share_found(gallery, exact, answered, got, prefix='p/') == share
 
 
 def save_features(path, *, queries, gallery_from):

@@ -71,7 +71,9 @@ def test_a_board_covers_its_quarter_of_the_height_alone(plans):
         strict=True,
     )
     changed = np.array([(np.abs(a.astype(int) - b).max(-1) > 8).mean(1) for a, b in pairs])  # [F, H]
-    striped = attributes.striped_frames(plan, walk, synthetic_plan.layout(plan, walk))
+    body = synthetic_plan.layout(plan, walk)
+    assert set(np.floor(body.joints[body.hidden][:, 1] / 16)) == {2}  # of the third quarter alone
+    striped = attributes.striped_frames(plan, walk, body)
     assert changed[striped, 34:46].mean() > 0.6
     assert changed[:, :28].max() == changed[:, 52:].max() == 0
     assert striped.mean() == pytest.approx(float(attributes.of(plan, walk)['stripe_hidden']), abs=1e-3)
