@@ -128,6 +128,11 @@ def test_every_query_has_an_answer_in_another_camera(tiny):
         assert ((rows[:, 2] == identity) & (rows[:, 3] != camera)).any()
 
 
+def test_whom_one_camera_alone_saw_is_no_query():
+    alone = dataclasses.replace(small(), cameras_per_id=(1, 1))
+    assert synthetic_plan.make_plan(alone, seed=0).queries == []
+
+
 def test_crops_have_the_size_of_the_preset_and_are_no_flat_pictures(tiny):
     for name in names(tiny, 'test')[::97]:
         image = cv2.imread(str(tiny / 'bbox_test' / name[:4] / name))
@@ -156,6 +161,16 @@ def test_lookalikes_share_their_looks_and_differ_in_every_trait_of_gait_and_buil
                     values = np.sort([getattr(getattr(p, part), field) for p in people])
                     assert np.diff(values).min() > 0.2 * (high - low) / len(group), field
                     assert low <= values[0] <= values[-1] <= high
+
+
+def test_a_person_without_look_alikes_is_drawn_from_the_whole_range_of_every_trait():
+    rng = np.random.default_rng(0)
+    bodies = [synthetic_person.draw_bodies(rng, 1)[0] for _ in range(300)]
+    for part, ranges in enumerate((synthetic_person.BUILD_RANGE, synthetic_person.GAIT_RANGE)):
+        for name, (low, high) in ranges.items():
+            share = (np.array([getattr(body[part], name) for body in bodies]) - low) / (high - low)
+            assert 0 <= share.min() < 0.05, name
+            assert 0.95 < share.max() <= 1, name
 
 
 def test_all_others_differ_in_looks():
