@@ -10,6 +10,9 @@ import pytest
 from tests.fixtures import checkpoint_arrays, commands, gradient_worker
 
 CASES = [('float32', 1, 1e-4), ('float64', 1, 1e-9), ('float64', 4, 1e-9), ('float64', 2, 1e-9)]  # groups, tolerance
+# The neck takes out what these add to all clips alike: where no ReLU is in between, their gradient is zero but for
+# the rounding of what it is summed from.
+SHIFTS = [f"['gradient']['layer4']['block0']['{norm}']['bias']" for norm in ('bn3', 'downsample_bn')]
 
 
 @pytest.fixture(scope='module')
@@ -34,12 +37,11 @@ def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, request, monkey
     else:
         many = gradient_worker.first_gradient(dtype, groups, jax.devices())
     assert one.keys() == many.keys()
-    # A gradient that cancels to zero, as of a shift right before a norm, is rounding of the sums that it came from.
     gradients = [value for name, value in one.items() if 'gradient' in name]
     rounding = np.finfo(dtype).eps * np.sqrt(sum(np.square(value, dtype=float).sum() for value in gradients))
     for name in one:
         difference = np.linalg.norm(one[name] - many[name])
-        zero = 1e-12 + (rounding if 'gradient' in name else 0)
+        zero = 1e-12 + (rounding if name in SHIFTS else 0)
         assert difference <= tolerance * np.linalg.norm(one[name]) + zero, name
     assert sum(np.linalg.norm(v) > 0 for k, v in one.items() if 'gradient' in k) > 30
 
