@@ -283,34 +283,23 @@ def run_onnx(path: pathlib.Path, inputs: Sequence[np.ndarray]) -> np.ndarray:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commands.parser('export', __doc__)
-    parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
+    parser.add_argument('path', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
     parser.add_argument('out', type=pathlib.Path, metavar='OUT', help='folder to make')
-    parser.add_argument('--format', choices=FORMATS, default='stablehlo')
+    parser.add_argument('--format', choices=FORMATS, default='stablehlo', dest='kind')
     parser.add_argument('--batch', default=SYMBOLIC, help='clips at a time; symbolic: any number (symbolic)')
     parser.add_argument('--frames', type=int, help='frames of a clip (those of the config)')
     parser.add_argument('--platforms', default='cpu,cuda,tpu', help='where it will run (cpu,cuda,tpu)')
     parser.add_argument('--neck', choices=feature_file.NECKS, default='after', help='features after or before the neck')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='of the activations (float32)')
-    parser.add_argument(
-        '--input', choices=('uint8', 'float32'), default='uint8', help='frames, 0 to 255 both ways (uint8)'
-    )
+    frames = 'frames, 0 to 255 both ways (uint8)'
+    parser.add_argument('--input', choices=('uint8', 'float32'), default='uint8', dest='frames_dtype', help=frames)
     return parser.parse_args(argv)
 
 
 def act(options: argparse.Namespace) -> None:
     """Does what the command line asks for."""
     command_line.set_up('float32')
-    meta = export(
-        options.checkpoint,
-        options.out,
-        batch=options.batch,
-        frames=options.frames,
-        platforms=tuple(options.platforms.split(',')),
-        neck=options.neck,
-        dtype=options.dtype,
-        frames_dtype=options.input,
-        kind=options.format,
-    )
+    meta = export(**vars(options) | {'platforms': options.platforms.split(',')})
     size = sum(file.stat().st_size for file in options.out.rglob('*') if file.is_file()) / 2**20
     inputs = ', '.join(f'{one["name"]} {one["dtype"]} {one["shape"]}' for one in meta['inputs'])
     print(f'{options.out}: {inputs} -> {meta["output"]["shape"]}, {size:.1f} MiB')
@@ -318,7 +307,7 @@ def act(options: argparse.Namespace) -> None:
         print(f'run here on a sample, it differs from the network by {meta["difference"]:.1e} of its largest value')
     else:
         print(f'not run: this machine ({jax.default_backend()}) is none of {options.platforms}')
-    if options.format == 'stablehlo':
+    if options.kind == 'stablehlo':
         print(f'python {os.path.join(options.out, "load.py")} runs it with jax and NumPy only')
 
 

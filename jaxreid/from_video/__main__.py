@@ -23,11 +23,12 @@ from jaxreid.process import commands, exit_status
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commands.parser('video', __doc__)
-    parser.add_argument('video', metavar='VIDEO', help='of a fixed camera')
-    parser.add_argument('out', metavar='OUT', help='folder to make')
+    parser.add_argument('video', type=pathlib.Path, metavar='VIDEO', help='of a fixed camera')
+    parser.add_argument('out', type=pathlib.Path, metavar='OUT', help='folder to make')
     parser.add_argument('--camera', default='', help="name of the camera (the video's)")
     parser.add_argument('--start', default='', help='date and time of the first frame, 2026-11-21T14:00:00')
-    parser.add_argument('--detections', help='boxes in the format of MOTChallenge instead of what moves')
+    boxes = 'boxes in the format of MOTChallenge instead of what moves'
+    parser.add_argument('--detections', type=pathlib.Path, help=boxes)
     parser.add_argument('--min-confidence', type=float, default=-math.inf, help='of those boxes (all)')
     parser.add_argument('--min-height', type=commands.positive, default=48, help='of a person, in pixels (48)')
     parser.add_argument('--min-frames', type=commands.positive, default=8, help='crops of a tracklet (8)')
@@ -41,18 +42,7 @@ def run(argv: Sequence[str]) -> int:
     options = parse(argv)
 
     def act() -> int:
-        made = cut.cut(
-            pathlib.Path(options.video),
-            pathlib.Path(options.out),
-            camera=options.camera,
-            start=options.start,
-            detections=pathlib.Path(options.detections) if options.detections else None,
-            min_confidence=options.min_confidence,
-            min_height=options.min_height,
-            min_frames=options.min_frames,
-            max_gap=options.max_gap,
-            every=options.every,
-        )
+        made = cut.cut(**vars(options))
         print(f'{made.tracklets} tracklets, {made.crops} crops, from {made.frames} frames: {made.manifest}')
         if made.too_short:
             print(f'{made.too_short} tracks with fewer than {options.min_frames} crops were left out')

@@ -94,18 +94,9 @@ def cut(
                 folder = f'{place:04d}'
                 (partial / f'track-{number}').rename(partial / folder)
                 first, last = seen.crops[number][0][0], seen.crops[number][-1][0]
-                rows.append(
-                    {
-                        'tracklet': f'{out.name}/{folder}',
-                        'pid': 0,  # nobody knows yet who it is
-                        'camera': camera or video.stem,
-                        'role': 'gallery',
-                        'folder': folder,
-                        'time': _time(begin, first, rate),
-                        'first_frame': first,
-                        'last_frame': last,
-                    }
-                )
+                row = {'tracklet': f'{out.name}/{folder}', 'pid': 0}  # nobody knows yet who it is
+                row |= {'camera': camera or video.stem, 'role': 'gallery', 'folder': folder}
+                rows.append(row | {'time': _time(begin, first, rate), 'first_frame': first, 'last_frame': last})
             for left in partial.glob('track-*'):
                 shutil.rmtree(left)
             _write_manifest(partial / MANIFEST, rows)

@@ -469,15 +469,9 @@ def act(options: argparse.Namespace) -> None:
         case 'export':
             gallery = read('gallery')
             with connect(options.uri) as client:
-                done = export(
-                    client,
-                    options.collection,
-                    gallery,
-                    prefix=options.prefix,
-                    distance=options.distance or gallery.made.get('distance', 'cosine'),
-                    index=options.index,
-                    replace=options.replace,
-                )
+                how = {key: getattr(options, key) for key in ('prefix', 'index', 'replace')}
+                how['distance'] = options.distance or gallery.made.get('distance', 'cosine')
+                done = export(client, options.collection, gallery, **how)
                 words = ', '.join(f'{count:,} {what}' for what, count in done.items())
                 print(
                     f'{options.collection} at {options.uri}: {words}; now the index, if the engine is in this process'

@@ -350,18 +350,9 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
             for camera in sorted(int(c) for c in seen_by):
                 for _ in range(int(rng.integers(preset.tracklets_per_camera[0], preset.tracklets_per_camera[1] + 1))):
                     number += 1
-                    rows.append(
-                        _tracklet(
-                            preset,
-                            rng,
-                            seed=(seed, 3, identity, number),
-                            name=f'{identity:04d}C{camera}T{number:04d}',
-                            identity=identity,
-                            person=identities[identity],
-                            camera=camera,
-                            people=len(people),
-                        )
-                    )
+                    name, who = f'{identity:04d}C{camera}T{number:04d}', {'identity': identity, 'camera': camera}
+                    who |= {'person': identities[identity], 'people': len(people)}
+                    rows.append(_tracklet(preset, rng, seed=(seed, 3, identity, number), name=name, **who))
         tracklets[split] = rows
 
     others, _ = _people(
@@ -375,21 +366,11 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
         rng = np.random.default_rng((seed, 4, code))
         placed = sorted(int(c) for c in rng.integers(1, preset.cameras + 1, count))
         for number, camera in enumerate(placed, 1):
-            background = rng.random() < (0.4 if identity == JUNK else 0.25)
-            tracklets['test'].append(
-                _tracklet(
-                    preset,
-                    rng,
-                    seed=(seed, 5, code, number),
-                    name=f'{prefix}C{camera}T{number:04d}',
-                    identity=identity,
-                    person=first_row + int(rng.integers(len(others))),
-                    camera=camera,
-                    people=len(people),
-                    content='background' if background else 'person',
-                    spoiled=identity == JUNK,
-                )
-            )
+            content = 'background' if rng.random() < (0.4 if identity == JUNK else 0.25) else 'person'
+            name, who = f'{prefix}C{camera}T{number:04d}', {'identity': identity, 'camera': camera}
+            who |= {'person': first_row + int(rng.integers(len(others))), 'people': len(people)}
+            how = {'content': content, 'spoiled': identity == JUNK}
+            tracklets['test'].append(_tracklet(preset, rng, seed=(seed, 5, code, number), name=name, **who, **how))
     for rows in tracklets.values():
         rows.sort(key=lambda t: t.name)
     return Plan(preset, seed, cameras, people, identities, groups, tracklets, _queries(tracklets['test'], seed))
