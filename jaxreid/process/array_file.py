@@ -3,6 +3,7 @@
 Nothing is unpickled.
 """
 
+import io
 import math
 import os
 import tokenize
@@ -13,7 +14,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from jaxreid.process import paths
+from jaxreid.process import digest, paths
 
 # What NumPy and zipfile raise on files that are broken in one way or another.
 _BROKEN = (
@@ -22,6 +23,7 @@ _BROKEN = (
 )  # fmt: skip
 # What compressed bytes may become: more is no measurement but a few bytes that claim all memory [choice].
 _EXPANSION, _ALWAYS = 32, 2**28
+_DIGITS = 8  # of a digest
 
 
 class Header(NamedTuple):
@@ -93,6 +95,21 @@ def npy(path: str | os.PathLike, *, mapped: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode='r' if mapped and header.nbytes else None, allow_pickle=False)
     except _BROKEN as e:
         raise ValueError(f'{path} is no readable .npy file ({said_by(e)})') from e
+
+
+def with_digest(array: np.ndarray) -> bytes:
+    """An .npy file, and behind it, where NumPy does not look, its digest."""
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getvalue() + digest.of_bytes(data.getvalue()).encode()
+
+
+def checked(path: str | os.PathLike) -> np.ndarray:
+    """The array of a file of `with_digest`, or of an .npy file, as older ones are. Errors as `npy`."""
+    data = paths.content(path)
+    if digest.of_bytes(data[:-_DIGITS]).encode() == data[-_DIGITS:]:
+        return np.load(io.BytesIO(data[:-_DIGITS]), allow_pickle=False)
+    return npy(path)  # where the digest is another, the length is too
 
 
 def check_expansion(path: str | os.PathLike, archive: zipfile.ZipFile) -> None:

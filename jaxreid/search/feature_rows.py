@@ -14,9 +14,19 @@ from jaxreid.process import array_file
 class Rows:
     """[N, D] float, in parts that lie behind each other; never held as a whole."""
 
-    def __init__(self, opens: Sequence[Callable[[], np.ndarray]], lengths: Sequence[int], *, dim: int | None):
-        """`opens` gives each part [n, D] when called, `lengths` says n; a `dim` of None is found by calling."""
-        self._opens = opens
+    def __init__(
+        self,
+        opens: Sequence[Callable[[], np.ndarray]],
+        lengths: Sequence[int],
+        *,
+        dim: int | None,
+        check: Callable[[int, np.ndarray, np.ndarray], None] = lambda part, rows, values: None,
+    ):
+        """`opens` gives each part [n, D] when called, `lengths` says n; a `dim` of None is found by calling.
+
+        `check` gets whatever was read: the number of the part, rows of it [m] and their values [m, D].
+        """
+        self._opens, self._check = opens, check
         self._ends = list(itertools.accumulate(lengths))
         self._dim = dim
 
@@ -31,9 +41,9 @@ class Rows:
         return cls([functools.cache(extract)], [length], dim=None)
 
     @classmethod
-    def files(cls, paths: Sequence[pathlib.Path], lengths: Sequence[int], *, dim: int) -> 'Rows':
+    def files(cls, paths: Sequence[pathlib.Path], lengths: Sequence[int], **how) -> 'Rows':
         """Of .npy files. A file is mapped while a piece of it is copied: pages that stay mapped count as memory."""
-        return cls([functools.partial(array_file.npy, path, mapped=True) for path in paths], lengths, dim=dim)
+        return cls([functools.partial(array_file.npy, path, mapped=True) for path in paths], lengths, **how)
 
     @property
     def at_hand(self) -> bool:
@@ -57,6 +67,7 @@ class Rows:
             array = self._opens[part]()
             first = self._ends[part] - len(array)
             pieces.append(np.array(array[start - first : stop - first]))
+            self._check(part, np.arange(start - first, start - first + len(pieces[-1])), pieces[-1])
             start, part = self._ends[part], part + 1
         return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros((0, self.dim), np.float32), *pieces])
 
@@ -68,6 +79,8 @@ class Rows:
         for number in np.unique(part):
             places = np.flatnonzero(part == number)
             array = self._opens[number]()
-            taken.append(array[indices[places] - (self._ends[number] - len(array))])
+            rows = indices[places] - (self._ends[number] - len(array))
+            taken.append(np.asarray(array[rows]))
+            self._check(number, rows, taken[-1])
             order.append(places)
         return np.concatenate(taken)[np.argsort(np.concatenate(order))]

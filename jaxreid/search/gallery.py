@@ -4,28 +4,34 @@
   shard-00000000/           what one `append` brought; never changed again
     embedding.npy           [n, D] float32
     tracklets.jsonl         n lines: name, person, people (whose numbering), camera, time, frames, film (image files)
+    rows.npy                [n] `_ROW`: finds a tracklet by its name, and says what was written; older shards lack it
 
 A shard is written under another name and renamed when it is on disk, so that readers at any time, and after a kill at
 any time, see whole shards only.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tqdm
 
-from jaxreid.process import whole
+from jaxreid.process import array_file, digest, whole
 from jaxreid.search import feature_rows
 from jaxreid.search import tracklets as tracklets_lib
 
 HEADER = 'gallery.json'
 _FORMAT = 1
-_EMBEDDING, _TRACKLETS = 'embedding.npy', 'tracklets.jsonl'
+_EMBEDDING, _TRACKLETS, _INDEX = 'embedding.npy', 'tracklets.jsonl', 'rows.npy'
+# Hash of a tracklet's name, where its line begins, digests of its line and of its features.
+_ROW = np.dtype([('name', '<u8'), ('line', '<u8'), ('text', '<u4'), ('features', '<u4')])
 _ROWS = 16384  # copied at a time
 _COLUMNS = 'name', 'person', 'camera', 'time', 'frames'
 _EQUAL = 1e-3  # of their length that features of one tracklet differ by when they are extracted again
@@ -56,24 +62,30 @@ def open_folder(folder: pathlib.Path) -> tracklets_lib.Tracklets:
         raise ValueError(f'the gallery {folder} is empty; add tracklets with python -m jaxreid.search add {folder} ...')
     lengths: list[int] = []
     columns: dict[str, list] = {key: [] for key in (*_COLUMNS, 'people')}
-    for shard in shards:
-        read = tqdm.tqdm(_lines(shard), desc=f'read {shard.name}', unit='tracklet', leave=False, delay=2)
-        lines = list(read)
-        lengths.append(_length(shard, header['dim'], len(lines)))
-        for line in lines:
+    known = [_index(shard) if (shard / _INDEX).exists() else None for shard in shards]
+    places: list[int] = []
+    for shard, index in zip(shards, known):
+        before = len(places)
+        lines = tqdm.tqdm(_lines(shard, index), desc=f'read {shard.name}', unit='tracklet', leave=False, delay=2)
+        for place, _, line in lines:
+            places.append(place)
             for key, values in columns.items():
                 values.append(sys.intern(line.get('people', '')) if key == 'people' else line[key])
+        lengths.append(_length(shard, header['dim'], len(places) - before))
     ends = np.cumsum(lengths)
 
     def film(row: int) -> list[str]:
-        part = int(np.searchsorted(ends, row, side='right'))
-        wanted = row - int(ends[part] - lengths[part])
-        return next(line['film'] for number, line in enumerate(_lines(shards[part])) if number == wanted)
+        return _line(shards[int(np.searchsorted(ends, row, side='right'))], places[row])['film']
+
+    def check(part: int, rows: np.ndarray, values: np.ndarray) -> None:
+        index = known[part]
+        if index is not None and (digest.of_rows(values) != index['features'][rows]).any():
+            raise _damaged(shards[part], f'{_EMBEDDING} is not what was written')
 
     paths = [shard / _EMBEDDING for shard in shards]
     return tracklets_lib.Tracklets(
         where=f'the gallery {folder}',
-        features=feature_rows.Rows.files(paths, lengths, dim=header['dim']),
+        features=feature_rows.Rows.files(paths, lengths, dim=header['dim'], check=check),
         made=header['made'],
         film=film,
         **columns,
@@ -127,7 +139,7 @@ def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> Appended:
             _check_values(added, new)
             if not is_gallery(folder) or not held:  # or whoever wrote the header was killed before the first shard
                 header = {'format': _FORMAT, 'dim': added.features.dim, 'dtype': 'float32', 'made': added.made}
-                whole.write_json(folder / HEADER, header)
+                whole.write_json(folder / HEADER, digest.signed(header))
             number = max((int(shard.name.removeprefix('shard-')) for shard in _shards(folder)), default=-1) + 1
             with whole.folder(folder / f'shard-{number:08d}') as partial:
                 _write(partial, added, new)
@@ -181,8 +193,10 @@ def _made_or_checked(folder, added):
     if len(there) < len(added) or doubtful:
         assert added.features.dim  # extracts, so that it is at hand
         tracklets_lib.check_made(where, header['dim'], header['made'], added)
-    for row, shard, number in doubtful:
-        ours = np.load(shard / _EMBEDDING, mmap_mode='r')[number]
+    for row, shard, number, written in doubtful:
+        ours = array_file.npy(shard / _EMBEDDING, mapped=True)[number]
+        if digest.of_rows(ours[None])[0] != written:
+            raise _damaged(shard, f'{_EMBEDDING} is not what was written')
         theirs = added.features.read(row, row + 1)[0]
         if not np.linalg.norm(theirs - ours) <= _EQUAL * np.linalg.norm(ours):
             raise _differs(added, row, folder, 'features')
@@ -190,26 +204,30 @@ def _made_or_checked(folder, added):
 
 
 def _there(folder, added):
-    """How many tracklets there are, rows of `added` that are among them, and (row, shard, its row) to look at again.
+    """How many tracklets there are, rows of `added` that are among them, and (row, shard, its row, digest) to doubt.
 
     Raises:
       ValueError: one of the name is another tracklet.
     """
     rows = {name: row for row, name in enumerate(added.name)}
+    wanted = np.unique(np.array([_hash(name) for name in added.name], np.uint64))
     held, there, doubtful = 0, [], []
     for shard in _shards(folder):
         written = (shard / _TRACKLETS).stat().st_mtime
-        for number, line in enumerate(_lines(shard)):
-            held += 1
+        index = _index(shard)
+        held += len(index)
+        near = wanted[np.searchsorted(wanted[:-1], index['name'])]
+        for number in np.flatnonzero(near == index['name']).tolist():
+            line = _line(shard, int(index['line'][number]), int(index['text'][number]))
             row = rows.get(line['name'])
-            if row is None:
+            if row is None:  # another name with the same hash
                 continue
             for key in _COLUMNS:
                 if line[key] != getattr(added, key)[row]:
                     raise _differs(added, row, folder, f'{key} {line[key]!r} there, {getattr(added, key)[row]!r} here')
             there.append(row)
             if added.features.at_hand or not _unchanged(line['film'], added.film(row), written):
-                doubtful.append((row, shard, number))
+                doubtful.append((row, shard, number, index['features'][number]))
     return held, there, doubtful
 
 
@@ -230,16 +248,23 @@ def _differs(added, row, folder, what):
 
 def _write(shard, added, rows):
     shape = len(rows), added.features.dim
+    index = np.zeros(len(rows), _ROW)
     out = np.lib.format.open_memmap(shard / _EMBEDDING, mode='w+', dtype=np.float32, shape=shape)
     for start in tqdm.trange(0, len(rows), _ROWS, desc='write', leave=False, disable=len(rows) < 4 * _ROWS):
-        out[start : start + _ROWS] = added.features.take(rows[start : start + _ROWS])
+        some = slice(start, start + _ROWS)
+        out[some] = added.features.take(rows[some])
+        index['features'][some] = digest.of_rows(out[some])
     out.flush()
-    with (shard / _TRACKLETS).open('w', encoding='utf-8') as file:
-        for row in rows.tolist():
+    with (shard / _TRACKLETS).open('wb') as file:
+        for number, row in enumerate(rows.tolist()):
             line = {key: getattr(added, key)[row] for key in _COLUMNS}
             line['people'] = added.people[row] if added.people else ''
-            file.write(json.dumps(line | {'film': added.film(row)}) + '\n')
-    for path in (shard / _EMBEDDING, shard / _TRACKLETS, shard):  # all is on disk before the name says so
+            text = json.dumps(line | {'film': added.film(row)}).encode() + b'\n'
+            _describe(index[number], line['name'], file.tell(), text)
+            file.write(text)
+    (shard / _INDEX).write_bytes(array_file.with_digest(index))
+    # All is on disk before the name says so.
+    for path in (shard / _EMBEDDING, shard / _TRACKLETS, shard / _INDEX, shard):
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
@@ -254,6 +279,8 @@ def _shards(folder):
 def _header(folder):
     try:
         header = json.loads((folder / HEADER).read_text(encoding='utf-8'))
+        if wrong := digest.problem(header):
+            raise ValueError(wrong)
         if header['format'] != _FORMAT:
             raise ValueError(f'its format is {header["format"]}, this version of jaxreid reads {_FORMAT}')
         if not (isinstance(header['dim'], int) and isinstance(header['made'], dict)):
@@ -263,13 +290,68 @@ def _header(folder):
     return header
 
 
-def _lines(shard) -> Iterator[dict]:
+def _index(shard: pathlib.Path) -> np.ndarray:
+    """[n] `_ROW`; of an older shard it is made, and kept where that can be."""
+    if not (shard / _INDEX).exists():
+        known = list(_lines(shard, None))
+        features = array_file.npy(shard / _EMBEDDING, mapped=True)
+        index = np.zeros(len(known), _ROW)
+        for number, (place, text, line) in enumerate(known):
+            _describe(index[number], line['name'], place, text)
+        for start in range(0, len(index), _ROWS):
+            index['features'][start : start + _ROWS] = digest.of_rows(features[start : start + _ROWS])
+        with contextlib.suppress(OSError):
+            whole.write(shard / _INDEX, array_file.with_digest(index))
+        return index
     try:
-        with (shard / _TRACKLETS).open(encoding='utf-8') as file:
-            for text in file:
-                yield json.loads(text)
+        index = array_file.checked(shard / _INDEX)
+        if index.dtype != _ROW or index.ndim != 1:
+            raise ValueError(f'{_INDEX} holds {index.dtype}')
+        return index
     except (ValueError, OSError) as e:
-        raise ValueError(f'{shard} is damaged ({e}); remove that folder and add its tracklets again') from e
+        raise _damaged(shard, str(e)) from e
+
+
+def _describe(row: np.void, name: str, place: int, text: bytes) -> None:
+    row['name'], row['line'], row['text'] = _hash(name), place, zlib.crc32(text)
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=8).digest(), 'little')
+
+
+def _lines(shard: pathlib.Path, index: np.ndarray | None) -> Iterator[tuple[int, bytes, dict]]:
+    """Where every line begins, the line and what it says; compared with the index where there is one."""
+    place, digests = 0, [] if index is None else index['text'].tolist()
+    try:
+        with (shard / _TRACKLETS).open('rb') as file:
+            for number, text in enumerate(file):
+                if index is not None and digests[number : number + 1] != [zlib.crc32(text)]:
+                    raise ValueError(f'line {number + 1} of {_TRACKLETS} is not what was written')
+                line = json.loads(text)
+                if not (isinstance(line, dict) and line.keys() >= {*_COLUMNS, 'film'}):
+                    raise ValueError(f'line {number + 1} of {_TRACKLETS} lacks what a tracklet has')
+                yield place, text, line
+                place += len(text)
+    except (ValueError, OSError) as e:
+        raise _damaged(shard, str(e)) from e
+
+
+def _line(shard: pathlib.Path, place: int, written: int | None = None) -> dict:
+    """The line that begins at a place, and has that CRC-32."""
+    try:
+        with (shard / _TRACKLETS).open('rb') as file:
+            file.seek(place)
+            text = file.readline()
+        if written is not None and zlib.crc32(text) != written:
+            raise ValueError(f'the line at byte {place} of {_TRACKLETS} is not what was written')
+        return json.loads(text)
+    except (ValueError, OSError) as e:
+        raise _damaged(shard, str(e)) from e
+
+
+def _damaged(shard: pathlib.Path, what: str) -> ValueError:
+    return ValueError(f'{shard} is damaged ({what}); remove that folder and add its tracklets again')
 
 
 def _length(shard, dim, lines):
@@ -277,11 +359,9 @@ def _length(shard, dim, lines):
         shape = np.load(shard / _EMBEDDING, mmap_mode='r').shape
     except (ValueError, OSError, EOFError) as e:
         said = 'is missing' if isinstance(e, FileNotFoundError) else 'is cut short or no .npy file'
-        raise ValueError(
-            f'{shard} is damaged ({_EMBEDDING} {said}); remove that folder and add its tracklets again'
-        ) from e
+        raise _damaged(shard, f'{_EMBEDDING} {said}') from e
     if shape != (lines, dim):
-        raise ValueError(f'{shard} is damaged: features {list(shape)}, expected {[lines, dim]}; remove that folder')
+        raise _damaged(shard, f'features {list(shape)}, expected {[lines, dim]}')
     return lines
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import random
 import shutil
 import threading
 
@@ -213,12 +214,55 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['photo.jpg']
 
 
+def test_no_flipped_bit_gives_another_gallery(tmp_path):
+    gallery.append(tmp_path, some(40, dim=8))
+    held, draw, named = gallery.open_folder(tmp_path), random.Random(0), []
+    before = held.name, held.camera, held.made, held.film(39), held.features.read(0, 40).tolist()
+    for file in [one for one in tmp_path.rglob('*') if one.is_file() and one.stat().st_size]:
+        data = file.read_bytes()
+        for _ in range(40):
+            changed = bytearray(data)
+            changed[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+            file.write_bytes(changed)
+            try:
+                now = gallery.open_folder(tmp_path)
+                assert gallery.append(tmp_path, some(40, dim=8)).there == 40
+                assert (now.name, now.camera, now.made, now.film(39), now.features.read(0, 40).tolist()) == before
+                now.features.take(np.array([39, 0]))
+            except ValueError as error:
+                named.append((str(file.parent), str(error)))
+        file.write_bytes(data)
+    assert all(folder in said and len(said.splitlines()) == 1 for folder, said in named)
+    assert len(named) > 100  # headers have room that means nothing
+
+
+def test_what_is_added_to_a_large_gallery_costs_what_is_added(tmp_path, monkeypatch):
+    gallery.append(tmp_path, some(3000))
+    parsed = []
+    monkeypatch.setattr(gallery.json, 'loads', lambda text, loads=json.loads: parsed.append(text) or loads(text))
+    assert gallery.append(tmp_path, joined(some(2, first=3000), some(3))) == (2, 3, 3002)
+    assert len(parsed) < 10
+
+
+def test_a_shard_from_before_there_were_digests_is_read_and_added_to(tmp_path):
+    gallery.append(tmp_path, some(3))
+    index = tmp_path / 'shard-00000000' / 'rows.npy'
+    written = index.read_bytes()
+    index.unlink()
+    assert gallery.open_folder(tmp_path).film(2) == ['t2/1.jpg', 't2/2.jpg']
+    assert gallery.append(tmp_path, joined(some(2, first=3), some(3))) == (2, 3, 5)
+    assert index.read_bytes() == written
+    with pytest.raises(ValueError, match='with other contents'):
+        gallery.append(tmp_path, some(3, first=2))
+
+
 def test_damage_is_named(tmp_path):
     gallery.append(tmp_path, some())
     shard = tmp_path / 'shard-00000000'
+    (shard / 'rows.npy').unlink()  # which would name all of it
     lines = (shard / 'tracklets.jsonl').read_text().splitlines(keepends=True)
     (shard / 'tracklets.jsonl').write_text(''.join(lines[:2]))
-    with pytest.raises(ValueError, match=r'shard-00000000 is damaged: features \[3, 4\], expected \[2, 4\]'):
+    with pytest.raises(ValueError, match=r'shard-00000000 is damaged \(features \[3, 4\], expected \[2, 4\]\)'):
         gallery.open_folder(tmp_path)
     whole = (shard / 'embedding.npy').read_bytes()
     (shard / 'embedding.npy').write_bytes(whole[:-4])

@@ -1,13 +1,10 @@
 """Computed flow kept on disk between runs, one .npy per frame: TV-L1 takes longer than the network that looks at it."""
 
-import io
 import pathlib
 
 import numpy as np
 
-from jaxreid.process import array_file, digest, paths, whole
-
-_DIGITS = 8  # of the digest behind the array
+from jaxreid.process import array_file, whole
 
 
 def path(folder: str, first: str, second: str, *, height: int, width: int, engine: str) -> pathlib.Path:
@@ -27,17 +24,12 @@ def kind(engine: str) -> str:
 def read(file: pathlib.Path, *, height: int, width: int) -> np.ndarray | None:
     """The stored flow [H, W, 2] float16; None where there is none or the file is damaged, so that it is made again."""
     try:
-        data = paths.content(file)
-        sound = digest.of_bytes(data[:-_DIGITS]).encode() == data[-_DIGITS:]
-        # Older files end with the array, and so have another length where they have a digest that is another.
-        flow = np.load(io.BytesIO(data[:-_DIGITS])) if sound else array_file.npy(file)
+        flow = array_file.checked(file)
     except (OSError, ValueError):
         return None
     return flow if flow.shape == (height, width, 2) and flow.dtype == np.float16 else None
 
 
 def write(file: pathlib.Path, flow: np.ndarray) -> None:
-    """Stores a flow whole, and behind it, where NumPy does not look, its digest."""
-    data = io.BytesIO()
-    np.save(data, flow)
-    whole.write(file, data.getvalue() + digest.of_bytes(data.getvalue()).encode())
+    """Stores a flow, whole and with its digest."""
+    whole.write(file, array_file.with_digest(flow))
