@@ -136,6 +136,7 @@ def network_loader(checkpoint: str) -> Callable[[], network_lib.Network] | None:
 
     def load():
         command_line.parse_absl()
+        print(f'loading the network of {checkpoint}', file=sys.stderr)
         return network_lib.Network.load(checkpoint)
 
     return functools.cache(load)

@@ -111,3 +111,18 @@ def test_no_line_of_a_help_lost_its_backslash():
         for path in (ROOT / folder).rglob('*.py'):
             doc = ast.get_docstring(ast.parse(path.read_text())) or ''
             assert max(map(len, doc.split('\n'))) <= 120, path  # two lines in one
+
+
+PARTS = [['search', 'add'], ['engine', 'export'], ['engine', 'search'], ['engine', 'recall'], ['reproduce', 'claims']]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [*([name] for name in commands.COMMANDS), *PARTS], ids=' '.join)
+def test_every_command_helps_and_exits_with_0(words):
+    program = f'from jaxreid.process import commands; commands.run({[*words, "--help"]})'
+    ended = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f'usage: jaxreid {" ".join(words)} ')
+    assert ended.stderr == ''
+    assert 'python -m jaxreid' not in ended.stdout
+    assert not re.search(r'\S {5,}--', re.sub('^ *--[^ ]+ .*', '', ended.stdout, flags=re.MULTILINE))  # lost backslash

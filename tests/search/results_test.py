@@ -203,3 +203,10 @@ def test_error_rates_are_shown_when_asked_for():
     assert '< 1% of other people, < 0.05 expected here' in full
     drawn = page.render(GALLERY, QUERIES, found, budget_mb=1, when='now')
     assert '<summary>same person</summary>1% of other people, 0.05 expected here</details>' in drawn
+    asked, nobody = json.loads(json.dumps(results.to_json(GALLERY, QUERIES, found)))['results']
+    assert [asked['verdict'], nobody['verdict']] == ['same person', 'nobody here']
+    assert [hit['verdict'] for hit in asked['hits']] == ['same person'] * 2
+    assert asked['hits'][0]['error_rates'] == '1% of other people, 0.05 expected here'
+    found = dataclasses.replace(found, calibration=None)
+    (hit, _), none = (one['hits'] for one in results.to_json(GALLERY, QUERIES, found)['results'])
+    assert (hit['verdict'], hit['error_rates'], none) == (None, None, [])

@@ -184,6 +184,8 @@ def test_a_report_s_calibration_says_what_a_similarity_means(made, extracted, ca
     assert rates
     assert all(0 <= rate <= 0.5 for rate in rates)
     assert rates == sorted(rates) or len(json.loads((made / 'sure.json').read_text())['results']) > 1
+    assert run(made, 'more.npz', 'work/features.npz', '--rates') == 1
+    assert '--rates needs --calibration FILE' in capsys.readouterr().err
     assert run(made, 'more.npz', 'work/features.npz', calibration, '--distance=euclidean') == 1
     assert 'is for the cosine distance' in capsys.readouterr().err
 
