@@ -35,7 +35,7 @@ def kept(workdir: pathlib.Path) -> Iterator[None]:
         now = datetime.datetime.now(datetime.UTC)
         out.copy(f'=== {now:%Y-%m-%d %H:%M:%S} UTC: {shlex.join(sys.argv)}\n')
         try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # type: ignore[type-var]
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 yield
         except BaseException as e:
             out.copy(f'{e or type(e).__name__}\n')
