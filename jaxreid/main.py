@@ -90,7 +90,10 @@ def dispatch(argv: list[str]) -> int:
     config.validate(experiment)
     workdir = options.workdir or command_line.default_workdir(options.config)
     if options.distributed or options.coordinator:
-        jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+        # Whoever reaches the coordinator's port may join: it listens at the address asked for, and at no other.
+        jax.distributed.initialize(
+            options.coordinator, options.num_processes, options.process_id, coordinator_bind_address=options.coordinator
+        )
     match options.mode:
         case 'train':
             calls.train(experiment, workdir, recipe=options.config)

@@ -1,5 +1,6 @@
 """One device, eight devices and two processes compute the same training."""
 
+import re
 import shutil
 import sys
 
@@ -44,6 +45,23 @@ def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, request, monkey
         zero = 1e-12 + (rounding if name in SHIFTS else 0)
         assert difference <= tolerance * np.linalg.norm(one[name]) + zero, name
     assert sum(np.linalg.norm(v) > 0 for k, v in one.items() if 'gradient' in k) > 30
+
+
+LISTENING = """
+import psutil, sys
+from jaxreid import main
+mine = psutil.Process().net_connections
+main.summary.write = lambda *_: print([one.laddr for one in mine() if one.status == 'LISTEN'])
+sys.exit(main.run(['main', *sys.argv[1:]]))
+"""
+
+
+def test_the_coordinator_listens_at_the_address_asked_for_and_at_no_other(command, tmp_path):
+    port = commands.free_port()
+    cluster = [f'--coordinator=127.0.0.1:{port}', '--num_processes=1', '--process_id=0']
+    arguments = [commands.TINY, '--mode=summary', f'--workdir={tmp_path}', *cluster]
+    output = command.execute([sys.executable, '-c', LISTENING, *arguments])
+    assert re.search(rf"\[addr\(ip='(::ffff:)?127\.0\.0\.1', port={port}\)\]", output), output
 
 
 EXACT = '--config.train.compute_dtype=float64'
