@@ -41,6 +41,11 @@ def _is_identity(gates):
     return gates == 'identity'
 
 
+def dense(features, dtype, *, name, use_bias=True, kernel_init=GATE_INIT) -> nn.Dense:
+    """A linear layer that computes in the dtype of its parameters."""
+    return nn.Dense(features, use_bias, dtype=dtype, param_dtype=dtype, kernel_init=kernel_init, name=name)
+
+
 class ChannelMlp(nn.Module):
     """The two layers of a channel gate, C -> C / reduction, ReLU, C / reduction -> C.
 
@@ -59,8 +64,8 @@ class ChannelMlp(nn.Module):
     def __call__(self, pools: jax.Array) -> jax.Array:
         """Maps pools [B, T, K, C] to the gate's logits [B, T, C]."""
         c = pools.shape[-1]
-        hidden = nn.relu(_dense(_reduced(c, self.reduction), pools.dtype, name='squeeze')(pools))
-        expand = _dense(c, pools.dtype, kernel_init=last_init(self.gates), name='expand')
+        hidden = nn.relu(dense(_reduced(c, self.reduction), pools.dtype, name='squeeze')(pools))
+        expand = dense(c, pools.dtype, kernel_init=last_init(self.gates), name='expand')
         return expand(hidden.sum(2)) if self.sum_hidden else expand(hidden).sum(2)
 
 
@@ -103,7 +108,7 @@ class SpatialGate(nn.Module):
                 dilations = DILATIONS[self.kind]
                 scales = [_convolve(maps, k, dilation=d) for k, d in zip(own, dilations, strict=True)]
                 y = nn.relu(jnp.concatenate(scales, axis=-1) + bias[None, None, None])  # [BT, H, W, 3]
-                y = _dense(1, x.dtype, kernel_init=last_init(self.gates), name='join')(y)
+                y = dense(1, x.dtype, kernel_init=last_init(self.gates), name='join')(y)
             case _:
                 raise config.unknown('star.lsta_spatial', self.kind)
         return y.reshape(b, t, h, w)
@@ -177,14 +182,10 @@ class Holistic(nn.Module):
     def __call__(self, x: jax.Array) -> Attended:
         b, t, h, w, c = x.shape
         dtype = jnp.promote_types(x.dtype, jnp.float32)
-        hidden = nn.relu(_dense(_reduced(c, self.reduction), dtype, use_bias=False, name='hidden')(x.astype(dtype)))
-        energy = _dense(1, dtype, use_bias=False, kernel_init=last_init(self.gates), name='energy')(hidden)
+        hidden = nn.relu(dense(_reduced(c, self.reduction), dtype, use_bias=False, name='hidden')(x.astype(dtype)))
+        energy = dense(1, dtype, use_bias=False, kernel_init=last_init(self.gates), name='energy')(hidden)
         weights = jax.nn.softmax(energy.reshape(b, t, h * w), axis=-1) * (h * w)
         return _scale_positions(x, weights.reshape(b, t, h, w))
-
-
-def _dense(features, dtype, *, name, use_bias=True, kernel_init=GATE_INIT):
-    return nn.Dense(features, use_bias, dtype=dtype, param_dtype=dtype, kernel_init=kernel_init, name=name)
 
 
 def _reduced(channels, reduction):

@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxreid.layers import batch_norm, conv_lstm, lstm, spatial_conv, temporal_conv
+from jaxreid.layers import batch_norm, conv_lstm, frame_attention, lstm, spatial_conv, temporal_conv
 
 SMALL = nn.initializers.normal(0.001)  # of W9, so that the vector starts near average pooling
-GATE_INIT = nn.initializers.lecun_normal()
 
 Aggregated = tuple[jax.Array, jax.Array | None]
 
@@ -45,18 +44,14 @@ def _weighted(frames, weights):  # [B, T, C], [B, T]
     return (frames * weights[..., None]).sum(1)
 
 
-def _dense(features, dtype, *, name, use_bias=True, kernel_init=GATE_INIT):
-    return nn.Dense(features, use_bias, dtype=dtype, param_dtype=dtype, kernel_init=kernel_init, name=name)
-
-
 class FrameKernel(nn.Module):
     """K = softmax over frames of W8 relu(W7 h + b7) + b8 (eq. 7), W7 to a quarter of C; and sum_i K_i h_i."""
 
     @nn.compact
     def __call__(self, hidden: jax.Array, real: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Maps [B, T, C] to the weighted sum [B, C] and K [B, T]."""
-        quarter = nn.relu(_dense(max(1, hidden.shape[-1] // 4), hidden.dtype, name='w7')(hidden))
-        weights = _softmax_over_frames(_dense(1, hidden.dtype, name='w8')(quarter)[..., 0], real)
+        quarter = nn.relu(frame_attention.dense(max(1, hidden.shape[-1] // 4), hidden.dtype, name='w7')(hidden))
+        weights = _softmax_over_frames(frame_attention.dense(1, hidden.dtype, name='w8')(quarter)[..., 0], real)
         return _weighted(only_real(hidden, real), weights), weights
 
 
@@ -89,7 +84,7 @@ class LstmKernel(nn.Module):
 def _kernel_and_residual(hidden, frames, real):
     """Eqs 7-8 for hidden states [B, T, H] and the frames' mean features [B, T, C]; makes `kernel` and `w9`."""
     summary, weights = FrameKernel(name='kernel')(hidden, real)
-    w9 = _dense(frames.shape[-1], frames.dtype, use_bias=False, kernel_init=SMALL, name='w9')
+    w9 = frame_attention.dense(frames.shape[-1], frames.dtype, use_bias=False, kernel_init=SMALL, name='w9')
     return w9(summary) + mean_of_frames(frames, real), weights
 
 
@@ -111,7 +106,7 @@ class Conv3d(nn.Module):
             x = temporal_conv.convolve(only_real(x, real), kernel, stride=1)
             x = self.norm(relu=True, name=f'bn{i}')(x)
         frames = _mean_of_maps(maps)
-        w9 = _dense(frames.shape[-1], frames.dtype, use_bias=False, kernel_init=SMALL, name='w9')
+        w9 = frame_attention.dense(frames.shape[-1], frames.dtype, use_bias=False, kernel_init=SMALL, name='w9')
         return w9(mean_of_frames(_mean_of_maps(x), real)) + mean_of_frames(frames, real), None
 
 
@@ -121,7 +116,7 @@ class Holistic(nn.Module):
     @nn.compact
     def __call__(self, maps: jax.Array, real: jax.Array | None) -> Aggregated:
         frames = _mean_of_maps(maps)
-        weights = _softmax_over_frames(_dense(1, frames.dtype, name='energy')(frames)[..., 0], real)
+        weights = _softmax_over_frames(frame_attention.dense(1, frames.dtype, name='energy')(frames)[..., 0], real)
         return _weighted(only_real(frames, real), weights), weights
 
 
