@@ -66,13 +66,10 @@ class AppearancePreserving(nn.Module):
 
     Parameters: `semantic` and, with contrastive attention, `x_mapping` and `n_mapping`, each [C, C / reduction], and
     `contrast` [C / reduction].
-
-    Attributes:
-      stride: spatial; only every so many positions are rebuilt, from all positions of the neighbours.
     """
 
     settings: config.Ap3d
-    stride: int = 1
+    stride: int = 1  # spatial; only every so many positions are rebuilt, from all positions of the neighbours
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

@@ -167,20 +167,14 @@ class BatchNorm(nn.Module):
     Parameters `scale` and `bias`, [C]; collection 'batch_stats' holds `mean` and `var`, [C], updated in train mode with
     the average over the groups. The running variance is the biased one, as in Flax (PyTorch keeps n / (n - 1) times
     that). Statistics are at least float32.
-
-    Attributes:
-      train: take the statistics of the batch and update the running ones; otherwise use the running ones.
-      groups: equal slices of the global batch, in order, that have their own statistics.
-      axis_name: mesh axis that the batch is split over, or None.
-      relu: rectify the result.
-      frozen_bias: the bias lies in 'batch_stats' and no step changes it; 0 unless an imported network brought another.
     """
 
-    train: bool
-    groups: int = 1
-    axis_name: str | None = None
+    train: bool  # take the statistics of the batch and update the running ones; otherwise use the running ones
+    groups: int = 1  # equal slices of the global batch, in order, that have their own statistics
+    axis_name: str | None = None  # mesh axis that the batch is split over, or None
     dtype: jnp.dtype = jnp.float32
-    relu: bool = False
+    relu: bool = False  # rectify the result
+    # the bias lies in 'batch_stats' and no step changes it; 0 unless an imported network brought another
     frozen_bias: bool = False
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 

@@ -47,18 +47,12 @@ def dense(features, dtype, *, name, use_bias=True, kernel_init=GATE_INIT) -> nn.
 
 
 class ChannelMlp(nn.Module):
-    """The two layers of a channel gate, C -> C / reduction, ReLU, C / reduction -> C.
+    """The two layers of a channel gate, C -> C / reduction, ReLU, C / reduction -> C."""
 
-    Attributes:
-      reduction: r.
-      sum_hidden: sum the pools between the layers (LSTA) instead of after them (CBAM, where the second bias counts once
-        per pool).
-      gates: see the top of the file.
-    """
-
-    reduction: int
+    reduction: int  # r
+    # sum the pools between the layers (LSTA) instead of after them (CBAM, where the second bias counts once per pool)
     sum_hidden: bool = True
-    gates: str = 'identity'
+    gates: str = 'identity'  # see the top of the file
 
     @nn.compact
     def __call__(self, pools: jax.Array) -> jax.Array:
@@ -70,20 +64,16 @@ class ChannelMlp(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Logits of the spatial gate [B, T, H, W] from mean and maximum over channels.
+    """Logits of the spatial gate [B, T, H, W] from mean and maximum over channels."""
 
-    Attributes:
-      kind: 'dilated', three 3x3 convolutions with dilation 1, 2, 3 and ReLU, joined by a 1x1 convolution; 'plain', the
-        same without dilation; 'conv7', one 7x7 convolution.
-      shared: the 3x3 convolutions share their kernel (eq. 5 indexes only the bias by the scale); biases are their own.
-      norm: BatchNorm after the 7x7 convolution, which has no bias then (CBAM).
-      gates: see the top of the file.
-    """
-
+    # 'dilated', three 3x3 convolutions with dilation 1, 2, 3 and ReLU, joined by a 1x1 convolution; 'plain', the same
+    # without dilation; 'conv7', one 7x7 convolution
     kind: str
+    # the 3x3 convolutions share their kernel (eq. 5 indexes only the bias by the scale); biases are their own.
     shared: bool = False
+    # BatchNorm after the 7x7 convolution, which has no bias then (CBAM)
     norm: functools.partial[batch_norm.BatchNorm] | None = None
-    gates: str = 'identity'
+    gates: str = 'identity'  # see the top of the file
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -115,19 +105,12 @@ class SpatialGate(nn.Module):
 
 
 class Lsta(nn.Module):
-    """Channel gate, then spatial gate: one hidden layer sees mean and maximum, summed before the second (eqs 4-5).
+    """Channel gate, then spatial gate: one hidden layer sees mean and maximum, summed before the second (eqs 4-5)."""
 
-    Attributes:
-      reduction: r, channels per hidden unit of the channel gate.
-      spatial: kind of the spatial gate, see SpatialGate; 'off': the channel gate alone.
-      shared: see SpatialGate.
-      gates: see the top of the file, here and below.
-    """
-
-    reduction: int
-    spatial: str = 'dilated'
-    shared: bool = False
-    gates: str = 'identity'
+    reduction: int  # r, channels per hidden unit of the channel gate
+    spatial: str = 'dilated'  # kind of the spatial gate, see SpatialGate; 'off': the channel gate alone
+    shared: bool = False  # see SpatialGate
+    gates: str = 'identity'  # see the top of the file, here and below
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Attended:

@@ -16,18 +16,14 @@ def scale_around_one(key, shape, dtype=jnp.float32):
 
 
 class Head(nn.Module):
-    """Neck and classifier.
+    """Neck and classifier."""
 
-    Attributes:
-      kind: 'a' (AP3D, STRF): neck scale N(1, 0.02) and trained shift, classifier with bias. 'b' (STMN, STE-NVAN): neck
-        scale 1 and frozen shift, classifier without bias. 'plain' (STA, STAR): no neck, classifier without bias.
-        Classifier weights are N(0, 0.001).
-      norm: BatchNorm with its mode, groups and mesh axis bound.
-    """
-
+    # 'a' (AP3D, STRF): neck scale N(1, 0.02) and trained shift, classifier with bias. 'b' (STMN, STE-NVAN): neck
+    # scale 1 and frozen shift, classifier without bias. 'plain' (STA, STAR): no neck, classifier without bias.
+    # Classifier weights are N(0, 0.001).
     kind: str
     num_ids: int
-    norm: functools.partial[batch_norm.BatchNorm]
+    norm: functools.partial[batch_norm.BatchNorm]  # BatchNorm with its mode, groups and mesh axis bound
 
     @nn.compact
     def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array]:

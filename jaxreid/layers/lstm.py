@@ -20,14 +20,10 @@ class Lstm(nn.Module):
     Parameters: `weight_ih` [4H, D], `weight_hh` [4H, H], `bias_ih` and `bias_hh` [4H], in PyTorch's order of gates
     (input, forget, cell, output). The two biases only ever act as their sum; both are kept so that names and counts
     are PyTorch's.
-
-    Attributes:
-      hidden: H.
-      dtype: of the matrix products' operands; gates and state are at least float32.
     """
 
-    hidden: int
-    dtype: jnp.dtype = jnp.float32
+    hidden: int  # H
+    dtype: jnp.dtype = jnp.float32  # of the matrix products' operands; gates and state are at least float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

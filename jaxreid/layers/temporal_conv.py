@@ -43,12 +43,9 @@ class TemporalConv(nn.Module):
     """Bias-free 3x1x1 convolution C -> C of [B, T, H, W, C]; parameter `kernel` [3, C, C].
 
     `neighbours`, two maps of the result's shape, take the place of the frames before and after (AP3D).
-
-    Attributes:
-      stride: spatial stride (P3D-B); time is never strided.
     """
 
-    stride: int = 1
+    stride: int = 1  # spatial stride (P3D-B); time is never strided
     dtype: jnp.dtype = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.zeros
 

@@ -28,19 +28,12 @@ class Stream:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ModelOutput:
-    """Embedding, logits and what is worth seeing beside them; all at least float32.
+    """Embedding, logits and what is worth seeing beside them; all at least float32."""
 
-    Attributes:
-      embedding: [B, D] after the neck; the test feature.
-      embedding_before_neck: [B, D].
-      logits: [B, num_ids].
-      streams: by name, what training supervises; empty where that is the three arrays above. STMN gives `spatial` and
-        `temporal`, STA in image mode `frames`, B * T rows.
-      extras: by name; see the system's module.
-    """
-
-    embedding: jax.Array
-    embedding_before_neck: jax.Array
-    logits: jax.Array
-    extras: dict[str, Any]
+    embedding: jax.Array  # [B, D] after the neck; the test feature
+    embedding_before_neck: jax.Array  # [B, D]
+    logits: jax.Array  # [B, num_ids]
+    extras: dict[str, Any]  # by name; see the system's module
+    # by name, what training supervises; empty where that is the three arrays above. STMN gives `spatial` and
+    # `temporal`, STA in image mode `frames`, B * T rows.
     streams: dict[str, Stream] = dataclasses.field(default_factory=dict)

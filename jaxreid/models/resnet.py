@@ -43,27 +43,18 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, middle, 1x1 convolution, each with BN, and the shortcut.
+    """1x1, middle, 1x1 convolution, each with BN, and the shortcut."""
 
-    Attributes:
-      planes: channels of the middle convolution; the output has four times as many.
-      stride: spatial stride of the middle convolution and of the shortcut.
-      block: what the middle convolution is, as `backbone.block`. All give the function of 'c2d' at init.
-      strf: settings of the STRF unit in front of it, or None.
-      final_relu: rectify the sum with the shortcut.
-      attention: makes a module of `frame_attention` that weighs the branch in front of that sum; or None.
-      ap3d: settings of the module in the blocks ap3d_*, which need it.
-    """
-
-    planes: int
-    stride: int
-    block: str
-    strf: config.Strf | None
+    planes: int  # channels of the middle convolution; the output has four times as many
+    stride: int  # spatial stride of the middle convolution and of the shortcut
+    block: str  # what the middle convolution is, as `backbone.block`. All give the function of 'c2d' at init.
+    strf: config.Strf | None  # settings of the STRF unit in front of it, or None
     norm: Norm
     dtype: jnp.dtype = jnp.float32
-    final_relu: bool = True
+    final_relu: bool = True  # rectify the sum with the shortcut
+    # makes a module of `frame_attention` that weighs the branch in front of that sum; or None
     attention: Callable[..., nn.Module] | None = None
-    ap3d: config.Ap3d | None = None
+    ap3d: config.Ap3d | None = None  # settings of the module in the blocks ap3d_*, which need it
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, Shown]:
@@ -133,31 +124,20 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """A row of bottlenecks; where `block` is not 'c2d' every other one, from the first, is replaced.
-
-    Attributes:
-      depth: number of bottlenecks.
-      block: of the replaced bottlenecks; 'c2d' replaces none.
-      strf: settings of a unit in every replaced bottleneck, or None.
-      nonlocal_after: bottlenecks that a non-local block follows.
-      remat: keep only the bottlenecks' inputs for the backward pass.
-      final_relu: whether the last bottleneck ends with a ReLU.
-      attention: of every bottleneck, or None.
-      ap3d: of the blocks ap3d_*.
-    """
+    """A row of bottlenecks; where `block` is not 'c2d' every other one, from the first, is replaced."""
 
     planes: int
-    depth: int
+    depth: int  # number of bottlenecks
     stride: int
-    block: str
-    strf: config.Strf | None
+    block: str  # of the replaced bottlenecks; 'c2d' replaces none
+    strf: config.Strf | None  # settings of a unit in every replaced bottleneck, or None
     norm: Norm
-    nonlocal_after: Sequence[int] = ()
-    remat: bool = False
+    nonlocal_after: Sequence[int] = ()  # bottlenecks that a non-local block follows
+    remat: bool = False  # keep only the bottlenecks' inputs for the backward pass
     dtype: jnp.dtype = jnp.float32
-    final_relu: bool = True
-    attention: Callable[..., nn.Module] | None = None
-    ap3d: config.Ap3d | None = None
+    final_relu: bool = True  # whether the last bottleneck ends with a ReLU
+    attention: Callable[..., nn.Module] | None = None  # of every bottleneck, or None
+    ap3d: config.Ap3d | None = None  # of the blocks ap3d_*
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, dict[str, Shown]]:

@@ -30,13 +30,10 @@ class Stmn(system.System, kw_only=True):  # type: ignore[call-arg]
     places are rows, not positions); `refinement` [B, L, H, W], by how much the length of the feature changes;
     `temporal_match` [B, N]; `frame_weights` [B, L]; and always `feature_unrefined` [B, D], the mean of the frames as
     they were before the spatial memory.
-
-    Attributes:
-      frames: L, the length of every clip; the temporal memory holds one value per frame.
     """
 
     stmn: config.Stmn
-    frames: int
+    frames: int  # L, the length of every clip; the temporal memory holds one value per frame
 
     @nn.compact
     def __call__(self, clips: jax.Array, *, train: bool) -> output.ModelOutput:

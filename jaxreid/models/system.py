@@ -13,22 +13,16 @@ from jaxreid.models import output, resnet
 
 
 class System(nn.Module):
-    """Fields of every system, and the modules made of them.
-
-    Attributes:
-      num_ids: training identities.
-      bn_groups, axis_name: see `batch_norm`.
-      remat: recompute bottleneck activations in the backward pass.
-      dtype: of the activations, up to the last feature map where nothing else is said; parameters, statistics and
-        results are at least float32.
-    """
+    """Fields of every system, and the modules made of them."""
 
     backbone: config.Backbone
     head: config.Head
-    num_ids: int
-    bn_groups: int = 1
+    num_ids: int  # training identities
+    bn_groups: int = 1  # see `batch_norm`
     axis_name: str | None = None
-    remat: bool = False
+    remat: bool = False  # recompute bottleneck activations in the backward pass
+    # of the activations, up to the last feature map where nothing else is said; parameters, statistics and results
+    # are at least float32
     dtype: jnp.dtype = jnp.float32
 
     @property

@@ -24,20 +24,15 @@ class SpatialMemory(nn.Module):
 
     Parameters: `keys` and `values` [M, D], N(0, 1), and a BatchNorm `norm` whose shift starts at 0, and its scale at
     `scale_start`; at 0 the map is not changed at first.
-
-    Attributes:
-      items: M.
-      norm: BatchNorm with its mode, groups and mesh axis bound.
-      query_layout: what a query is. 'position': the D channels of a position. 'flat' (released code): D neighbours in
-        the map of a frame with its channels outermost, that is D / (H W) channels of all positions where H W divides
-        D; what is read is folded back the same way, so that BN's channels are no channels of the map.
-      key_norm: see `memory_match`.
     """
 
-    items: int
-    norm: functools.partial[batch_norm.BatchNorm]
+    items: int  # M
+    norm: functools.partial[batch_norm.BatchNorm]  # BatchNorm with its mode, groups and mesh axis bound
+    # what a query is. 'position': the D channels of a position. 'flat' (released code): D neighbours in the map of a
+    # frame with its channels outermost, that is D / (H W) channels of all positions where H W divides D; what is read
+    # is folded back the same way, so that BN's channels are no channels of the map.
     query_layout: str = 'position'
-    key_norm: str = 'item'
+    key_norm: str = 'item'  # see `memory_match`
     scale_start: float = 0.0
 
     @nn.compact

@@ -24,16 +24,11 @@ class TemporalMemory(nn.Module):
     """Frame weights softmax_L(sum_n a_n v_n) (eqs. 4-7).
 
     Parameters: LSTM `lstm`, `keys` [N, D], N(0, 1), and `values` [N, L], U(0, 1): a clip has exactly L frames.
-
-    Attributes:
-      items: N.
-      key_norm: see `memory_match`.
-      dtype: of the LSTM's products.
     """
 
-    items: int
-    key_norm: str = 'item'
-    dtype: jnp.dtype = jnp.float32
+    items: int  # N
+    key_norm: str = 'item'  # see `memory_match`
+    dtype: jnp.dtype = jnp.float32  # of the LSTM's products
 
     @nn.compact
     def __call__(self, frames: jax.Array) -> tuple[jax.Array, jax.Array]:

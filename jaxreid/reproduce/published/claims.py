@@ -24,28 +24,19 @@ SKELETONS = 'skeletons in order'
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A row against another of the same system.
+    """A row against another of the same system."""
 
-    Attributes:
-      says: what the paper says of the row, and where; "ours" where no paper does.
-      system: prefix of the config files.
-      row, against: variants.
-      metric: by which they are compared; on other data sets mAP stands in for rank-1 inside look-alike groups.
-      rendered: what is added to both variants on the rendered benchmark, its preset last.
-      stratum: an attribute and those of its values that the queries have; empty: all queries.
-      ceiling: the oracle that helps `against`; empty: there is none.
-      expected: of the row, as the paper has it.
-    """
-
-    says: str
-    system: str
-    row: str
-    against: str
+    says: str  # what the paper says of the row, and where; "ours" where no paper does
+    system: str  # prefix of the config files
+    row: str  # its variant
+    against: str  # likewise
+    # by which they are compared; on other data sets mAP stands in for rank-1 inside look-alike groups
     metric: Metric = 'mAP'
-    rendered: str = 'demo'
+    rendered: str = 'demo'  # what is added to both variants on the rendered benchmark, its preset last
+    # an attribute and those of its values that the queries have; empty: all queries
     stratum: tuple[str, tuple[str, ...]] | tuple[()] = ()
-    ceiling: str = ''
-    expected: Expected = 'gain'
+    ceiling: str = ''  # the oracle that helps `against`; empty: there is none
+    expected: Expected = 'gain'  # of the row, as the paper has it
 
 
 _HIDDEN = 'occluded_when', ('start', 'middle', 'end')
