@@ -29,16 +29,11 @@ _FLOW = (
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Embedder:
-    """A network with how it wants its frames.
+    """A network with how it wants its frames."""
 
-    experiment: its settings.
-    frames: T, that a clip must have; None: any number.
-    network: with `features` of data sets and all else; None of an exported folder.
-    """
-
-    experiment: config.Experiment
-    frames: int | None
-    network: network_lib.Network | None
+    experiment: config.Experiment  # its settings
+    frames: int | None  # T, that a clip must have; None: any number
+    network: network_lib.Network | None  # with `features` of data sets and all else; None of an exported folder
     _run: Callable[..., np.ndarray]
 
     def __repr__(self) -> str:

@@ -26,24 +26,15 @@ from jaxreid.training import step as step_lib
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """A network that turns clips into features.
+    """A network that turns clips into features."""
 
-    experiment: the settings under which it is used; `test` says how clips become features.
-    model: the Flax module, from `models.build`.
-    variables: {'params', 'batch_stats'} on the devices of `mesh`.
-    meta: how it was trained.
-    step: of training.
-    mesh: the devices that it runs on.
-    path: of its checkpoint; None for a network that no checkpoint holds.
-    """
-
-    experiment: config.Experiment
-    model: nn.Module
-    variables: dict
-    meta: checkpoint.Meta
-    step: int
-    mesh: Mesh
-    path: pathlib.Path | None = None
+    experiment: config.Experiment  # the settings under which it is used; `test` says how clips become features
+    model: nn.Module  # the Flax module, from `models.build`
+    variables: dict  # {'params', 'batch_stats'} on the devices of `mesh`
+    meta: checkpoint.Meta  # how it was trained
+    step: int  # of training
+    mesh: Mesh  # the devices that it runs on
+    path: pathlib.Path | None = None  # of its checkpoint; None for a network that no checkpoint holds
 
     @classmethod
     def load(

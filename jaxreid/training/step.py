@@ -22,19 +22,13 @@ LOSS_DRAWS = 2**31 - 1  # clips draw from their positions in the global batch, t
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a run carries from one step to the next.
+    """All that a run carries from one step to the next."""
 
-    step: [] int32, number of updates made.
-    params, batch_stats: trees of the model; parameters float32 (float64 in float64 runs).
-    opt_state: of the optimizer.
-    key: [2] uint32, data of the key from which every draw on the device descends; constant.
-    """
-
-    step: jax.Array
-    params: dict
-    batch_stats: dict
-    opt_state: optax.OptState
-    key: jax.Array
+    step: jax.Array  # [] int32, number of updates made
+    params: dict  # trees of the model; parameters float32 (float64 in float64 runs)
+    batch_stats: dict  # likewise
+    opt_state: optax.OptState  # of the optimizer
+    key: jax.Array  # [2] uint32, data of the key from which every draw on the device descends; constant
 
     @property
     def variables(self) -> dict:
