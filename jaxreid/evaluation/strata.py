@@ -89,13 +89,8 @@ def _values(ranked: protocols.Results, protocol: protocols.Protocol) -> np.ndarr
 
 
 def parts(column: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The strata of an attribute.
-
-    Args:
-      column: [Q] texts or numbers, '' or NaN where nothing is known.
-
-    Returns:
-      Names and members [Q] bool, that together are all of the queries; none of the members is empty.
+    """The strata of an attribute [Q], of texts or numbers, '' or NaN where nothing is known: names and members [Q]
+    bool, that together are all of the queries; none of the members is empty.
     """
     texts = column.astype(str)
     known = ~np.isin(texts, ('', 'nan'))

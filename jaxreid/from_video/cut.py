@@ -189,14 +189,9 @@ def _frames(opened, video) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-    """The box with a margin, widened to 1:2 so that the network's resizing does not stretch it.
-
-    Args:
-      image: [H, W, 3].
-      box: [4] left, top, width, height.
-
-    Returns:
-      [h, w, 3]; moved, then cut, to lie in the image; None where the middle of the box is outside.
+    """The `box` [4] (left, top, width, height) of an image [H, W, 3] with a margin, widened to 1:2 so that the
+    network's resizing does not stretch it: [h, w, 3], moved, then cut, to lie in the image; None where the middle of
+    the box is outside.
     """
     rows, columns = image.shape[:2]
     left, top, width, height = box

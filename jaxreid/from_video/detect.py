@@ -13,11 +13,8 @@ class Motion:
     """Upright regions that differ from the background (Zivkovic and van der Heijden, 2006: OpenCV's MOG2)."""
 
     def __init__(self, samples: Sequence[np.ndarray], *, min_height: int):
-        """Learns the background.
-
-        Args:
-          samples: [H, W, 3] uint8 BGR, images from the whole video; at least one.
-          min_height: of a person, in pixels.
+        """Learns the background from `samples`, [H, W, 3] uint8 BGR, at least one from the whole video; people are
+        `min_height` pixels high or higher.
         """
         self._min_height = min_height
         self._model = cv2.createBackgroundSubtractorMOG2(history=1000, varThreshold=25, detectShadows=True)

@@ -55,15 +55,9 @@ class Tracker:
         self._count = 0
 
     def update(self, frame: int, boxes: np.ndarray, image: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """Adds the detections of a frame.
-
-        Args:
-          frame: its number, higher than that of the update before.
-          boxes: [n, 4] left, top, width, height in pixels.
-          image: [H, W, 3] uint8 BGR.
-
-        Returns:
-          (track, smoothed box) of each detection, in the order of the tracks.
+        """Adds the detections `boxes` [n, 4] (left, top, width, height in pixels) of a frame, whose number is higher
+        than that of the update before and whose image is [H, W, 3] uint8 BGR; gives (track, smoothed box) of each, in
+        the order of the tracks.
         """
         self._tracks = [track for track in self._tracks if frame - track.seen <= self._max_gap + 1]
         boxes = boxes[~self._shared(frame, boxes)]
@@ -106,11 +100,8 @@ class Tracker:
 
 
 def looks(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """[K] float64, shares of hues and, where there is no hue, of greys in the upper and the lower half of a person.
-
-    Args:
-      image: [H, W, 3] uint8 BGR.
-      box: [4] left, top, width, height in pixels.
+    """[K] float64, shares of hues and, where there is no hue, of greys in the upper and the lower half of a person: of
+    the `box` [4] (left, top, width, height in pixels) of an image [H, W, 3] uint8 BGR.
     """
     left, top, width, height = box
     halves = []

@@ -157,10 +157,8 @@ def _first_line(e: BaseException) -> str:
 
 
 def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Finds a checkpoint: `path` may be a workdir, a folder of checkpoints, or one checkpoint.
-
-    Returns:
-      (folder of checkpoints, step).
+    """Finds a checkpoint, as (folder of checkpoints, step): `path` may be a workdir, a folder of checkpoints, or one
+    checkpoint.
 
     Raises:
       CheckpointError: nothing complete is there; says what was looked for.

@@ -55,15 +55,8 @@ def read_all(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.nda
 
 
 def marks(values: np.ndarray, count: int, *, what: str, row: str, table: str) -> np.ndarray:
-    """Mask of the rows that a table of numbers names, counted from 1.
-
-    Args:
-      values: numbers of any type and shape.
-      count: rows that there are.
-      what, row, table: the numbers, what one of them names, and of what; for messages.
-
-    Returns:
-      [count] bool.
+    """Mask [count] bool of the rows that a table of numbers, of any type and shape, names from 1; `what`, `row` and
+    `table` are the numbers, what one of them names, and of what, for messages.
 
     Raises:
       ValueError: a number is no whole one, names no row, or one that is named already.

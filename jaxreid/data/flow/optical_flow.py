@@ -89,14 +89,8 @@ def tv_l1(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def resize(flow: np.ndarray, *, height: int, width: int) -> np.ndarray:
-    """Flow of a resized frame: the map is resized (antialiased, bilinear), u and v scale with width and height.
-
-    Args:
-      flow: [H, W, 2] float32, pixels.
-      height, width: of the result.
-
-    Returns:
-      [height, width, 2] float32, pixels of the result.
+    """Flow [H, W, 2] float32 of a resized frame, [height, width, 2] float32, each in its own pixels: the map is resized
+    (antialiased, bilinear), u and v scale with width and height.
     """
     before = flow.shape[:2]
     if before == (height, width):

@@ -60,13 +60,8 @@ def pairs_at_once(height: int, width: int) -> int:
 
 
 def of_frames(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """`flow` of any number of colour frames. Always calls the same program, so that a pair always gets the same bits.
-
-    Args:
-      first, second: [N, H, W, 3] uint8, RGB.
-
-    Returns:
-      [N, H, W, 2] float32, pixels.
+    """`flow` of any number of colour frames, [N, H, W, 3] uint8 RGB each, as [N, H, W, 2] float32 in pixels. Always
+    calls the same program, so that a pair always gets the same bits.
     """
     n, height, width, _ = first.shape
     grey = np.stack([[cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames] for frames in (first, second)])
@@ -183,12 +178,8 @@ def _cubic(t: jax.Array) -> jax.Array:
 
 
 def _threshold_step(u: jax.Array, gradient: jax.Array, squared: jax.Array, constant: jax.Array) -> jax.Array:
-    """v of IPOL equation 11: u, moved along the gradient of the warped frame towards rho = 0, at most lambda theta.
-
-    Args:
-      u: [2, h, w].
-      gradient, squared: [2, h, w], and [h, w] its squared length.
-      constant: [h, w], what rho is at u = 0.
+    """v [2, h, w] of IPOL equation 11: u [2, h, w], moved along the gradient [2, h, w] of the warped frame, of squared
+    length [h, w], towards rho = 0 (`constant` [h, w] at u = 0), at most lambda theta.
     """
     rho = constant + gradient[0] * u[0] + gradient[1] * u[1]
     most = LAMBDA * THETA

@@ -169,18 +169,10 @@ def figure(
     scale: np.ndarray,
     origin: np.ndarray,
 ) -> list[Part]:
-    """All parts of a walking person.
+    """All parts of a walking person, in no particular order; `paint` sorts them.
 
-    Args:
-      person: who walks.
-      phase: [F] radians of the walking cycle.
-      yaw: [F] radians; 0 faces the camera.
-      pitch: radians by which the camera looks down.
-      scale: [F] pixels per metre.
-      origin: [F, 2] pixels, where the body's ground point lies.
-
-    Returns:
-      Parts in no particular order; `paint` sorts them.
+    The walk is at `phase` [F] radians of its cycle and `yaw` [F] radians, 0 faces the camera, which looks down by
+    `pitch` radians; `scale` [F] is in pixels per metre, `origin` [F, 2] in pixels, where the body's ground point lies.
     """
     body = _Body(person, phase, yaw, pitch=pitch, scale=scale, origin=origin)
     _draw_legs(body)

@@ -193,15 +193,8 @@ def segment_lengths(build: Build) -> dict[str, float]:
 
 
 def walk(build: Build, gait: Gait, phase: np.ndarray) -> np.ndarray:
-    """Joints of the walking body.
-
-    Args:
-      build: proportions.
-      gait: manner of walking.
-      phase: [F] radians; 2 pi is one cycle. At 0 the left leg is foremost.
-
-    Returns:
-      [F, J, 3] float64, metres in the body frame (left, up, forward), feet on y = 0, joints as in `JOINTS`.
+    """Joints of the walking body, [F, J, 3] float64: metres in the body frame (left, up, forward), feet on y = 0,
+    joints as in `JOINTS`. `phase` [F] is in radians; 2 pi is one cycle, and at 0 the left leg is foremost.
     """
     h, size = build.height, segment_lengths(build)
     joints = np.zeros((len(phase), len(JOINTS), 3))
@@ -262,16 +255,11 @@ def walk(build: Build, gait: Gait, phase: np.ndarray) -> np.ndarray:
 
 
 def project(joints: np.ndarray, yaw: np.ndarray, *, pitch: float) -> tuple[np.ndarray, np.ndarray]:
-    """Orthographic view of body-frame points.
+    """Orthographic view of points [F, J, 3], metres in the body frame, at `yaw` [F] radians, by a camera that looks
+    down by `pitch` radians.
 
-    Args:
-      joints: [F, J, 3] metres in the body frame.
-      yaw: [F] radians.
-      pitch: radians by which the camera looks down.
-
-    Returns:
-      [F, J, 2] float64 metres, right and down in the image, the ground below the body at 0; and [F, J] float64 metres
-      towards the camera.
+    Returns [F, J, 2] float64 metres, right and down in the image, the ground below the body at 0; and [F, J] float64
+    metres towards the camera.
     """
     c, s = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
     x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]

@@ -137,17 +137,9 @@ def draw_scene(rng: np.random.Generator, *, pixels_per_metre: float) -> np.ndarr
 
 
 def window(scene: np.ndarray, *, left: float, top: float, zoom: float, size: tuple[int, int]) -> np.ndarray:
-    """A crop of the strip, which closes on itself.
-
-    Args:
-      scene: [H, W, 3] uint8.
-      left: first column, pixels; any value.
-      top: first row, pixels; rows outside are repeated from the border.
-      zoom: scene pixels per output pixel.
-      size: (height, width) of the output.
-
-    Returns:
-      [height, width, 3] uint8.
+    """A crop [height, width, 3] uint8 of the strip [H, W, 3] uint8, which closes on itself. It begins at column `left`,
+    any number of pixels, and row `top`, where rows outside are repeated from the border; `zoom` is in scene pixels per
+    output pixel.
     """
     height, width = size
     across = int(np.ceil(width * zoom)) + 2

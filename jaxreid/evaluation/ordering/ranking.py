@@ -114,15 +114,11 @@ def own_items(query_ids: np.ndarray, gallery_ids: np.ndarray, ignored: np.ndarra
 def _ranks(
     row: np.ndarray, matches: np.ndarray, removed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Where the matches of one query come, in ascending order.
+    """Where the matches [M] of one query come, in ascending order, by its distances `row` [G] without the items
+    `removed`.
 
-    Args:
-      row: [G], its distances.
-      matches: [M] items. removed: items that are out of its ranking.
-
-    Returns:
-      Ranks [M] from 1 among what is not removed, places [M] from 1 in the whole list, and how many items that are not
-      removed are nearer than each match, and nearer or as near (2 x [M]).
+    Returns ranks [M] from 1 among what is not removed, places [M] from 1 in the whole list, and how many items that are
+    not removed are nearer than each match, and nearer or as near (2 x [M]).
     """
     own, out = row.take(matches), row.take(removed)
     own.sort()

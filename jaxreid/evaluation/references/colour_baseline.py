@@ -18,15 +18,8 @@ FRAMES = 16  # of a tracklet that are used, evenly spread
 
 
 def features(tracklets: Sequence[np.ndarray], cameras: np.ndarray, *, remove_camera_mean: bool = True) -> np.ndarray:
-    """Colour features of tracklets, to be compared by cosine.
-
-    Args:
-      tracklets: N arrays [F, H, W, 3] uint8 RGB; lengths and sizes may differ.
-      cameras: [N] int, camera of each tracklet.
-      remove_camera_mean: subtract the mean feature of each camera.
-
-    Returns:
-      [N, STRIPES * sum(BINS)] float32.
+    """Colour features of N tracklets [F, H, W, 3] uint8 RGB of any lengths and sizes, to be compared by cosine: [N,
+    STRIPES * sum(BINS)] float32. The mean feature of each of the `cameras` [N] is subtracted, where asked.
 
     Raises:
       ValueError: no tracklets, cameras of another length, or an array that is not [F, H, W, 3] uint8 with F > 0.
