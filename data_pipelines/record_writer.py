@@ -26,12 +26,7 @@ Job = Callable[[record_index.Shard, Callable[[int], None]], None]  # writes a sh
 
 
 def publish(folder: str, name: str, write: Callable[[pathlib.Path], object]) -> None:
-    """Makes a file of a record set, whole or not at all.
-
-    Args:
-      folder: path or URL; made where needed.
-      name: of the file below it.
-      write: fills the file at the path that it is given.
+    """Makes a file of a record set, whole or not at all: `write` fills it at the path that it is given.
 
     Raises:
       OSError: names the file; what was there before is untouched.

@@ -96,15 +96,8 @@ def collect(
     drop_same_camera: bool = True,
     ignored: np.ndarray | None = None,
 ) -> Similarities:
-    """Counts the similarities (minus the distances) of a block of queries.
-
-    Args:
-      distances: [Q, G].
-      query_ids, query_cameras: [Q] int.
-      gallery_ids, gallery_cameras: [G] int.
-      low, high: from `bounds`.
-      drop_same_camera: pairs of one identity in one camera do not count.
-      ignored: [G] bool, items of no pair.
+    """Counts the similarities (minus the distances) of a block of queries on the grid from `low` to `high`, see
+    `bounds`; the other arguments are those of `ranking.rank`.
     """
     ranked = np.ones(distances.shape, bool) if ignored is None else np.repeat(~ignored[None], len(distances), 0)
     same = query_ids[:, None] == gallery_ids[None]

@@ -260,13 +260,11 @@ def _meta(path: pathlib.Path, text: np.ndarray | None) -> Meta:
 
 
 def setting(meta: Meta, section: str, name: str, known: Sequence[Any], default: Any) -> Any:
-    """A setting of the run that made the features, for example `test.distance`.
+    """A setting of the run that made the features, for example `test.distance`, or `default` where `meta` says nothing
+    known.
 
-    Args:
-      meta: of `Features`; anybody's, so that nothing in it need be what our own files hold there.
-      section, name: of the setting.
-      known: what it may be. Of a list of values the first that is known counts.
-      default: where `meta` says nothing known.
+    `meta` is anybody's: nothing in it need be what our own files hold there. Of a list of values the first known one
+    counts.
     """
     try:
         said = meta['config'][section][name]

@@ -19,14 +19,8 @@ class Boxes(NamedTuple):
 
 
 def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple[dict[int, Boxes], bool]:
-    """Reads a file.
-
-    Args:
-      path: of det.txt, gt.txt or a tracker's output.
-      min_confidence: boxes with less (seventh number) are left out.
-
-    Returns:
-      Frame number from 1 -> boxes, and whether they are tracks.
+    """Frame number from 1 -> boxes of a det.txt, gt.txt or a tracker's output, and whether they are tracks; boxes of
+    less than `min_confidence` (seventh number) are left out.
 
     Raises:
       ValueError: a line is not what the module says; names it.

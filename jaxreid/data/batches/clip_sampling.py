@@ -11,17 +11,10 @@ _BEGIN_STRIDES = (8, 4, 2, 1)
 
 
 def train_clip(num_frames: int, rng: np.random.Generator, *, kind: str, frames: int, stride_frames: int) -> np.ndarray:
-    """Draws a training clip by its name.
+    """Draws a training clip of a tracklet of F frames, `kind` as `sampler.clip`: [T] int64 positions 0 ... F - 1, in
+    order of time save where a short tracklet is looped.
 
-    Args:
-      num_frames: F.
-      rng: the clip's own generator, so that other clips do not depend on how much this one draws.
-      kind: as `sampler.clip`.
-      frames: T.
-      stride_frames: distance of sampled frames, read by 'stride_crop' only.
-
-    Returns:
-      [T] int64 positions 0 ... F - 1, in order of time save where a short tracklet is looped.
+    The clip has a generator of its own, so that other clips do not depend on how much this one draws.
     """
     match kind:
         case 'stride_crop':

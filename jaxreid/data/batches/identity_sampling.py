@@ -36,14 +36,7 @@ class IdentitySampler:
         tracklets_per_id: int,
         seed: int,
     ):
-        """Prepares the draw.
-
-        Args:
-          pids, cameras: [N] integers, one per training tracklet.
-          kind: as `sampler.kind`.
-          num_ids: P.
-          tracklets_per_id: K.
-          seed: not negative.
+        """Prepares the draw from N training tracklets, of which `pids` and `cameras` [N] are known.
 
         Raises:
           ValueError: there are fewer identities than P, or no tracklets at all.

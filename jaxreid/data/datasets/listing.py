@@ -72,16 +72,8 @@ def files(folder: str) -> list[str]:
 
 
 def frames(names: Iterable[str], pattern: re.Pattern[str], *, where: str, example: str) -> list[re.Match[str]]:
-    """The frames among the names in a tracklet's folder; files that are not images of its kind are ignored.
-
-    Args:
-      names: file names, in any order.
-      pattern: of a frame's name.
-      where: the folder, for messages.
-      example: a frame's name, for messages; its suffix tells the images.
-
-    Returns:
-      A match per frame, in the order of the names.
+    """A match for each frame among the names in a tracklet's folder, in the order of the names. Files that are not
+    images of its kind, which the suffix of `example` tells, are ignored.
 
     Raises:
       ValueError: no frames, or an image whose name says nothing.

@@ -69,16 +69,11 @@ class _Row(NamedTuple):
 
 
 def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet.Dataset:
-    """Reads and checks a manifest and the names of its files; opens no image.
+    """Reads and checks a manifest and the names of its files; opens no image. Paths start at `frames_root`, or where
+    the manifest lies.
 
-    Queries without a match in the gallery are warned about.
-
-    Args:
-      path: of the manifest.
-      frames_root: folder that the manifest's paths start from; '' is the folder that the manifest lies in.
-
-    Returns:
-      Dataset with `pid_names` and `camera_names` where names were numbered.
+    Where names were numbered, `pid_names` and `camera_names` tell. Queries without a match in the gallery are warned
+    about.
 
     Raises:
       FileNotFoundError: no manifest, or files or folders that it names are missing.
@@ -360,12 +355,7 @@ def _shared_files(rows: Sequence[_Row]) -> Iterator[str]:
 
 
 def _numbered(values: Iterable[str], *, kept: Sequence[int]) -> tuple[dict[str, int], dict[int, str]]:
-    """Value -> number, and number -> value where we gave the numbers.
-
-    Args:
-      values: numbers or names.
-      kept: numbers that stay what they are beside names.
-    """
+    """Value -> number, and number -> value where we gave the numbers; beside names those of `kept` stay."""
     distinct = sorted(set(values))
     if all(_NUMBER.fullmatch(value) for value in distinct):
         return {value: int(value) for value in distinct}, {}

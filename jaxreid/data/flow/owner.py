@@ -24,13 +24,7 @@ class _Owner(TypedDict):
 
 
 def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, dataset: str, root: str) -> None:
-    """Makes an unused flow folder the data set's, and checks that one in use is.
-
-    Args:
-      folder: of the flow; made where needed.
-      paths: of the data set's frames, below its root; some are looked at.
-      read: a frame's file from its path; OSError or ValueError where there is none.
-      dataset, root: what the data set is called and where it is, for people.
+    """Makes an unused flow folder the data set's, and checks that one in use is, by some of the files at `paths`.
 
     Raises:
       ValueError: the folder holds the flow of other frames, or its description is damaged.

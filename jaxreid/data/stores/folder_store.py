@@ -80,14 +80,8 @@ class FolderStore:
         frame_decode.one_thread_each()
 
     def read(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
-        """Reads frames of one tracklet.
-
-        Args:
-          tracklet: row in the list of tracklets.
-          frames: [T] integers, positions in the tracklet in any order, repeated or not.
-
-        Returns:
-          [T, H, W, 3] uint8, RGB.
+        """Frames [T, H, W, 3] uint8 RGB of the tracklet in a row, at positions `frames` [T] in any order, repeated or
+        not.
 
         Raises:
           ValueError: a frame is missing or corrupt and `on_corrupt` is 'error', or none of the tracklet is readable.
@@ -107,18 +101,12 @@ class FolderStore:
         return height, width
 
     def read_flow(self, tracklet: int, frames: np.ndarray) -> np.ndarray:
-        """Reads or computes the optical flow from frames of one tracklet to those that follow them in the tracklet.
+        """Optical flow [T, H, W, 2] float16 from frames of one tracklet, asked for as of `read`, to those that follow
+        them in the tracklet: (u, v) in pixels of the resized frame, to the right and downwards; read or computed.
 
         It is the flow between the images that `read` would give, computed in their own size and resized with them (by
         JAX, in the resized frames). The last frame repeats the flow of the one before (unless `Tracklet.next_frame`
         says what follows); a lone frame has none, zeros.
-
-        Args:
-          tracklet: row in the list of tracklets.
-          frames: [T] integers, positions in the tracklet in any order, repeated or not.
-
-        Returns:
-          [T, H, W, 2] float16, (u, v) in pixels of the resized frame, to the right and downwards.
 
         Raises:
           ValueError: as `read`, for the frame or the one that follows; or the store was opened without flow.

@@ -58,15 +58,8 @@ class Renderer:
     def frames(
         self, tracklet: plan_lib.Walk, *, only: Sequence[int] | np.ndarray | None = None, noise: bool = True
     ) -> Iterator[np.ndarray]:
-        """Draws the crops of a tracklet.
-
-        Args:
-          tracklet: of this plan.
-          only: indices from 0 of the frames to draw; None draws all. The pixels of a frame do not depend on it.
-          noise: add the camera's noise.
-
-        Yields:
-          [H, W, 3] uint8 RGB.
+        """Draws the crops of a tracklet, [H, W, 3] uint8 RGB, or those with an index in `only`, on which no pixel
+        depends.
         """
         preset, camera = self.plan.preset, self.plan.cameras[tracklet.camera - 1]
         sample = preset.supersample
@@ -221,17 +214,12 @@ def ensure(
 ) -> pathlib.Path:
     """Renders a preset once and returns its folder, in MARS layout and with `info/synthetic.json`.
 
-    Args:
-      root: the data set's folder; '' takes a folder of its own below `cache.folder()`.
-      preset: a key of `PRESETS`.
-      seed: of everything that is drawn; None takes the preset's.
-      workers: processes; None takes the cores this process may use. The files do not depend on it.
-      progress: show a bar while rendering.
+    `root` '' takes a folder of its own below `cache.folder()`, `seed` None the preset's, `workers` None as many
+    processes as the cores that this one may use; the files do not depend on their number.
 
     Raises:
       ValueError: unknown preset, or a negative seed.
-      FileExistsError: `root` holds something else: other files, or another preset, seed or version. It is left as it
-        is.
+      FileExistsError: `root` holds something else: other files, or another preset, seed or version; it is left so.
       OSError: the folder cannot be written.
     """
     if preset not in PRESETS:

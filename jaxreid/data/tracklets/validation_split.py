@@ -17,12 +17,9 @@ _HELD_OUT = 5  # every fifth id, counted at the end: 125 of 625
 def split(dataset: tracklet.Dataset, *, trial: int) -> tracklet.Dataset:
     """Replaces the test split by the last fifth of the training ids.
 
-    Queries are drawn among the held out tracklets whose identity was seen by another camera as well [choice: the paper
-    does not say; the others have no match]. All held out tracklets are the gallery, as in MARS' own test split.
-
-    Args:
-      dataset: its test split is not looked at.
-      trial: which draw of `NUM_QUERIES` queries (fewer where there are fewer).
+    Queries, `NUM_QUERIES` or fewer, are drawn among the held out tracklets whose identity was seen by another camera as
+    well [choice: the paper does not say; the others have no match]. All held out tracklets are the gallery, as in MARS'
+    own test split.
 
     Raises:
       ValueError: fewer than five training ids, or nobody held out was seen by two cameras.
