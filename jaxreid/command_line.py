@@ -1,6 +1,7 @@
 """What the commands have in common: settings from arguments, set-up of the process, errors as one message."""
 
 import ast
+import dataclasses
 import importlib.util
 import json
 import logging
@@ -79,10 +80,18 @@ def read_config_file(spec: str) -> config.Experiment:
         made = module.get_config(*filter(None, [variant]))
     except config.ConfigError:
         raise
-    except Exception as e:  # whatever a person's file may raise
-        raise config.ConfigError(f'{path} cannot be read as a config file: {type(e).__name__}: {e}') from e
+    except (Exception, SystemExit, GeneratorExit) as e:  # whatever a person's file may raise
+        said = ' '.join(str(e).split())
+        raise config.ConfigError(f'{path} cannot be read as a config file: {type(e).__name__}: {said}') from e
     if not isinstance(made, config.Experiment):
         raise config.ConfigError(f'get_config of {path} gives {type(made).__name__}, expected a config.Experiment')
+    for name, kind in config.sections().items():
+        if not isinstance(node := vars(made).get(name), kind):
+            raise config.ConfigError(f'{path}: config.{name} is {node!r:.60}, expected a {kind.__name__} section')
+        if strange := vars(node).keys() - {field.name for field in dataclasses.fields(kind)}:
+            raise config.ConfigError(f'{path}: {config.unknown_field(f"{name}.{min(strange)}")}')
+    if strange := vars(made).keys() - {'system', *config.sections()}:
+        raise config.ConfigError(f'{path}: {config.unknown_field(min(strange))}')
     return made
 
 

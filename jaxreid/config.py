@@ -46,6 +46,9 @@ SamplerKind = Literal[
 TestClips = Literal['all_frames', 'interleaved', 'rrs', 'begin_crop', 'random', 'even', 'whole']
 TestDtype = Literal['auto', 'float32', 'bfloat16', 'float16']
 T = TypeVar('T')
+_TOO_LARGE = 2**32  # for any whole number: seeds are the largest that need be
+_MAX_SIDE = 4096  # of a frame, in pixels; of layers and stripes, in channels and rows [choice]
+_MAX_BATCH_BYTES = 2**38  # of the frames of a batch: more than any host has for it [choice]
 
 
 def setting(default: T, meaning: str, unit: str = '', **facts: Any) -> T:
@@ -114,17 +117,19 @@ class Data:
         '', 'folder or URL of record sets, which ram and device decode too; needs no data.root', affects='nothing'
     )
     num_ids: int = setting(625, 'published training ids, for --mode summary', minimum=1, affects='nothing')
-    height: int = setting(256, 'of a frame', 'pixels', minimum=1)
-    width: int = setting(128, 'of a frame', 'pixels', minimum=1)
+    height: int = setting(256, 'of a frame', 'pixels', minimum=1, maximum=_MAX_SIDE)
+    width: int = setting(128, 'of a frame', 'pixels', minimum=1, maximum=_MAX_SIDE)
     resize: Literal['bicubic', 'bilinear'] = setting('bicubic', "Pillow's filter; no-op where the size fits")
     # Where a run ends under both policies no frame was damaged: they affect nothing.
     on_corrupt_train: OnCorrupt = setting(
         'skip_frame', 'skip_frame: counted, a neighbour takes its place; error: the run stops', affects='nothing'
     )
     on_corrupt_eval: OnCorrupt = setting('error', 'as on_corrupt_train, of test frames', affects='nothing')
-    threads: int = setting(2, 'decoding threads per process', minimum=1, affects='nothing')
-    processes: int = setting(0, 'decoding processes; 0 = threads of this one only', minimum=0, affects='nothing')
-    prefetch: int = setting(4, 'decoded ahead', 'batches', minimum=1, affects='nothing')
+    threads: int = setting(2, 'decoding threads per process', minimum=1, maximum=1024, affects='nothing')
+    processes: int = setting(
+        0, 'decoding processes; 0 = threads of this one only', minimum=0, maximum=1024, affects='nothing'
+    )
+    prefetch: int = setting(4, 'decoded ahead', 'batches', minimum=1, maximum=1024, affects='nothing')
 
 
 @section(affects='training')
@@ -160,8 +165,10 @@ class Backbone:
 
     block: Block = setting('p3dc', 'what replaces the middle convolution of the chosen bottlenecks')
     stages: tuple[Stage, ...] = setting((2, 3), 'that replace it: in every other bottleneck, from 0', entries='once')
-    width: int = setting(64, 'of stage 1; stages 2-4 have 2, 4, 8 times as many', 'planes', minimum=1)
-    depths: tuple[int, int, int, int] = setting((3, 4, 6, 3), 'per stage', 'bottlenecks', minimum=1)
+    width: int = setting(
+        64, 'of stage 1; stages 2-4 have 2, 4, 8 times as many', 'planes', minimum=1, maximum=_MAX_SIDE
+    )
+    depths: tuple[int, int, int, int] = setting((3, 4, 6, 3), 'per stage', 'bottlenecks', minimum=1, maximum=512)
     strides: tuple[Stride, Stride, Stride, Stride] = setting((1, 2, 2, 1), 'per stage; the last: "last stride"')
     frame_pool: Literal['max', 'avg'] = setting('max', "spatial pooling of a frame's last feature map")
     init: Literal['imagenet', 'checkpoint', 'rendered', 'random'] = setting(
@@ -241,9 +248,11 @@ class Stmn:
 
     sm: bool = setting(True, 'spatial memory, with its query head')
     tm: Literal['memory', 'mlp', 'off'] = setting('memory', 'gives temporal weights; off: mean, one stream')
-    spatial_items: int = setting(10, 'M, of the spatial memory', 'items', minimum=1)
-    temporal_items: int = setting(5, 'N, of the temporal memory', 'items', minimum=1)
-    mlp_hidden: int = setting(5, "tm = mlp: hidden layer (the paper's large one has 512)", 'units', minimum=1)
+    spatial_items: int = setting(10, 'M, of the spatial memory', 'items', minimum=1, maximum=_MAX_SIDE)
+    temporal_items: int = setting(5, 'N, of the temporal memory', 'items', minimum=1, maximum=_MAX_SIDE)
+    mlp_hidden: int = setting(
+        5, "tm = mlp: hidden layer (the paper's large one has 512)", 'units', minimum=1, maximum=_MAX_SIDE
+    )
     spread: Literal['mean', 'sum', 'off'] = setting(
         'mean', 'memory spread loss, over the items of a memory: mean (released code), sum (paper)', affects='training'
     )
@@ -269,7 +278,7 @@ class Sta:
         'fusion', 'image: each frame a sample; sta: weighted sum only; fusion: Algorithm 1'
     )
     stripes: int = setting(4, 'K, of the feature map', 'horizontal stripes', minimum=1)
-    dim: int = setting(1024, 'of the embedding', minimum=1)
+    dim: int = setting(1024, 'of the embedding', minimum=1, maximum=2**16)
     attn_map: Literal['energy', 'l2'] = setting('energy', 'energy: eq. 1; l2: public re-implementation')
     embed_bn: bool = setting(False, 'BN on the embedding')
     embed_relu: bool = setting(False, 'ReLU on the embedding')
@@ -295,7 +304,9 @@ class Star:
     )
     lsta_shared: bool = setting(False, 'the three scales share one kernel')
     aggregator: Literal['gsta', 'lstm', 'conv3d', 'holistic', 'pool'] = setting('gsta', 'frames to clip')
-    hidden: int = setting(256, 'of the recurrent state and of the 3-D convolutions', 'channels', minimum=1)
+    hidden: int = setting(
+        256, 'of the recurrent state and of the 3-D convolutions', 'channels', minimum=1, maximum=_MAX_SIDE
+    )
     pyramid_weight: float = setting(0.1, 'lambda of the ranking regulariser; 0 = off', minimum=0, affects='training')
     pyramid_margin: float = setting(0.4, 'alpha1', minimum=0, affects='training')
     pyramid_levels: tuple[int, ...] = setting(
@@ -578,6 +589,8 @@ def _type_problem(one: Setting, value: Any) -> str | None:
             if one.is_tuple:
                 return f'config.{path} = {value!r} holds {item!r}, which is not of type {kind.__name__}'
             return f'config.{path} = {value!r} has type {type(value).__name__}, expected {kind.__name__}'
+        if isinstance(item, int) and abs(item) >= _TOO_LARGE:
+            return f'config.{path} = {value!s:.60} is too large; expected less than 2^32 = {_TOO_LARGE}'
         if kind is float and not math.isfinite(item):
             return f'config.{path} = {value!r} is not finite'
     return None
@@ -611,6 +624,13 @@ def _combination_problems(c: Experiment) -> Iterator[str]:
     if c.augment.erase_area_min > c.augment.erase_area_max:
         yield 'config.augment.erase_area_min and _max must satisfy min <= max'
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
+    batches = {'sampler': (clips, c.sampler.frames), 'test': (c.test.batch_clips, c.test.frames)}
+    for name, (count, frames) in batches.items():
+        if (size := 3 * count * frames * c.data.height * c.data.width) > _MAX_BATCH_BYTES:
+            yield (
+                f'config.{name}: {count} clips of {frames} frames of {c.data.height}x{c.data.width} pixels are '
+                f'{size >> 30} GiB a batch, more than {_MAX_BATCH_BYTES >> 30}; choose smaller ones'
+            )
     if clips % c.train.bn_groups:
         yield (
             f'{clips} clips (sampler.num_ids * sampler.tracklets_per_id) do not split over train.bn_groups = '

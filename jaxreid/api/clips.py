@@ -2,13 +2,13 @@
 
 import itertools
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxreid.data.tracklets import frame_decode
+from jaxreid.process import paths
 
 CHANNELS = ('rgb', 'bgr')
 _WRAP = 'a clip is a list of frames, and clips a list of those: give [clip], or clip[None] of an array'
@@ -74,7 +74,7 @@ def _clip(clip: Any, where: str, channels: str) -> list[np.ndarray]:
 def _frame(frame: Any, where: str, channels: str) -> np.ndarray:
     if isinstance(frame, str | os.PathLike):
         try:
-            frame, channels = frame_decode.decode_as_stored(pathlib.Path(frame).read_bytes()), 'rgb'
+            frame, channels = frame_decode.decode_as_stored(paths.content(frame)), 'rgb'
         except ValueError as e:
             raise ValueError(f'{where}, {frame}: {e}') from e
     frame = _array(frame, where)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +25,7 @@ from jaxreid.data.stores import (
     record_index,
     record_store,
 )
+from jaxreid.data.synthetic import plan
 from jaxreid.data.tracklets import dense_split, tracklet, validation_split
 from jaxreid.process import paths
 
@@ -63,6 +65,24 @@ def _as_published(data: config.Data) -> tracklet.Dataset:
         files, index = _records(data.records, record_index.place(data))
         return record_index.to_dataset(index, data, folder=files.folder, root=str(files.root))
     return catalogue.find(data.dataset).read(data)
+
+
+def of_settings(settings: Any) -> config.Experiment:
+    """The experiment of settings that a file carries: they may be anybody's, so that nothing is written where they say.
+
+    Raises:
+      ValueError: they are no settings, or of a benchmark that is to be rendered and is not there.
+    """
+    experiment = config.validate(config.from_dict(settings))
+    data = experiment.data
+    data.flow_folder = ''
+    if (
+        data.root
+        and catalogue.find(data.dataset).rendered
+        and not os.path.isfile(os.path.join(data.root, plan.DESCRIPTION))
+    ):
+        raise ValueError(f'data.root = {data.root!r} holds no rendered benchmark')
+    return experiment
 
 
 def describe(data: config.Data) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import tqdm
 
-from jaxreid.process import whole
+from jaxreid.process import json_file, whole
 
 if TYPE_CHECKING:
     import tensorboardX
@@ -85,10 +85,10 @@ def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
 def _row(line: bytes) -> dict[str, Any] | None:
     """None for a line that is no report."""
     try:
-        row = json.loads(line)
+        row = json_file.parse(line, dict[str, Any], where='a line')
     except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
+    return row if isinstance(row.get('step'), int) else None
 
 
 def say(text: str) -> None:

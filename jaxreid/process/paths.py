@@ -1,7 +1,6 @@
 """Paths that data name: regular files only, and nothing outside of the folder that they start from."""
 
 import os
-import pathlib
 import re
 import stat
 from typing import Any
@@ -26,36 +25,26 @@ def check_regular(path: str | os.PathLike, status: os.stat_result | None = None)
         raise OSError(f'{path} is {kind}; expected a file')
 
 
-def relative(name: Any, *, where: str) -> str:
+def relative(name: Any, *, where: str = '', advice: str = '') -> str:
     """A path that data name, '/' between folders, in its one spelling; '' for the folder that it starts from.
 
     Args:
       name: as the data have it.
-      where: names the data in messages.
+      where, advice: of the error's message, '{where}: the path ... leaves the folder ...; {advice}'.
 
     Raises:
       ValueError: it is no text, is absolute, climbs out of its folder or holds what no path has.
     """
+    where = f'{where}: ' if where else ''
     if not isinstance(name, str):
-        raise ValueError(f'{where}: {str(name)[:40]!r} is no path; expected a text')
+        raise ValueError(f'{where}{str(name)[:40]!r} is no path; expected a text')
     if (wrong := control(name)) is not None:
-        raise ValueError(f'{where}: the path {name[:200]!r} holds the character {wrong!r}')
+        raise ValueError(f'{where}the path {name[:200]!r} holds the character {wrong!r}')
     parts = [part for part in name.split('/') if part not in ('', '.')]
     if name.startswith(('/', '~')) or '..' in parts or re.match(r'[A-Za-z]:|\\', name):
-        raise ValueError(f'{where}: the path {name[:200]!r} leaves the folder that paths start from')
+        advice = f'; {advice}' if advice else ''
+        raise ValueError(f'{where}the path {name[:200]!r} leaves the folder that paths start from{advice}')
     return '/'.join(parts)
-
-
-def inside(folder: pathlib.Path, name: Any, *, where: str) -> pathlib.Path:
-    """Where a path that data name is to be written, below `folder`; no link on the way leads out of it.
-
-    Raises:
-      ValueError: as `relative`, or it would be elsewhere.
-    """
-    path = folder / relative(name, where=where)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f'{where}: the path {name!r} leads out of {folder} by a link; remove the link')
-    return path
 
 
 def control(text: str) -> str | None:

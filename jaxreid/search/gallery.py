@@ -18,12 +18,12 @@ import pathlib
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import tqdm
 
-from jaxreid.process import array_file, digest, whole
+from jaxreid.process import array_file, digest, json_file, whole
 from jaxreid.search import feature_rows
 from jaxreid.search import tracklets as tracklets_lib
 
@@ -35,6 +35,16 @@ _ROW = np.dtype([('name', '<u8'), ('line', '<u8'), ('text', '<u4'), ('features',
 _ROWS = 16384  # copied at a time
 _COLUMNS = 'name', 'person', 'camera', 'time', 'frames'
 _EQUAL = 1e-3  # of their length that features of one tracklet differ by when they are extracted again
+
+
+class _Line(TypedDict):
+    name: str
+    person: str
+    camera: str
+    time: str
+    frames: int
+    film: list[str]
+    people: NotRequired[str]
 
 
 class Appended(NamedTuple):
@@ -278,13 +288,14 @@ def _shards(folder):
 
 def _header(folder):
     try:
-        header = json.loads((folder / HEADER).read_text(encoding='utf-8'))
+        header = json_file.read(folder / HEADER, dict[str, Any])
         if wrong := digest.problem(header):
             raise ValueError(wrong)
         if header['format'] != _FORMAT:
             raise ValueError(f'its format is {header["format"]}, this version of jaxreid reads {_FORMAT}')
-        if not (isinstance(header['dim'], int) and isinstance(header['made'], dict)):
+        if not (isinstance(header['dim'], int) and header['dim'] > 0 and isinstance(header['made'], dict)):
             raise ValueError('dim or made is not what it should be')
+        header['made'] = json_file.fitting(header['made'], tracklets_lib.Made)
     except (ValueError, KeyError, TypeError) as e:
         raise ValueError(f'{folder / HEADER} cannot be used ({e}); make the gallery again') from e
     return header
@@ -328,10 +339,8 @@ def _lines(shard: pathlib.Path, index: np.ndarray | None) -> Iterator[tuple[int,
             for number, text in enumerate(file):
                 if index is not None and digests[number : number + 1] != [zlib.crc32(text)]:
                     raise ValueError(f'line {number + 1} of {_TRACKLETS} is not what was written')
-                line = json.loads(text)
-                if not (isinstance(line, dict) and line.keys() >= {*_COLUMNS, 'film'}):
-                    raise ValueError(f'line {number + 1} of {_TRACKLETS} lacks what a tracklet has')
-                yield place, text, line
+                where = f'line {number + 1} of {_TRACKLETS}'
+                yield place, text, dict(json_file.parse(text, _Line, where=where, what='a tracklet'))
                 place += len(text)
     except (ValueError, OSError) as e:
         raise _damaged(shard, str(e)) from e
@@ -345,7 +354,7 @@ def _line(shard: pathlib.Path, place: int, written: int | None = None) -> dict:
             text = file.readline()
         if written is not None and zlib.crc32(text) != written:
             raise ValueError(f'the line at byte {place} of {_TRACKLETS} is not what was written')
-        return json.loads(text)
+        return dict(json_file.parse(text, _Line, where=f'the line at byte {place} of {_TRACKLETS}', what='a tracklet'))
     except (ValueError, OSError) as e:
         raise _damaged(shard, str(e)) from e
 
@@ -356,12 +365,14 @@ def _damaged(shard: pathlib.Path, what: str) -> ValueError:
 
 def _length(shard, dim, lines):
     try:
-        shape = np.load(shard / _EMBEDDING, mmap_mode='r').shape
-    except (ValueError, OSError, EOFError) as e:
+        array = array_file.npy(shard / _EMBEDDING, mapped=True)
+    except (ValueError, OSError) as e:
         said = 'is missing' if isinstance(e, FileNotFoundError) else 'is cut short or no .npy file'
         raise _damaged(shard, f'{_EMBEDDING} {said}') from e
-    if shape != (lines, dim):
-        raise _damaged(shard, f'features {list(shape)}, expected {[lines, dim]}')
+    if array.dtype != np.float32:
+        raise _damaged(shard, f'features {array.dtype}, expected float32')
+    if array.shape != (lines, dim):
+        raise _damaged(shard, f'features {list(array.shape)}, expected {[lines, dim]}')
     return lines
 
 

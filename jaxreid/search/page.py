@@ -10,6 +10,7 @@ import tqdm
 
 from jaxreid.data.tracklets import frame_decode
 from jaxreid.evaluation.report import page as report_page
+from jaxreid.process import paths
 from jaxreid.search import results, tracklets
 from jaxreid.visualize import sheet
 
@@ -38,7 +39,7 @@ class _Album:
     def _picture(self, file):
         if file not in self._made:
             try:
-                image = frame_decode.decode_as_stored(pathlib.Path(file).read_bytes())
+                image = frame_decode.decode_as_stored(paths.content(file))
                 text = base64.b64encode(sheet.jpeg(sheet.fitted(image, height=_HEIGHT))).decode()
             except (OSError, ValueError):  # the answer stands without its picture
                 self.unreadable += 1

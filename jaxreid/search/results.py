@@ -162,8 +162,7 @@ def _fitting(gallery, filters):
         low = wanted[0][1] if filters.after else -np.inf
         high = wanted[-1][1] if filters.before else np.inf
         other = 0
-        for row, text in enumerate(gallery.time):
-            kind, value = tracklets.moment(text) if text else ('', 0.0)
+        for row, (kind, value) in enumerate(tracklets.moments(gallery)):
             other += kind not in ('', asked)
             kept[row] &= kind == asked and low <= value < high
         if other:

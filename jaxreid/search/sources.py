@@ -178,7 +178,7 @@ def _film(frames: Callable[[], list[list[str]]], row: int) -> list[str]:
 def _frames_of(features: feature_file.Features) -> list[list[str]]:
     """Image files of the tracklets of a feature file, from the data set that it names; [] where that is not at hand."""
     try:
-        data = config.from_dict(features.meta['config']).data
+        data = source.of_settings(features.meta['config']).data
         if data.records:
             return []
         place = pathlib.Path(data.root)

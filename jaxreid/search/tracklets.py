@@ -5,12 +5,13 @@ import datetime
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TypedDict, cast
+from typing import Any, TypedDict
 
 import numpy as np
 
 from jaxreid.data.batches import clip_sampling
 from jaxreid.evaluation import feature_file
+from jaxreid.process import json_file
 from jaxreid.search import feature_rows
 
 FILM = 5  # frames of a tracklet's film strip
@@ -88,12 +89,12 @@ def chosen(of_file: feature_file.Features, where: str, role: str, film: Callable
 
 def _people(meta, where):
     """The data set that person numbers are of: 7 of one is somebody else than 7 of another."""
-    data = meta.get('config', {}).get('data', {})
+    data = _section(meta, 'data')
     match data.get('dataset') or meta.get('dataset'):
         case None:
             return os.path.abspath(where)
         case 'manifest':
-            return os.path.abspath(data.get('root') or data.get('records') or where)
+            return os.path.abspath(str(data.get('root') or data.get('records') or where))
         case name:
             return f'{name} {data.get("preset", "")}' if name == 'synthetic' else str(name)
 
@@ -110,15 +111,20 @@ def who(of: Tracklets, row: int) -> tuple[str, str] | None:
     return (people, person) if person and people else None
 
 
+def _section(meta: feature_file.Meta, name: str) -> dict[str, Any]:
+    """Settings that `meta` has, which may be anybody's."""
+    section = meta.get('config', {}).get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def made(meta: feature_file.Meta) -> Made:
     """What `meta` of a feature file says about how features were made, by the keys of MADE."""
-    config = meta.get('config', {})
-    data = config.get('data', {})
+    data = _section(meta, 'data')
     known = {key: meta.get(key) for key in MADE}
     if 'height' in data:
-        known |= {'size': f'{data["height"]}x{data["width"]}', 'resize': data.get('resize')}
-    known |= {'distance': config.get('test', {}).get('distance'), 'neck': 'after' if config else None}
-    return cast(Made, {key: value for key, value in known.items() if value is not None})
+        known |= {'size': f'{data["height"]}x{data.get("width")}', 'resize': data.get('resize')}
+    known |= {'distance': _section(meta, 'test').get('distance'), 'neck': 'after' if meta.get('config') else None}
+    return json_file.fitting({key: value for key, value in known.items() if value is not None}, Made)
 
 
 def check_comparable(first: Tracklets, second: Tracklets) -> None:
@@ -150,6 +156,26 @@ def check_made(where: str, dim: int | None, made: Made, other: Tracklets) -> Non
 def film(frames: Sequence[str]) -> list[str]:
     """A few of the frames, from the first to the last."""
     return [frames[i] for i in np.unique(clip_sampling.even(len(frames), frames=FILM))]
+
+
+def moments(of: Tracklets) -> list[tuple[str, float]]:
+    """`moment` of every time, ('', 0) where none is known.
+
+    Raises:
+      ValueError: some are none; names the first tracklet and its file.
+    """
+    found, wrong = [], []
+    for name, text in zip(of.name, of.time, strict=True):
+        try:
+            found.append(moment(text) if text else ('', 0.0))
+        except ValueError as e:
+            wrong.append(f'{name!r}: {e}')
+    if wrong:
+        raise ValueError(
+            f'{of.where}: the times of {len(wrong)} of {len(of)} tracklets cannot be read, the first of {wrong[0]}; '
+            'write them so, or leave them empty'
+        )
+    return found
 
 
 def moment(text: str) -> tuple[str, float]:

@@ -157,7 +157,7 @@ def export(
 
 def _texts(gallery: tracklets.Tracklets, prefix: str) -> dict[str, list]:
     """Columns of everything but the features."""
-    clocks = [tracklets.moment(text) if text else ('', 0.0) for text in gallery.time]
+    clocks = tracklets.moments(gallery)
     table: dict[str, list] = {
         'id': [prefix + name for name in gallery.name],
         'person': list(gallery.person),

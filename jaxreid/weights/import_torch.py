@@ -42,6 +42,7 @@ AP3D_BLOCKS: dict[str, config.Block] = {
 ALIASES = {'ap3dres50': 'ap3d', 'ap3dnlres50': 'ap3d_nl'}
 SOURCES = ('torchvision_resnet50', 'stmn', *AP3D_BLOCKS)
 
+_MOST = 64  # bottlenecks of a stage: ResNet-152 has 36 [choice]
 REDUCTION = re.compile(r'\.APM\.semantic_mapping\.weight$')
 
 Tensors = Mapping[str, np.ndarray]
@@ -136,6 +137,10 @@ def _row(tensors, stage):
     """What stands in a stage's row, in order: 'block' or 'nonlocal'."""
     numbers = [int(m[1]) for m in (re.match(rf'{re.escape(stage)}\.(\d+)\.', name) for name in tensors) if m]
     count = max(numbers, default=-1) + 1
+    if count > _MOST:
+        raise state_file.WeightsError(
+            f'a tensor is called {stage}.{count - 1}; expected at most {_MOST} blocks a stage'
+        )
     return ['nonlocal' if f'{stage}.{i}.theta.weight' in tensors else 'block' for i in range(count)]
 
 

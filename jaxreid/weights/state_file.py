@@ -1,12 +1,14 @@
 """Reads the tensors of a .safetensors file or of a PyTorch checkpoint, without ever running code from the file."""
 
 import pathlib
-import pickle
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
+
+from jaxreid.process import array_file
 
 WRAPPERS = ('state_dict', 'model')  # keys under which checkpoints nest their tensors
 PREFIX = 'module.'  # of every name that DataParallel saved
@@ -43,11 +45,14 @@ def _read_torch(path):
             '.safetensors.'
         ) from error
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                array_file.check_expansion(path, archive)
         with torch.serialization.safe_globals(_numpy_scalars()):
             loaded = torch.load(path, map_location='cpu', weights_only=True)  # never runs code from the file
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # PyTorch's reader raises many kinds
         raise WeightsError(
-            f'{path} is not a readable PyTorch checkpoint of plain tensors ({str(error).splitlines()[0]}); fetch it '
+            f'{path} is not a readable PyTorch checkpoint of plain tensors ({array_file.said_by(error)}); fetch it '
             'again, or save its state_dict.'
         ) from error
     for wrapper in WRAPPERS:
@@ -55,7 +60,16 @@ def _read_torch(path):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping):
         raise WeightsError(f'{path} holds a {type(loaded).__name__}, expected a dictionary of tensors by name.')
-    return {name: value.float().numpy() for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    tensors = {str(name): value.detach() for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != 'cpu':
+            raise WeightsError(f'{path}: {name} is no plain tensor of numbers but {value.layout}, {value.dtype}.')
+        # An expanded tensor repeats a few bytes as often as it says.
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise WeightsError(f'{path}: {name} claims shape {tuple(value.shape)}, of which the file has a part only.')
+    if sum(value.numel() for value in tensors.values()) > 2 * path.stat().st_size:
+        raise WeightsError(f'{path}: its tensors share memory and would be larger than the file; save copies of them.')
+    return {name: value.float().numpy() for name, value in tensors.items()}
 
 
 def _numpy_scalars() -> list[Any]:

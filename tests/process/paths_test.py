@@ -19,19 +19,12 @@ def test_a_file_is_read_and_what_never_ends_is_not(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['../x', 'a/../../x', '/x', '~/x', 'C:x', '\\x', 'a\0b', 'a\nb', '\ud800', 3, None])
-def test_a_path_that_leaves_its_folder_or_is_none_is_refused(tmp_path, name):
+def test_a_path_that_leaves_its_folder_or_is_none_is_refused(name):
     with pytest.raises(ValueError, match=r'^here: .*(leaves the folder|holds the character|is no path)'):
-        paths.inside(tmp_path, name, where='here')
+        paths.relative(name, where='here')
 
 
 def test_paths_have_one_spelling(tmp_path):
     assert paths.relative('./a//b.jpg', where='here') == 'a/b.jpg'
-    assert paths.inside(tmp_path, 'a..b/c', where='here') == tmp_path / 'a..b' / 'c'
-
-
-def test_a_link_does_not_lead_out(tmp_path):
-    inside = tmp_path / 'inside'
-    inside.mkdir()
-    (inside / 'link').symlink_to(tmp_path)
-    with pytest.raises(ValueError, match=r'leads out of .* by a link'):
-        paths.inside(inside, 'link/x', where='here')
+    assert paths.relative('a..b/c') == 'a..b/c'
+    assert paths.relative('.') == ''

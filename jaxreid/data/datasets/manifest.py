@@ -38,6 +38,7 @@ import numpy as np
 
 from jaxreid.data.datasets import facts, listing
 from jaxreid.data.tracklets import tracklet
+from jaxreid.process import paths
 
 ROLES = ('train', 'query', 'gallery', 'query+gallery')
 COLUMNS = ('tracklet', 'pid', 'camera', 'role')
@@ -150,7 +151,7 @@ class _Files:
         if folder not in self._listings:
             # Names that cannot be written in UTF-8 could not be in the manifest either.
             names = listing.files(os.path.join(self.root, folder))
-            self._listings[folder] = [name for name in names if _control(name) is None]
+            self._listings[folder] = [name for name in names if paths.control(name) is None]
         return self._listings[folder]
 
     def present(self, path: str) -> bool:
@@ -176,22 +177,9 @@ def _join(folder: str, name: str) -> str:
     return f'{folder}/{name}' if folder else name
 
 
-def _control(text: str) -> str | None:
-    """A character that no path of a manifest has: control characters, halves of surrogate pairs."""
-    return next((c for c in text if ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF), None)
-
-
 def _path(text: str) -> str:
     """A relative path below the root in its one spelling, '' for the root itself."""
-    if (wrong := _control(text)) is not None:
-        raise ValueError(f'the path {text!r} holds the character {wrong!r}')
-    parts = [part for part in text.split('/') if part not in ('', '.')]
-    if text.startswith(('/', '~')) or '..' in parts or re.match(r'[A-Za-z]:|\\', text):
-        raise ValueError(
-            f'the path {text!r} leaves the folder that paths start from; name another one with '
-            '--config.data.frames_root and write paths relative to it'
-        )
-    return '/'.join(parts)
+    return paths.relative(text, advice='name another one with --config.data.frames_root and write paths relative to it')
 
 
 def _cells(path: str) -> Iterator[tuple[int, Cells]]:
@@ -280,7 +268,7 @@ def _text(cells: Cells, column: str) -> str:
     if not isinstance(value, str) or not value.strip():
         said = 'is missing' if value in (None, '') else f'is {str(value)[:40]!r}'
         raise ValueError(f'{column} {said}; expected a name or a whole number up to {_LARGEST}')
-    if (wrong := _control(value.strip())) is not None:
+    if (wrong := paths.control(value.strip())) is not None:
         raise ValueError(f'{column} {value!r} holds the character {wrong!r}')
     return value.strip()
 

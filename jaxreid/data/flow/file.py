@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from jaxreid.process import array_file, whole
+from jaxreid.process import array_file, paths, whole
 
 
 def path(folder: str, first: str, second: str, *, height: int, width: int, engine: str) -> pathlib.Path:
@@ -13,7 +13,7 @@ def path(folder: str, first: str, second: str, *, height: int, width: int, engin
     Each engine has files of its own.
     """
     name = f'{first}--{second.rpartition("/")[2]}.npy'
-    return pathlib.Path(folder, f'{kind(engine)}-{height}x{width}', name)
+    return pathlib.Path(folder, f'{kind(engine)}-{height}x{width}', paths.relative(name, where='flow of a frame'))
 
 
 def kind(engine: str) -> str:

@@ -7,7 +7,6 @@ it is asked for. URLs go through fsspec; a bucket needs its own package beside i
 import collections
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 import fsspec
 
 from jaxreid.data.flow import file as flow_file
-from jaxreid.process import cache, digest, whole
+from jaxreid.process import cache, digest, json_file, paths, whole
 
 # Name -> size of every other file, of small ones [size, digest]; written last: a set without it is not finished.
 MANIFEST = 'files.json'
@@ -44,6 +43,8 @@ class RecordFiles:
           OSError: it cannot be fetched or the cache cannot be written.
           ValueError: it is small, and not what was written.
         """
+        if name not in self.sizes:  # whose names `open_set` has checked
+            raise FileNotFoundError(f'the record set {self.folder} has no file {name!r}. {_AGAIN}')
         path = self.root / name
         if '://' in self.folder:
             with _fetching[path]:
@@ -102,12 +103,19 @@ def open_set(folder: str) -> RecordFiles:
     """As `find`, of a set that has its list of files."""
     files, path = file_system(folder)
     text = files.cat_file(f'{path}/{MANIFEST}')
-    try:
-        said = {str(name): one if isinstance(one, list) else [one] for name, one in json.loads(text).items()}
-        sizes = {name: int(one[0]) for name, one in said.items()}
-        digests = {name: str(one[1]) for name, one in said.items() if len(one) > 1}
-    except (ValueError, AttributeError, TypeError, IndexError) as e:
-        raise ValueError(f'{folder}/{MANIFEST} is damaged ({e}). {_AGAIN}') from e
+    where = f'{folder}/{MANIFEST}'
+    said = json_file.parse(text, dict[str, int | list[Any]], where=where, what='names and sizes', advice=_AGAIN)
+    sizes: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for name, one in said.items():
+        paths.relative(name, where=where)
+        match one:
+            case int(size):
+                sizes[name] = size
+            case [int(size), str(written)]:
+                sizes[name], digests[name] = size, written
+            case _:
+                raise ValueError(f'{where} says {one!r:.60} of {name}, expected a size, or [size, digest]. {_AGAIN}')
     present = listing(folder)
     missing = sorted(sizes.keys() - present.keys())
     if missing:

@@ -11,18 +11,22 @@ import io
 import itertools
 import json
 import os
+import re
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 from jaxreid import config
 from jaxreid.data.datasets import catalogue
 from jaxreid.data.tracklets import dense_split, tracklet
+from jaxreid.process import json_file, paths
 
 FILE = 'index.jsonl.gz'
 _FORMAT = 1  # of this file and of the records
+_EXPANSION, _ALWAYS = 128, 2**26  # bytes that one of a compressed index may become, and that any may [choice]
+_LEAVES = re.compile(r'^[/~\\]|\.\.|^[A-Za-z]:|[\x00-\x1f\x7f\ud800-\udfff]')  # what a path may leave its folder by
 
 
 class Shard(NamedTuple):
@@ -180,17 +184,26 @@ def to_bytes(index: Index) -> bytes:
 def from_bytes(data: bytes, *, folder: str) -> Index:
     """Reads an index. Raises ValueError: the file is damaged or of another version of jaxreid."""
     try:
-        with gzip.open(io.BytesIO(data)) as file:
-            header = json.loads(file.readline())
-            if header['format'] != _FORMAT:
-                raise ValueError(f'its format is {header["format"]}, this version of jaxreid reads {_FORMAT}')
-            tracklets, sizes = [], []
-            for text in file:  # line by line: all of the JSON of a large set would take more memory than the index
-                line = json.loads(text)
-                frames = tuple([line['prefix'] + end for end in line['frames']])
-                known = {name: line[name] for name in ('time', 'attributes') if name in line}
-                tracklets.append(tracklet.Tracklet(line['name'], line['pid'], line['camera'], frames, **known))
-                sizes.append(np.asarray(line['sizes'], np.int32))
+        lines = _lines(data)
+        text = next(lines, b'')
+        made_by = json_file.parse(text, _Versioned, where='line 1', what='what a set is')['format']
+        if made_by != _FORMAT:
+            raise ValueError(f'its format is {made_by}, this version of jaxreid reads {_FORMAT}')
+        header = json_file.parse(text, _Header, where='line 1', what='what a set is')
+        tracklets, sizes = [], []
+        for number, text in enumerate(lines, start=2):  # one by one: JSON of a large set takes more than the index
+            line = json_file.parse(text, _Line, where=f'line {number}', what='a tracklet')
+            frames = tuple([line['prefix'] + end for end in line['frames']])
+            if not len(frames) == len(line['sizes']) > 0 or not 0 < min(line['sizes']) <= max(line['sizes']) < 2**31:
+                raise ValueError(
+                    f'line {number} has {len(frames)} frames of {len(line["sizes"])} sizes, some impossible'
+                )
+            for frame in frames:
+                if _LEAVES.search(frame):
+                    paths.relative(frame, where=f'line {number}')
+            known = line.get('time', ''), line.get('attributes', {})
+            tracklets.append(tracklet.Tracklet(line['name'], line['pid'], line['camera'], frames, '', *known))
+            sizes.append(np.asarray(line['sizes'], np.int32))
         index = Index(
             dataset=header['dataset'],
             version=header['version'],
@@ -199,14 +212,79 @@ def from_bytes(data: bytes, *, folder: str) -> Index:
             tracklets=tuple(tracklets),
             sizes=np.concatenate(sizes),
             splits=tuple([Split(**split) for split in header['splits']]),
-            pid_names=dict(header['pid_names']),
-            camera_names=dict(header['camera_names']),
+            pid_names=_named(header['pid_names']),
+            camera_names=_named(header['camera_names']),
         )
-        if len(tracklets) != sum(index.parts.values()) or len(index.sizes) != index.first[-1]:
-            raise ValueError(f'it holds {len(tracklets)} tracklets, expected {sum(index.parts.values())}')
-    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, KeyError, TypeError) as e:
+        _check(index)
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, TypeError) as e:
         raise ValueError(
             f'{FILE} of the record set {folder} cannot be used: {e}. Remove it and run '
             'python -m jaxreid.data_pipelines.build again.'
         ) from e
     return index
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Of a gzipped file, as long as they are not far more than its bytes: names and sizes are not that alike."""
+    left = _ALWAYS + _EXPANSION * len(data)
+    with gzip.open(io.BytesIO(data)) as file:
+        while text := file.readline(left + 1):
+            left -= len(text)
+            if left < 0:
+                raise ValueError(f'{len(data):,} bytes become more than {_ALWAYS + _EXPANSION * len(data):,}')
+            yield text
+
+
+def _named(pairs: list[list[int | str]]) -> dict[int, str]:
+    named = {number: name for number, name in pairs if isinstance(number, int) and isinstance(name, str)}
+    if len(named) < len(pairs):
+        raise ValueError('names of persons or cameras are not pairs of a number and a name')
+    return named
+
+
+def _check(index: Index) -> None:
+    """That all numbers lie where they must, so that nobody who uses the index has to ask."""
+    count = len(index.tracklets)
+    if count != sum(index.parts.values()) or min(index.parts.values()) < 0 or index.frames_per_shard < 1:
+        raise ValueError(f'it holds {count} tracklets, expected {sum(index.parts.values())}')
+    for part in index.parts:
+        if not re.fullmatch(r'[\w-]+', part):
+            raise ValueError(f'a part of it is called {part!r}; expected letters and digits')
+    for split in index.splits:
+        ends = (count, count, len(split.test), len(split.test))
+        for rows, end in zip((split.train, split.test, split.query, split.gallery), ends, strict=True):
+            if rows and not 0 <= min(rows) <= max(rows) < end:
+                raise ValueError(f'a split names tracklets {min(rows)} to {max(rows)} of {end}')
+
+
+class _Split(TypedDict):
+    settings: dict[str, Any]
+    train: list[int]
+    test: list[int]
+    query: list[int]
+    gallery: list[int]
+
+
+class _Versioned(TypedDict):
+    format: int
+
+
+class _Header(_Versioned):
+    dataset: str
+    version: str
+    frames_per_shard: int
+    parts: dict[str, int]
+    pid_names: list[list[int | str]]  # pairs of number and name
+    camera_names: list[list[int | str]]
+    splits: list[_Split]
+
+
+class _Line(TypedDict):
+    name: str
+    pid: int
+    camera: int
+    prefix: str
+    frames: list[str]
+    sizes: list[int]
+    time: NotRequired[str]
+    attributes: NotRequired[dict[str, str]]

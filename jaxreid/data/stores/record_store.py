@@ -9,6 +9,7 @@ from array_record.python import array_record_module
 
 from jaxreid.data.stores import folder_store, record_files, record_index
 from jaxreid.data.tracklets import tracklet as tracklet_lib
+from jaxreid.process import array_file
 
 
 class Records:
@@ -48,9 +49,9 @@ class Records:
         reader = self._readers.get(number) or self._open(number)
         try:
             (data,) = reader.read([record - self._shards[number].start])
-        except RuntimeError as e:
-            raise ValueError(f'damaged record: {str(e).splitlines()[0]}') from e
-        return tf_example_pb2.Example.FromString(data).features.feature
+            return tf_example_pb2.Example.FromString(data).features.feature
+        except Exception as e:  # protobuf's own kind, which ArrayRecord's is not
+            raise ValueError(f'damaged record: {array_file.said_by(e)}') from e
 
     def _shard(self, record: int) -> int:
         return int(np.searchsorted(self._starts, record, side='right')) - 1
@@ -122,7 +123,7 @@ class RecordStore(folder_store.FolderStore):
     def _bytes(self, row: int, frame: int) -> bytes:
         record = int(self._first[row]) + frame  # what follows a piece of a tracklet follows it here too
         features = self._images.read(record)
-        data, name = (features[key].bytes_list.value[0] for key in ('image', 'name'))
+        data, name = (b''.join(features[key].bytes_list.value) for key in ('image', 'name'))
         if name.decode() != self._path(row, frame) or len(data) != self._sizes[record]:
             raise folder_store.StoreError(
                 f'{self._images.where(record)} is {name.decode()} with {len(data)} bytes; the index says '
@@ -134,7 +135,7 @@ class RecordStore(folder_store.FolderStore):
         if self._flows is None:
             return super()._stored_flow(row, first)
         record = int(self._first[row]) + first
-        (data,) = self._flows.read(record)['flow'].bytes_list.value
+        data = b''.join(self._flows.read(record)['flow'].bytes_list.value)
         height, width, _ = self.frame_shape
         if len(data) != height * width * 4:
             raise folder_store.StoreError(

@@ -27,8 +27,9 @@ def open_footage(features: feature_file.Features, root: str, *, flow: config.Flo
     settings = features.meta.get('config')
     if not isinstance(settings, dict) or 'data' not in settings:
         raise ValueError('the feature file does not say how it was made, so its frames cannot be found')
-    experiment = config.from_dict(settings)
-    experiment.data.root = root or experiment.data.root
+    if root and isinstance(settings['data'], dict):
+        settings = settings | {'data': settings['data'] | {'root': root}}
+    experiment = source.of_settings(settings)
     experiment.data.flow = flow
     experiment.data.on_corrupt_eval = 'skip_frame'
     command_line.check_root(experiment)

@@ -250,7 +250,7 @@ def test_a_truncated_shard_is_named_with_its_sizes(copy):
         (lambda data: data[:50], 'cannot be used'),
         (lambda data: data[:20] + b'?' + data[21:], 'cannot be used'),
         (lambda data: b'no gzip', 'cannot be used'),
-        (lambda data: gzip.compress(b'{}\n'), "cannot be used: 'format'"),
+        (lambda data: gzip.compress(b'{}\n'), 'cannot be used: line 1 does not hold what a set is: lacks format'),
         (lambda data: gzip.compress(b'{"format": 9}\n'), 'its format is 9, this version of jaxreid reads 1'),
         (
             lambda data: gzip.compress(b'\n'.join(gzip.decompress(data).splitlines()[:-1])),
@@ -272,7 +272,7 @@ def test_a_damaged_index_is_named(copy, change, message):
 @pytest.mark.parametrize('text', [b'', b'[1]', b'{"a": "b"}', b'{'])
 def test_a_damaged_list_of_files_is_named(copy, text):
     (copy / record_files.MANIFEST).write_bytes(text)
-    with pytest.raises(ValueError, match=r'files.json is damaged'):
+    with pytest.raises(ValueError, match=r'files.json does not hold names and sizes'):
         opened(copy)
 
 
