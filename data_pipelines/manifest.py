@@ -51,12 +51,10 @@ class Listed(NamedTuple):
 
 
 def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) -> list[Listed]:
-    """The tracklets below a folder, sorted by name.
+    """The tracklets below a folder, sorted by name; links to folders are followed once.
 
-    Args:
-      folder: to search; links to folders are followed once.
-      pattern: regular expression with the named groups pid and camera, and if need be tracklet and role.
-      skip_others: leave out images that the pattern does not fit.
+    The pattern has the named groups pid and camera, and if need be tracklet and role. `skip_others` leaves out images
+    that it does not fit.
 
     Raises:
       FileNotFoundError: no such folder.

@@ -21,14 +21,8 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
 
 
 def shard_batch(batch, mesh: Mesh):
-    """Puts the rows that this process holds of a global batch on its devices.
-
-    Args:
-      batch: pytree of [B / processes, ...] host arrays, this process' contiguous slice of the batch.
-      mesh: from `make_mesh`.
-
-    Returns:
-      The same tree of global [B, ...] arrays, split over the mesh by their first axis.
+    """Puts the rows that this process holds of a global batch, a tree of [B / processes, ...] host arrays, on its
+    devices: the same tree of global [B, ...] arrays, split over the mesh by their first axis.
     """
     sharding = NamedSharding(mesh, SPLIT)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
@@ -58,16 +52,11 @@ def local_rows(num_rows: int, mesh: Mesh) -> dict[jax.Device, range]:
 def place_rows(
     num_rows: int, columns: int, mesh: Mesh, *, piece_rows: int, fill: Callable[[int, np.ndarray], None]
 ) -> jax.Array:
-    """A uint8 array split over the mesh that never lies in the host's memory as a whole.
+    """A uint8 array [num_rows, columns] split over the mesh that never lies in the host's memory as a whole, its rows
+    rounded up to a multiple of the devices by zeros.
 
-    Args:
-      num_rows, columns: its shape.
-      mesh: devices.
-      piece_rows: at most two pieces of so many rows are in the memory of this host.
-      fill: `(start, out)` writes rows `start` and following into `out`, [piece, columns].
-
-    Returns:
-      [rows, columns] uint8, the rows rounded up to a multiple of the devices; those added are zero.
+    `fill(start, out)` writes rows `start` and following into `out`, [piece, columns]; at most two pieces of
+    `piece_rows` are in the memory of this host.
     """
     part = -(-num_rows // mesh.size)
     put = jax.jit(lambda whole, piece, at: jax.lax.dynamic_update_slice_in_dim(whole, piece, at, 0), donate_argnums=0)

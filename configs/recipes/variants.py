@@ -41,16 +41,11 @@ def stem(recipe: Recipe) -> str:
 
 
 def getter(file: str, *layers: Changes, variants: Mapping[str, Changes]) -> Getter:
-    """The `get_config` of a file.
+    """The `get_config` of a file from layers (recipe, data set, size), of which later ones win, and variants, the first
+    by default.
 
-    Args:
-      file: stem of the config file, for messages.
-      layers: recipe, data set, size; later ones win.
-      variants: those of the file; the first is the default.
-
-    Returns:
-      Settings by a name from `variants`, or several with commas between; later ones win. ConfigError: there is no such
-      variant; names the nearest.
+    It gives settings by the name of a variant, or several with commas between, of which later ones win, and raises
+    ConfigError where there is no such variant, naming the nearest; `file` is the config file's stem, for that message.
     """
 
     def get_config(variant: str = next(iter(variants))) -> config.Experiment:

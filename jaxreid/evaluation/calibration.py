@@ -222,10 +222,8 @@ def _search(similarities: Similarities, wanted: Sequence[float]) -> OpenSearch:
 
 
 def histogram(similarities: Similarities, *, bins: int) -> dict[str, np.ndarray]:
-    """Shares of the genuine and of the impostor pairs in about `bins` equal parts of the range that holds any.
-
-    Returns:
-      `edges` [n + 1], `genuine` and `impostor` [n], each summing to 1 (0 where there are no such pairs).
+    """Shares of the genuine and of the impostor pairs in about `bins` equal parts of the range that holds any: `edges`
+    [n + 1], `genuine` and `impostor` [n], each summing to 1 (0 where there are no such pairs).
     """
     filled = np.flatnonzero(similarities.genuine + similarities.impostor)
     grid = thresholds(similarities)

@@ -22,16 +22,11 @@ from jaxreid.weights import torch_names
 
 
 def state_dict(variables: Any, experiment: config.Experiment, *, source: str | None = None) -> dict[str, np.ndarray]:
-    """PyTorch names -> arrays in PyTorch's order of axes; batch counters are 0.
+    """PyTorch names -> arrays in PyTorch's order of axes, of every variable; batch counters are 0.
 
-    Args:
-      variables: {'params': ..., 'batch_stats': ...} of the experiment's network.
-      experiment: names the network; see `torch_names.published`.
-      source: where the network was imported from; 'torchvision_resnet50' goes back under torchvision's names, without
-        the neck that the import had added.
-
-    Returns:
-      Every variable. Those that no published network has are named by our modules, joined by dots.
+    Names are those of `torch_names.published`, or our modules joined by dots where no published network has such a one.
+    A network whose `source` was 'torchvision_resnet50' goes back under torchvision's names, without the neck that the
+    import had added.
     """
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(variables).items()}
     if source == 'torchvision_resnet50':

@@ -46,12 +46,9 @@ def origins(path: torch_names.Path) -> list[torch_names.Path]:
 
 
 def read(source: pathlib.Path, experiment: config.Experiment) -> Arrays:
-    """The arrays of a workdir, a checkpoint, or a file of PyTorch tensors, by their names here.
-
-    Args:
-      source: a workdir, a folder of checkpoints, one checkpoint; or a .safetensors or .pth file with the names of
-        torchvision, of AP3D's or STMN's code, or of `jaxreid.weights.export_torch`.
-      experiment: of the network that starts; what a name in a file stands for depends on it.
+    """The arrays, by their names here, of a workdir, a folder of checkpoints, one checkpoint, or a .safetensors or .pth
+    file with the names of torchvision, of AP3D's or STMN's code, or of `jaxreid.weights.export_torch`. What a name in a
+    file stands for depends on the network that starts.
 
     Raises:
       state_file.WeightsError: there is nothing of that kind.

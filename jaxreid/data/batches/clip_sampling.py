@@ -32,17 +32,10 @@ def train_clip(num_frames: int, rng: np.random.Generator, *, kind: str, frames: 
 
 
 def test_clips(num_frames: int, *, kind: str, frames: int, seed: int, row: int) -> np.ndarray:
-    """The clips that stand for a tracklet, by its name.
+    """The clips that stand for a tracklet of F frames, `kind` as `test.clips`: [n_clips, T] int64 positions 0 ... F -
+    1; one clip but for 'all_frames' and 'interleaved'. The one clip of 'whole' has T * 2^k positions, see `whole`.
 
-    Args:
-      num_frames: F.
-      kind: as `test.clips`.
-      frames: T.
-      seed, row: read by 'random' only: the draw is a function of the two, row being the tracklet's among all.
-
-    Returns:
-      [n_clips, T] int64 positions 0 ... F - 1; one clip but for 'all_frames' and 'interleaved'. The one clip of 'whole'
-      has T * 2^k positions, see `whole`.
+    The draw of 'random' is a function of `seed` and `row`, the tracklet's among all.
     """
     match kind:
         case 'all_frames':

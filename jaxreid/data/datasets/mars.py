@@ -79,18 +79,11 @@ def index(
     train_folder: str = 'bbox_train',
     test_folder: str = 'bbox_test',
 ) -> tracklet.Dataset:
-    """Builds the dataset from name lists and tables alone; touches no file.
+    """Builds the dataset from name lists, in any order and without folders, and tables (see the module) alone; touches
+    no file.
 
-    Args:
-      train_names, test_names: frame names without folder, in any order (the tables count the sorted names).
-      track_train_info, track_test_info: [N, 4] integers, see the module's docstring.
-      query_idx: [1, Q] or [Q] integers of any type, rows of the test table counted from 1.
-      root: kept as `Dataset.root`.
-      train_folder, test_folder: what stands before <id>/<name> in a frame's path.
-
-    Returns:
-      Dataset whose gallery is the whole test split: queries, junk (id -1) and distractors (id 0) stay in, the
-      protocol decides what is ranked.
+    The gallery is the whole test split: queries, junk (id -1) and distractors (id 0) stay in, the protocol decides what
+    is ranked. `train_folder` and `test_folder` stand before <id>/<name> in a frame's path.
 
     Raises:
       ValueError: names or tables are malformed or do not belong together.

@@ -28,15 +28,8 @@ def decoder(engine: str, *, height: int, width: int) -> Callable[..., np.ndarray
 def between(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, engine: str, height: int, width: int
 ) -> list[np.ndarray]:
-    """Flow of pairs of frames that the engine's `decoder` made.
-
-    Args:
-      pairs: [H, W, 3] uint8, RGB, each.
-      engine: 'opencv' or 'jax'.
-      height, width: of the results.
-
-    Returns:
-      [height, width, 2] float16 of each pair, pixels of the result.
+    """Flow of pairs of frames [H, W, 3] uint8 RGB that the engine's `decoder` made: [height, width, 2] float16 of each
+    pair, pixels of the result.
 
     Raises:
       ValueError: OpenCV lacks the algorithm.

@@ -32,10 +32,7 @@ class DeviceStore:
         progress: bool,
     ):
         """Decodes what the devices of this host hold; each piece leaves the host's memory before the next but one.
-
-        Args:
-          store, tracklets, with_flow, threads, progress: as `ram_store.RamStore` has them.
-          mesh: devices that share the frames.
+        Arguments as of `ram_store.RamStore`, and the devices that share the frames.
 
         Raises:
           ValueError: there is not enough memory, or a frame is corrupt and the store's policy is 'error'.

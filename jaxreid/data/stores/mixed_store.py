@@ -11,12 +11,7 @@ class MixedStore:
     """Answers rows that lie in several stores."""
 
     def __init__(self, stores: Sequence[folder_store.FolderStore], tracklets: Sequence[int]):
-        """Opens nothing.
-
-        Args:
-          stores: all of one frame shape.
-          tracklets: how many each of them has.
-        """
+        """Of stores of one frame shape, and how many `tracklets` each of them has."""
         self._stores = list(stores)
         self._ends = np.cumsum(tracklets)
         self.frame_shape = self._stores[0].frame_shape

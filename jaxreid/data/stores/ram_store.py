@@ -21,14 +21,7 @@ class RamStore:
         threads: int,
         progress: bool,
     ):
-        """Decodes everything.
-
-        Args:
-          store: what the frames are read from, once.
-          tracklets: what `store` counts.
-          with_flow: keep the flow of every frame too.
-          threads: that decode.
-          progress: show a bar.
+        """Decodes all frames of the tracklets that `store` counts, with their flow where asked, in so many threads.
 
         Raises:
           ValueError: there is not enough memory, or a frame is corrupt and the store's policy is 'error'.
