@@ -78,17 +78,10 @@ def build(
     frames_per_shard: int = FRAMES_PER_SHARD,
     beam: Sequence[str] | None = None,
 ) -> str:
-    """Writes the records of a data set, or what is missing of them; returns the folder of the record set.
+    """Writes the records of a data set, or what is missing of them; returns the folder of the record set, below `out`.
 
-    Args:
-      dataset: one of config.DATASETS.
-      root: its folder; what is rendered is rendered there first, '' into the cache.
-      out: path or URL; the records come to be in a folder below it.
-      preset: of a data set that has several.
-      frames_root: of a manifest, see config.Data.
-      workers: threads; None takes as many as there are cores.
-      frames_per_shard: records per file.
-      beam: options of an Apache Beam pipeline that writes the shards; None writes them here.
+    What is rendered is rendered in `root` first, '' into the cache. `workers` None are as many threads as there are
+    cores; `beam` are the options of an Apache Beam pipeline that writes the shards, None writes them here.
 
     Raises:
       ValueError: the data set is malformed, changed while it was read, or the folder holds records of other files.
@@ -135,14 +128,8 @@ def build_flow(
     workers: int | None = None,
     beam: Sequence[str] | None = None,
 ) -> str:
-    """Adds optical flow to existing records and returns its folder; what is not in `flow_folder` is computed, and kept
-    there.
-
-    Args:
-      dataset, root, out, preset, frames_root, workers, beam: as for `build`.
-      flow_folder: what data_pipelines.optical_flow filled.
-      height, width: of the flow, in pixels.
-      engine: what computes it, 'opencv' or 'jax'.
+    """Adds optical flow of this engine and size to existing records and returns its folder; what is not in
+    `flow_folder`, which `data_pipelines.optical_flow` filled, is computed, and kept there.
 
     Raises:
       ValueError, OSError, ImportError: as `build`; FileNotFoundError where the frames' records are not finished.

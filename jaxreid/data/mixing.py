@@ -55,20 +55,12 @@ def _settings(data: config.Data, entry: str) -> config.Data:
         flow_folder = os.path.join(flow_folder, f'{name}-{hashlib.sha256(entry.encode()).hexdigest()[:8]}')
     facts = catalogue.find(name)
     return dataclasses.replace(
-        data,
-        dataset=name,
-        root=root,
-        frames_root='',
-        records='' if root else data.records,
+        data, dataset=name, root=root, frames_root='', records='' if root else data.records, also=(), split_rule='',
         store='folder' if root else data.store,  # this is asked for what memory is filled from, too
-        also=(),
         split=detail if detail and facts.num_splits > 1 else '0',
-        split_rule='',
         preset=detail if detail and facts.presets else config.Data.preset,
-        part='official',
-        part_trial=0,
-        flow_folder=flow_folder,
-    )
+        part='official', part_trial=0, flow_folder=flow_folder,
+    )  # fmt: skip
 
 
 def mix(first: tracklet.Dataset, others: Sequence[tuple[str, tracklet.Dataset]]) -> tracklet.Dataset:

@@ -27,16 +27,12 @@ def over_clips(
     total: int,
     label: str,
 ) -> dict[str, np.ndarray]:
-    """Means of the clip features of every tracklet, and sums of what the network counts for a clip.
+    """Means of the clip features of every tracklet, and sums of what the network counts for a clip: [N, ...] float32 by
+    the names of `eval_step` (from `step.make_eval_step`), sums of the counts `*_items` and means of all others.
 
-    Clips of many tracklets fill fixed batches, sums are kept on the host: but for clips 'whole' memory does not depend
-    on the length of a tracklet. Averaging before or after the neck is the same, since in evaluation it is affine.
-
-    `eval_step` is from `step.make_eval_step`, its variables are on the devices; every process has as many `batches`,
-    about `total`.
-
-    Returns:
-      [N, ...] float32 by the names of `eval_step`: sums of the counts `*_items`, means of all others.
+    Clips of many tracklets fill fixed batches, as many on every process; sums are kept on the host: but for clips
+    'whole' memory does not depend on the length of a tracklet. Averaging before or after the neck is the same, since in
+    evaluation it is affine.
     """
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros(tracklets, np.float32)

@@ -152,17 +152,9 @@ def applied(
     """
     experiment = config.from_dict(config.to_dict(network.experiment))
     experiment.data = dataclasses.replace(
-        experiment.data,
-        dataset='manifest',
-        root=root,
-        frames_root=frames_root,
-        also=(),
-        store='folder',
-        records='',
-        split='0',
-        part='official',
-        flow_folder='',
-    )
+        experiment.data, dataset='manifest', root=root, frames_root=frames_root, also=(), store='folder', records='',
+        split='0', part='official', flow_folder='',
+    )  # fmt: skip
     # A few tracklets do not fill a batch for a test set.
     test = experiment.test
     clips = eval_pipeline.count(dataset.test, clips=test.clips, frames=test.frames, batch_clips=1)

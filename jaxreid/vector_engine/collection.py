@@ -200,10 +200,8 @@ def _create(client: Any, collection: str, dim: int, distance: str, index: str) -
 def check(
     client: Any, collection: str, given: tracklets.Tracklets, distance: str = ''
 ) -> tuple[str, tracklets.Made | None]:
-    """Whether features may be compared with a collection's.
-
-    Returns:
-      The distance of the collection, and how its features were made; None where it holds none.
+    """Whether features may be compared with a collection's: its distance, and how its features were made; None where it
+    holds none.
 
     Raises:
       ValueError: there is no such collection, it is not jaxreid's, or its features are of another dimension or
@@ -258,20 +256,12 @@ def search(
     filters: results.Filters,
     ef: int = EF,
 ) -> tuple[tracklets.Tracklets, results.Answers]:
-    """The `top` most similar of a collection for every query, as the engine's index finds them.
+    """The `top` most similar of a collection for every query, as the engine's index finds them; fewer where the
+    collection holds fewer. The query itself (its name and camera, the same features) is none.
 
-    Args:
-      client: from `connect`.
-      collection: its name.
-      queries: what to ask with.
-      top: answers per query, at most; fewer where the collection holds fewer. The query itself (its name and camera,
-        the same features) is none.
-      filters: which may answer, as for `jaxreid.search`.
-      ef: candidates that HNSW keeps, at least `top`; more find more, slower. Other indexes do not read it.
-
-    Returns:
-      The tracklets that answer some query, without features, and the answers, which point to them. their `searched`
-      counts the whole collection.
+    `filters` are as for `jaxreid.search`. HNSW keeps `ef` candidates, at least `top`, while it searches: more find
+    more, slower. The tracklets that answer come without features; the answers point to them, and their `searched`
+    counts the whole collection.
 
     Raises:
       ValueError: features that cannot be compared with the collection's, a camera that it does not know, or a time
