@@ -22,6 +22,8 @@ def test_the_bar_is_there_at_once_and_the_estimate_leaves_out_the_first(capsys):
     rates = [float(rate) for rate in re.findall(r'([\d.]+)batch/s', said)]
     assert rates, said  # with the first, about one a second
     assert min(rates) > 3
+    assert re.findall(r'(\d)/4', said)[:1] == ['1']
+    assert '4/4' in said
 
 
 def test_a_bar_that_is_left_early_is_closed(capsys):

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import re
+import types
 
 import numpy as np
 import pytest
 
 from jaxreid.evaluation import protocols
 from jaxreid.evaluation.report import command as report
+from jaxreid.evaluation.report import page
 from tests.fixtures import feature_files, report_page
 from tests.fixtures import mars_folder as mars_fixture
 from tests.oracles import rankings as oracle
@@ -172,12 +174,12 @@ def workdir(made, tmp_path):
 
 def test_a_workdir_shows_how_it_was_trained(made, tmp_path):
     assert report.run([str(workdir(made, tmp_path)), '--no-pictures']) == 0
-    page = report_page.Reader((tmp_path / 'report.html').read_text())
-    titles = [a['aria-label'] for tag, a in page.tags if tag == 'svg']
+    shown_page = report_page.Reader((tmp_path / 'report.html').read_text())
+    titles = [a['aria-label'] for tag, a in shown_page.tags if tag == 'svg']
     assert any(title.startswith('loss over the steps of the training; at the end loss 2.7') for title in titles)
     assert any(title.startswith('learning rate, 1e-3 over the steps') for title in titles)
-    assert 'optim.lr = 1, there <b>2</b>' in ' '.join(page.words)
-    assert ('a', {'href': '#training'}) in page.tags
+    assert 'optim.lr = 1, there <b>2</b>' in ' '.join(shown_page.words)
+    assert ('a', {'href': '#training'}) in shown_page.tags
 
 
 def test_damaged_metrics_cost_the_curves_and_are_named_in_one_line(made, tmp_path, capsys):
@@ -189,11 +191,20 @@ def test_damaged_metrics_cost_the_curves_and_are_named_in_one_line(made, tmp_pat
     assert 'Traceback' not in capsys.readouterr().err
 
 
+def test_who_took_the_first_place_is_shown_where_no_query_was_answered_the_other_way():
+    # Query 1, row 7, of person 5 was answered by person 4: in the list behind a tracklet of its own camera.
+    lists = types.SimpleNamespace(rank=np.array([[1, 2], [0, 1]]), item=np.array([[0, 1], [2, 1]]))
+    analysis = types.SimpleNamespace(queries=np.array([3, 7]), gallery=np.array([10, 11, 12]), lists=lists)
+    assert page.confused_rows(analysis, {'examples': [None, 1]}) == [11, 7]
+    assert page.confused_rows(analysis, {'examples': [1, None]}) == [7, 11]
+    assert page.confused_rows(analysis, {'examples': [0, 1]}) == [3, 7]
+
+
 def test_both_sides_of_every_pair_of_look_alikes_have_a_picture(made):
-    page = report_page.Reader(made[2])
-    sides = [i for i, (tag, a) in enumerate(page.tags) if (tag, a) == ('div', {'class': 'side'})]
+    shown_page = report_page.Reader(made[2])
+    sides = [i for i, (tag, a) in enumerate(shown_page.tags) if (tag, a) == ('div', {'class': 'side'})]
     assert sides
-    shown = [page.tags[i + 1] for i in sides]
+    shown = [shown_page.tags[i + 1] for i in sides]
     assert all(tag == 'img' for tag, _ in shown)
     # Of the side without a query of its own it is a tracklet of that person.
     ids = [re.fullmatch(r'(\S+) of identity (-?\d+)', a['alt']) for _, a in shown]
