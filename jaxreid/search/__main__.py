@@ -26,8 +26,9 @@ _TOP = 10  # answers per query
 
 def search(options: argparse.Namespace) -> None:
     """Answers on the terminal, and in the files asked for."""
+    read = options.gallery, options.query, options.checkpoint, options.calibration
     for path, ours in ((options.html, page.is_page), (options.json, results.is_json)):
-        _check_output(path, ours, options)
+        results.check_output(path, ours, read)
     if options.html and options.json and pathlib.Path(options.html).resolve() == pathlib.Path(options.json).resolve():
         raise ValueError(f'--html and --json are both {options.html}; choose two files')
     if options.rates and not options.calibration:
@@ -71,20 +72,6 @@ def search(options: argparse.Namespace) -> None:
     print(results.table(held, asked, answers, shown=_SHOWN, rates=options.rates))
     for path in filter(None, (options.json, options.html)):
         print(f'written    {path}')
-
-
-def _check_output(path, ours, options):
-    """Nothing but an older answer is overwritten, and nothing put among what is read."""
-    if not path:
-        return
-    place = pathlib.Path(path).resolve()
-    for read in filter(None, (options.gallery, options.query, options.checkpoint, options.calibration)):
-        if place.is_relative_to(pathlib.Path(read).expanduser().resolve()):
-            raise ValueError(f'{path} is, or lies in, {read}, which the search reads; choose another place to write to')
-    if place.is_dir():
-        raise ValueError(f'{path} is a folder; name a file in it to write')
-    if place.exists() and not (place.is_file() and (place.stat().st_size == 0 or ours(place))):
-        raise ValueError(f'{path} exists and is not what an earlier search wrote; nothing is overwritten')
 
 
 def _write(path, text):

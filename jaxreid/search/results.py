@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -300,6 +300,20 @@ def table(
     if len(answers.hits) > shown:
         lines.append(f'... and {len(answers.hits) - shown} more queries ({all_in} all)\n')
     return '\n'.join([*lines, *meaning(answers, **hints)])
+
+
+def check_output(path: str, ours: Callable[[pathlib.Path], bool], read: Sequence[str]) -> None:
+    """Refuses to write over anything but an older answer, which `ours` knows, and among what is read."""
+    if not path:
+        return
+    place = pathlib.Path(path).resolve()
+    for one in filter(None, read):
+        if place.is_relative_to(pathlib.Path(one).expanduser().resolve()):
+            raise ValueError(f'{path} is, or lies in, {one}, which the search reads; choose another place to write to')
+    if place.is_dir():
+        raise ValueError(f'{path} is a folder; name a file in it to write')
+    if place.exists() and not (place.is_file() and (place.stat().st_size == 0 or ours(place))):
+        raise ValueError(f'{path} exists and holds no answers of a search; nothing is overwritten')
 
 
 def is_json(path: pathlib.Path) -> bool:

@@ -404,15 +404,6 @@ def _check_there(uri: str) -> None:
         )
 
 
-def _check_free(path: pathlib.Path, inputs: Sequence[str]) -> None:
-    """Refuses to write answers into what is read, and over anything but answers of an earlier search."""
-    for one in filter(None, inputs):
-        if path.resolve().is_relative_to(pathlib.Path(one).expanduser().resolve()):
-            raise ValueError(f'--json {path} is, or lies in, {one}, which the search reads; choose another place')
-    if path.exists() and not (path.is_file() and results.is_json(path)):
-        raise ValueError(f'--json {path}: exists and holds no answers of a search; it is left, choose another name')
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commands.parser('engine', __doc__)
@@ -448,8 +439,8 @@ def act(options: argparse.Namespace) -> None:
     command_line.set_up('float32')
     if options.mode != 'export':
         _check_there(options.uri)
-    if options.mode == 'search' and options.json:
-        _check_free(pathlib.Path(options.json), (options.query, options.uri, options.checkpoint))
+    if options.mode == 'search':
+        results.check_output(options.json, results.is_json, (options.query, options.uri, options.checkpoint))
     network = sources.network_loader(options.checkpoint)
 
     def read(role: str) -> tracklets.Tracklets:

@@ -300,7 +300,7 @@ def test_a_search_offers_only_what_it_can_and_all_there_is(tmp_path, capsys, fea
     foreign, read = 'exists and holds no answers of a search', 'which the search reads'
     for path, problem in (
         (tmp_path / 'mine.json', foreign),
-        (tmp_path, foreign),
+        (tmp_path, 'is a folder; name a file in it'),
         (features, read),
         (tmp_path / 'engine.db' / 'answers.json', read),
     ):
