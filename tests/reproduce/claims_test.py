@@ -97,7 +97,10 @@ def test_a_row_on_the_rendered_benchmark_is_short_and_starts_from_the_rendered_n
     steps = claims.dry_run.planned_steps(e)
     assert abs(steps - claims.STEPS) <= 0.1 * claims.STEPS
     motion = plan(tmp_path, '--dataset=synthetic', '--claims=star-flow')[0].row.experiment
-    assert abs(claims.dry_run.planned_steps(motion) - claims.MOTION_STEPS) <= 0.1 * claims.MOTION_STEPS
+    assert abs(claims.dry_run.planned_steps(motion) - claims.LONGER['motion']) <= 0.1 * claims.LONGER['motion']
+    occlusion = plan(tmp_path, '--dataset=synthetic', '--claims=star-gsta')[0].row.experiment
+    assert abs(claims.dry_run.planned_steps(occlusion) - claims.LONGER['occlusion']) <= 0.1 * claims.LONGER['occlusion']
+    assert occlusion.optim.lr == claims.RATES['star']
     assert pair.row.spec == 'configs/star_synthetic.py:table3_lsta,rgb,distractors'
     assert pair.row.folder == tmp_path / 'star_synthetic-table3_lsta,rgb,distractors-seed0'
     small = plan(tmp_path, '--dataset=synthetic', '--claims=star-lsta', '--preset=tiny')[0]
