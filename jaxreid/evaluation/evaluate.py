@@ -27,11 +27,12 @@ def run(
     if scored:
         results.read(workdir / 'results.json')  # before any work: a file of something else stops here
     restored = network.Network.load(path, experiment=experiment, mesh=sharding.make_mesh())
+    metrics_log.say(f'checkpoint {restored.path}')
     dataset = source.read(experiment.data)
     if scored:
         tracklet.check_answerable(dataset)
     trained_ids = trained_people(restored.meta) & test_people(dataset, experiment.data)
-    metrics_log.say(f'checkpoint {restored.path}; {len(dataset.test)} test tracklets on {restored.mesh.size} device(s)')
+    metrics_log.say(f'{len(dataset.test)} test tracklets on {restored.mesh.size} device(s)')
     kinds = list(dict.fromkeys((experiment.test.clips, *experiment.test.also_clips)))
     store = shared_frames(experiment.data, dataset) if len(kinds) > 1 else None
     made: list[results.Result] = []
