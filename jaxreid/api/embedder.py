@@ -190,8 +190,12 @@ def _load_exported(path: pathlib.Path) -> Embedder:
     if not meta['inputs'] or len(meta['inputs'][0]['shape']) != 5:
         raise ValueError(f'{path / exported.META} says nothing of the clips [B, T, H, W, 3] that go in; export again')
     shape, dtype = meta['inputs'][0]['shape'], meta['inputs'][0]['dtype']
+    try:
+        experiment = config.from_dict(meta['config'])
+    except config.ConfigError as e:
+        raise ValueError(f'{path / exported.META} holds settings of no network: {e}') from e
     return Embedder(
-        config.from_dict(meta['config']),
+        experiment,
         shape[1],
         None,
         functools.partial(_run_exported, exported.load(path), meta['inside']['neck'], shape[0], dtype),

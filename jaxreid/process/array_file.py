@@ -108,8 +108,19 @@ def checked(path: str | os.PathLike) -> np.ndarray:
     """The array of a file of `with_digest`, or of an .npy file, as older ones are. Errors as `npy`."""
     data = paths.content(path)
     if digest.of_bytes(data[:-_DIGITS]).encode() == data[-_DIGITS:]:
-        return np.load(io.BytesIO(data[:-_DIGITS]), allow_pickle=False)
+        return _parsed(path, data[:-_DIGITS])
     return npy(path)  # where the digest is another, the length is too
+
+
+def _parsed(path: str | os.PathLike, data: bytes) -> np.ndarray:
+    file = io.BytesIO(data)
+    try:
+        header = _header(file)
+        if header.dtype.hasobject or header.nbytes != len(data) - file.tell():
+            raise ValueError(f'it says {header.dtype} {header.shape}, but has {len(data) - file.tell()} bytes')
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except _BROKEN as e:
+        raise ValueError(f'{path} is no readable .npy file ({said_by(e)})') from e
 
 
 def check_expansion(path: str | os.PathLike, archive: zipfile.ZipFile) -> None:

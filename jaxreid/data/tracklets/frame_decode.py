@@ -92,7 +92,8 @@ def decode_as_stored(data: bytes, *, known_whole: bool = False) -> np.ndarray:
         picture has.
     """
     _quiet()
-    image_damage.check(data, whole=not known_whole)
+    if not image_damage.check(data, whole=not known_whole):
+        return _decode_with_pillow(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # for example, a header that promises an absurd size

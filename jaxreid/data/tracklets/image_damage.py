@@ -39,26 +39,29 @@ _OTHERS: tuple[tuple[int, bytes, Callable[..., ImageFile.ImageFile], bool], ...]
 )
 
 
-def check(data: bytes, *, whole: bool) -> None:
+def check(data: bytes, *, whole: bool) -> bool:
     """Refuses what must not be decoded.
 
     Args:
       data: the file.
-      whole: whether to look for holes too, as long as decoding takes. A JPEG has no check sums: what shows is a hole,
-        and a part that is missing, repeated or of another file, in an image of one scan (not in a progressive one);
-        single bits may be others without a trace.
+      whole: whether to look for holes too, which takes as long as decoding. A JPEG has no check sums: what shows is a
+        hole, and a part that is missing, repeated or of another file, in an image of one scan (not in a progressive
+        one); single bits may be others without a trace.
+
+    Returns:
+      Whether OpenCV, too, would read it without a word, or refuse it: libjpeg warns the terminal of other JPEGs.
 
     Raises:
       ValueError: empty, cut off, damaged, of no known format, or of more pixels than any crop has.
     """
     if not data:
         raise ValueError('the file is empty')
-    size = f'of {len(data)} bytes'
+    size, one_scan = f'of {len(data)} bytes', True
     if data.startswith(_JPEG):
         if _is_cut_off_jpeg(data):
             raise ValueError(f'truncated JPEG {size}, its end marker is missing')
-        problem = _claims(*_jpeg_size(data))
-        if not problem and whole:
+        problem, one_scan = _claims(*_jpeg_size(data)), _is_of_one_scan(data)
+        if not problem and whole and one_scan:
             problem = _hole_in_jpeg(data)
     elif data.startswith(_PNG):
         problem = _damage_of_png(data) or _claims(*_png_size(data), data[24] > 8)
@@ -68,6 +71,7 @@ def check(data: bytes, *, whole: bool) -> None:
         problem = _claims(*_other_size(data))
     if problem:
         raise ValueError(f'no image, or a damaged one, {size}: {problem}')
+    return one_scan
 
 
 def _claims(width: int, height: int, wide: bool = False) -> str:
@@ -125,6 +129,13 @@ class _InPieces(io.BytesIO):
         return self.pieces.pop(0) if self.pieces else b''
 
 
+def _is_of_one_scan(data: bytes) -> bool:
+    """Whether one scan holds all channels: not of progressive ones."""
+    begins = {marker: begin for marker, begin, _ in _jpeg_segments(data)}
+    frame, scan = begins.get(0xC0) or begins.get(0xC1), begins.get(0xDA)
+    return frame is not None and scan is not None and data[frame + 5 : frame + 6] == data[scan : scan + 1]
+
+
 def _hole_in_jpeg(data: bytes) -> str:
     """Whether an image of one scan needs just the bytes that it has; '' where it does.
 
@@ -134,10 +145,7 @@ def _hole_in_jpeg(data: bytes) -> str:
     """
     segments = list(_jpeg_segments(data))
     begins = {marker: begin for marker, begin, _ in segments}
-    frame, scan = begins.get(0xC0, begins.get(0xC1)), begins.get(0xDA)
-    if frame is None or scan is None or data[frame + 5 : frame + 6] != data[scan : scan + 1]:
-        return ''  # progressive, or a scan holds some of the channels only
-    start = segments[-1][2]
+    frame, start = begins.get(0xC0) or begins[0xC1], segments[-1][2]
     end = data.find(_JPEG_END, start)  # phones put more images behind it
     if 0xDD in begins and (interval := int.from_bytes(data[begins[0xDD] : begins[0xDD] + 2], 'big')):
         restarts = [one[1] & 7 for one in re.findall(rb'\xff[\xd0-\xd7]', data[start:end])]
