@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import tqdm
 
+from jaxreid.data.tracklets import image_damage
 from jaxreid.from_video import detect, mot_file, track
-from jaxreid.process import whole
+from jaxreid.process import silence, whole
 
 MANIFEST = 'tracklets.csv'
 TRACKS = 'tracks.txt'
@@ -117,10 +118,22 @@ def _open(video):
         raise ValueError(f'{video} is a folder; name a video file, one at a time')
     if not video.is_file():
         raise FileNotFoundError(f'there is no video {video}')
-    opened = cv2.VideoCapture(str(video))
+    with silence.stderr():
+        opened = cv2.VideoCapture(str(video))
     if not opened.isOpened():
         raise ValueError(f'{video} is no video that OpenCV can read; convert it, for example to .mp4 with H.264')
+    width, height = (opened.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if not 0 <= width * height <= image_damage.MAX_PIXELS:
+        opened.release()
+        raise ValueError(
+            f'{video} claims frames of {height:.0f}x{width:.0f} pixels; {image_damage.MAX_PIXELS:,} are read'
+        )
     return opened
+
+
+def _read(opened):
+    with silence.stderr():  # of decoders, about what is damaged: what cannot be read is counted
+        return opened.read()
 
 
 def _samples(video):
@@ -129,8 +142,9 @@ def _samples(video):
     count = max(int(opened.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
     images: list[np.ndarray] = []
     for frame in np.unique(np.linspace(0, count - 1, _SAMPLES).round().astype(int)):
-        opened.set(cv2.CAP_PROP_POS_FRAMES, int(frame))
-        done, image = opened.read()
+        with silence.stderr():
+            opened.set(cv2.CAP_PROP_POS_FRAMES, int(frame))
+        done, image = _read(opened)
         if done and (not images or image.shape == images[0].shape):
             images.append(image)
     opened.release()
@@ -178,7 +192,7 @@ def _frames(opened, video) -> Iterator[tuple[int, np.ndarray]]:
     with tqdm.tqdm(total=said if said > 0 else None, desc=video.name, unit='frame', leave=False) as bar:
         frame = 0
         while True:
-            done, image = opened.read()
+            done, image = _read(opened)
             if not done:
                 break
             frame += 1

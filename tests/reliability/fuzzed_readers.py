@@ -335,7 +335,7 @@ def read_index(path: pathlib.Path) -> None:
     index = record_index.from_bytes(path.read_bytes(), folder=str(path.parent))
     index.shards(index.dataset)
     data = config.Data(dataset='mars')
-    record_index.to_dataset(index, data, folder='here', root='here')
+    record_index.to_dataset(index, data, folder=str(path.parent), root='here')
 
 
 def read_set(path: pathlib.Path) -> None:

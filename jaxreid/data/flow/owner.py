@@ -39,6 +39,8 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
             whole.write_json(file, digest.signed({'dataset': dataset, 'root': root, 'frames': made}))
         return
     owner, digests = f'{kept["dataset"]} in {kept["root"]}', kept['frames']
+    if not digests:
+        raise ValueError(f'{file} names no frames; remove it if {folder} holds the flow of {dataset}')
     now = _digests(list(digests), read)
     wrong = [path for path, value in now.items() if value != digests[path]]
     if wrong or not now:

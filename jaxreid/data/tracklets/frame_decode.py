@@ -4,8 +4,6 @@ import contextlib
 import functools
 import io
 import logging
-import os
-import threading
 import warnings
 
 import cv2
@@ -13,8 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from jaxreid.data.tracklets import image_damage
-
-_of_stderr = threading.Lock()
+from jaxreid.process import silence
 
 
 def one_thread_each() -> None:
@@ -28,19 +25,6 @@ def _quiet() -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     warnings.filterwarnings('ignore', module=r'PIL\.')
     logging.getLogger('PIL').setLevel(logging.CRITICAL)
-
-
-@contextlib.contextmanager
-def _silent_libtiff():
-    """Of Pillow's libtiff, which has no switch, what it writes to the process' stderr goes nowhere."""
-    with _of_stderr, open(os.devnull, 'wb') as nowhere:
-        kept = os.dup(2)
-        try:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def decode(data: bytes, *, height: int, width: int, resize: str, known_whole: bool = False) -> np.ndarray:
@@ -106,7 +90,8 @@ def decode_as_stored(data: bytes, *, known_whole: bool = False) -> np.ndarray:
 def _decode_with_pillow(data: bytes) -> np.ndarray:
     try:
         tiff = data.startswith((b'II', b'MM'))
-        with _silent_libtiff() if tiff else contextlib.nullcontext(), Image.open(io.BytesIO(data)) as image:
+        # Pillow's libtiff has no switch for what it writes.
+        with silence.stderr() if tiff else contextlib.nullcontext(), Image.open(io.BytesIO(data)) as image:
             turned = ImageOps.exif_transpose(image)  # OpenCV turns by EXIF too
             if turned.mode.startswith(('I', 'F')):  # which Pillow cuts off at 255
                 return _in_8_bits(np.asarray(turned))
