@@ -18,6 +18,9 @@ def get_config(variant='tiny'):
 """
 
 
+CHANGED = 'from jaxreid import config\ndef get_config():\n    made = config.Experiment()\n    made.{}\n    return made'
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -53,6 +56,21 @@ def test_a_file_of_ones_own_gives_the_settings_of_its_variant(here):
         ('def get_config():\n    return {}', 'get_config of own.py gives dict, expected a config.Experiment'),
         ('def get_config():\n    return 1 / 0', 'own.py cannot be read as a config file: ZeroDivisionError'),
         ('x = 1', "own.py cannot be read as a config file: AttributeError: .*'get_config'"),
+        ('def get_config(): pass', 'get_config of own.py gives NoneType'),
+        ('get_config = 3', 'TypeError: .*not callable'),
+        ('def get_config(needed): pass', 'TypeError: .*needed'),
+        ('import nothing_there', 'ModuleNotFoundError'),
+        ('def f(): f()\nf()', 'RecursionError'),
+        ('import sys; sys.exit(3)', 'own.py cannot be read as a config file: SystemExit: 3'),
+        ('raise GeneratorExit', 'GeneratorExit'),
+        ('raise ValueError("a\\nb")', 'ValueError: a b$'),
+        ('x = "\0"', 'SyntaxError'),
+        ('def get_config(:', 'SyntaxError'),
+        (CHANGED.format('data = None'), r'own\.py: config\.data is None, expected a Data section'),
+        (CHANGED.format('data = config.Test()'), r'own\.py: config\.data is Test\(.*, expected a Data section'),
+        (CHANGED.format('__dict__.pop("data")'), r'own\.py: config\.data is None, expected a Data section'),
+        (CHANGED.format('optim.lrr = 3'), r"own\.py: unknown setting config\.optim\.lrr\. Did you mean 'optim\.lr'"),
+        (CHANGED.format('train_ = 3'), r'own\.py: unknown setting config\.train_'),
     ],
 )
 def test_a_file_that_gives_no_settings_is_named(here, text, problem):
@@ -74,9 +92,6 @@ def test_an_error_is_told_by_its_root(capsys):
     said = capsys.readouterr().err
     assert 'could not convert string to float' in said
     assert said.endswith('\nTry --help.\n')
-    error = flags.Error('no such thing\nTraceback (most recent call last):\n  File')
-    error.__cause__ = KeyError('key')
-    assert command_line.explain_flag_error(error) == "no such thing KeyError: 'key'"
 
 
 def test_arguments_that_argparse_refused_or_explained_give_its_status():

@@ -129,6 +129,25 @@ def test_defaults_are_valid_and_round_trip_to_plain_values():
         ('backbone', 'width', 32, 'backbone.init=random'),
         ('nonlocal_blocks', 'stage2', (4,), 'outside 0 ... 3'),
         ('sampler', 'num_ids', 1, 'at least 2'),
+        ('data', 'height', 2**31, 'config.data.height = 2147483648 is not at least 1 and at most 4096'),
+        (
+            'data',
+            'height',
+            10**20,
+            r'config.data.height = 100000000000000000000 is too large; expected less than 2\^32',
+        ),
+        ('train', 'seed', 10**20, 'is too large'),
+        ('optim', 'lr', 10**400, 'config.optim.lr = 1000.* is too large'),
+        ('backbone', 'depths', (3, 4, 6, 10**9), 'at most 512'),
+        ('backbone', 'width', 10**6, 'at most 4096'),
+        (
+            'sampler',
+            'frames',
+            10**9,
+            'config.sampler: 32 clips of 1000000000 frames of 256x128 pixels are .* GiB',
+        ),
+        ('test', 'batch_clips', 10**9, 'config.test: 1000000000 clips of 4 frames'),
+        ('star', 'pyramid_levels', (0,), 'is not at least 1'),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(section, field, value, message):

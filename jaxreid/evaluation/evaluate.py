@@ -24,8 +24,11 @@ def run(
     `workdir` receives features.npz (another name where that holds other features, as do those of `test.also_clips`)
     and, where scored, results.json.
     """
+    # Before any work: a file that is damaged, or of something else, stops here.
+    if (workdir / features_lib.FILE).exists():
+        feature_file.read_meta(workdir / features_lib.FILE)
     if scored:
-        results.read(workdir / 'results.json')  # before any work: a file of something else stops here
+        results.read(workdir / 'results.json')
     restored = network.Network.load(path, experiment=experiment, mesh=sharding.make_mesh())
     metrics_log.say(f'checkpoint {restored.path}')
     dataset = source.read(experiment.data)

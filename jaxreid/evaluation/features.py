@@ -16,6 +16,8 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file
 from jaxreid.process import freed_memory, progress
 
+FILE = 'features.npz'
+
 
 def over_clips(
     eval_step: Callable,
@@ -77,7 +79,7 @@ def _local_rows(array: jax.Array) -> np.ndarray:
 
 def free_path(workdir: pathlib.Path, meta: feature_file.Meta) -> pathlib.Path:
     """`features.npz`, or, where that already holds features made in another way, a name that says how these were."""
-    path = workdir / 'features.npz'
+    path = workdir / FILE
     how = ('trained_on', 'tested_on', 'clips', 'clip_seed', 'frames_per_clip', 'flip', 'step')
     if path.exists():
         before = feature_file.read_meta(path)

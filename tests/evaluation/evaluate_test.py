@@ -250,3 +250,11 @@ def test_several_kinds_of_clips_are_extracted_and_scored_with_one_restored_netwo
     assert results.read(tmp_path / 'results.json') == json.loads(json.dumps(rows))
     names = ('features.npz', 'features-mars-step5-begin_crop.npz')
     assert [feature_file.load(tmp_path / name).meta['clips'] for name in names] == ['rrs', 'begin_crop']
+
+
+def test_a_damaged_old_feature_file_is_found_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(network.Network, 'load', lambda *_, **__: pytest.fail('worked'))
+    (tmp_path / 'features.npz').write_bytes(b'PK cut off')
+    with pytest.raises(ValueError, match=r'features\.npz is no readable \.npz file'):
+        evaluate.run(config.Experiment(), tmp_path, tmp_path / 'checkpoints', scored=False)
+    assert (tmp_path / 'features.npz').read_bytes() == b'PK cut off'

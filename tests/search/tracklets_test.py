@@ -1,10 +1,14 @@
 """What of a feature file a search sees, and what can be compared."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from jaxreid.evaluation import feature_file
-from jaxreid.search import tracklets
+from jaxreid.search import results, tracklets
+from tests.fixtures import feature_files
 
 
 def file_of(pid, *, query=None, gallery=None, **meta):
@@ -58,3 +62,27 @@ def test_moments_are_dates_or_seconds():
     for text in ('noon', 'inf', 'nan'):
         with pytest.raises(ValueError, match=f"'{text}' is no time"):
             tracklets.moment(text)
+
+
+@pytest.mark.parametrize('meta', feature_files.FOREIGN)
+def test_metadata_of_anybody_is_no_error(meta, tmp_path):
+    """As with scores and reports; the file is written as others write it."""
+    arrays = {'embedding': np.eye(3, dtype=np.float32), 'pid': np.arange(1, 4), 'camera': np.arange(3)}
+    marks = {'query': np.ones(3, bool), 'gallery': np.ones(3, bool)}
+    np.savez(tmp_path / 'a.npz', **arrays, **marks, meta=np.array(json.dumps(meta)))
+    features = feature_file.load(tmp_path / 'a.npz')
+    seen = tracklets.chosen(features, 'here', 'gallery', list)
+    assert seen.name == ['row 0', 'row 1', 'row 2']
+    tracklets.check_comparable(seen, seen)
+    assert [tracklets.who(seen, row)[1] for row in range(3)] == ['1', '2', '3']
+    assert all(isinstance(value, (str, int)) for value in seen.made.values())
+
+
+def test_times_that_cannot_be_read_are_named_with_their_tracklet_and_file():
+    file = dataclasses.replace(file_of([1, 2, 3]), time=np.array(['2026-11-21T14:05', '14:05', '21.11.2026']))
+    seen = tracklets.chosen(file, 'shop.npz', 'gallery', list)
+    with pytest.raises(ValueError, match=r"shop\.npz: the times of 2 of 3 .* first of 't1': '14:05' is no time"):
+        tracklets.moments(seen)
+    with pytest.raises(ValueError, match=r'shop\.npz: the times of 2'):
+        results.search(seen, seen, top=1, distance='cosine', filters=results.Filters(after='2026-11-21T14:00'))
+    assert tracklets.moments(dataclasses.replace(seen, time=['', '7.5', '']))[1] == ('seconds', 7.5)

@@ -78,3 +78,34 @@ def test_numbers_of_any_precision_become_float32(tmp_path, dtype):
     found = state_file.read(tmp_path / 'x.safetensors')['bn1.weight']
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, 1.5)
+
+
+def test_tensors_of_all_kinds_become_arrays_or_are_named(tmp_path):
+    torch = pytest.importorskip('torch')
+    path = tmp_path / 'a.pth'
+    torch.save({7: torch.ones(2), 'p': torch.nn.Parameter(torch.ones(3, dtype=torch.float16))}, path)
+    found = state_file.read(path)
+    assert {name: array.tolist() for name, array in found.items()} == {'7': [1, 1], 'p': [1, 1, 1]}
+    shared = torch.ones(10**6)
+    for tensors, message in (
+        ({'x': torch.eye(3).to_sparse()}, 'x is no plain tensor of numbers but torch.sparse_coo'),
+        ({'x': torch.ones(2, dtype=torch.complex64)}, 'x is no plain tensor'),
+        ({'x': torch.ones(1).expand(10**11)}, r'x claims shape \(100000000000,\), of which the file has a part only'),
+        ({f'x{i}': shared for i in range(40)}, 'its tensors share memory and would be larger than the file'),
+    ):
+        torch.save(tensors, path)
+        with pytest.raises(state_file.WeightsError, match=rf'a\.pth: {message}'):
+            state_file.read(path)
+
+
+def test_compressed_tensors_that_become_gigabytes_are_refused(tmp_path):
+    torch = pytest.importorskip('torch')
+    torch.save({'x': torch.zeros(100 * 2**20)}, tmp_path / 'whole.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'whole.pth') as whole,
+        zipfile.ZipFile(tmp_path / 'a.pth', 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as small,
+    ):
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    with pytest.raises(state_file.WeightsError, match=r'a\.pth is not a readable .* claim to be'):
+        state_file.read(tmp_path / 'a.pth')
