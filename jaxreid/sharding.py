@@ -94,6 +94,15 @@ def row_numbers(count: int, axis_name: str | None) -> jax.Array:
     return first + jnp.arange(count)
 
 
+def varying(tree, axis_name: str | None):
+    """Values that are the same on all devices, as every device's own.
+
+    Their gradient is summed over the devices here, in the dtype that they have here: what casts parameters to bfloat16
+    belongs behind it, or sums of many devices are made in bfloat16.
+    """
+    return tree if axis_name is None else jax.lax.pcast(tree, axis_name, to='varying')
+
+
 def add_up(tree, axis_name: str | None):
     """Sums over the devices, the same on all of them."""
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)

@@ -167,6 +167,9 @@ class BatchNorm(nn.Module):
     Parameters `scale` and `bias`, [C]; collection 'batch_stats' holds `mean` and `var`, [C], updated in train mode with
     the average over the groups. The running variance is the biased one, as in Flax (PyTorch keeps n / (n - 1) times
     that). Statistics are at least float32.
+
+    Split over a mesh, the parameters must be `sharding.varying` where they are differentiated: whoever differentiates
+    casts all of a network once.
     """
 
     train: bool  # take the statistics of the batch and update the running ones; otherwise use the running ones
@@ -208,8 +211,8 @@ class BatchNorm(nn.Module):
         if not self.is_initializing():
             running_mean.value += MOMENTUM * (average[0] - running_mean.value)
             running_var.value += MOMENTUM * (average[1] - running_var.value)
-        if self.axis_name is not None:
-            scale, bias = (lax.pcast(p, self.axis_name, to='varying') for p in (scale, bias))
+        if self.frozen_bias:
+            bias = sharding.varying(bias, self.axis_name)
         y = normalise(rows, scale, bias, mean, variance, beside, self.relu, self.groups, self.axis_name)
         return y.reshape(x.shape)
 

@@ -94,6 +94,7 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
         loss_key = jax.random.fold_in(key, LOSS_DRAWS)
 
         def loss(params):
+            params = sharding.varying(params, axis_name)
             output, changed = model.apply(
                 {'params': params, 'batch_stats': batch_stats}, *inputs, train=True, mutable=['batch_stats']
             )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from jaxreid import sharding
 from jaxreid.layers import batch_norm
 from tests.oracles import batch_norm as oracle
 
@@ -107,6 +108,7 @@ def test_gradients_through_eight_devices_are_those_of_one(dtype, tolerance, grou
         v = variables(5, dtype)
 
         def loss(params, x, weight, axis_name):
+            params = sharding.varying(params, axis_name)
             layer = batch_norm.BatchNorm(train=True, groups=groups, axis_name=axis_name, dtype=dtype)
             y, _ = layer.apply({**v, 'params': params}, x, mutable=['batch_stats'])
             value = (jnp.tanh(y) * weight).mean()
@@ -143,6 +145,7 @@ def test_the_gradient_is_that_of_the_formula(devices, groups, relu):
 
         def gradient(weight, *args):
             def value(params, x, shortcut):
+                params = sharding.varying(params, axis_name)
                 y, _ = layer.apply({**v, 'params': params}, x, shortcut, mutable=['batch_stats'])
                 total = (jnp.sin(y) * weight).sum()
                 return jax.lax.psum(total, axis_name) if devices else total
