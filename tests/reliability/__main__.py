@@ -3,6 +3,7 @@
   python -m tests.reliability                    everything: about ten minutes of one core
   python -m tests.reliability kills --number 40  processes killed in training, saving, adding, building
   python -m tests.reliability flips              single bits of checkpoints, galleries, records, features, exports
+  python -m tests.reliability fuzz               changed files of every kind in every reader
 
 The seed is printed, and the same one draws the same again.
 """
@@ -20,7 +21,12 @@ os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=1 --x
 os.environ.setdefault('TQDM_DISABLE', '1')
 warnings.filterwarnings('ignore', 'os.fork')  # children are forked before JAX has started anything
 
-KINDS = {'kills': 40, 'flips': 200, 'faults': 0}  # and how many are drawn of each; of faults each is tried once
+KINDS = {
+    'kills': 40,
+    'flips': 200,
+    'faults': 0,
+    'fuzz': 10_000,
+}  # and how many are drawn of each; of faults each is tried once
 
 
 def main():

@@ -33,9 +33,9 @@ def run(*arguments):
     return process.stdout
 
 
-@pytest.mark.parametrize('kind', ['kills', 'flips', 'faults'])
-def test_nothing_that_is_tried_breaks_it(kind):
-    assert f'{kind:<7} ' in run('-m', 'tests.reliability', kind, '--number', '6')
+@pytest.mark.parametrize(('kind', 'number'), [('kills', 6), ('flips', 6), ('faults', 6), ('fuzz', 1000)])
+def test_nothing_that_is_tried_breaks_it(kind, number):
+    assert f'{kind:<7} ' in run('-m', 'tests.reliability', kind, '--number', str(number))
 
 
 def test_a_run_that_is_killed_before_its_best_checkpoint_is_saved_has_no_row_of_it_and_saves_it_the_next_time(tmp_path):

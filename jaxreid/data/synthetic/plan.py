@@ -180,9 +180,10 @@ def read(root: str | os.PathLike) -> Plan:
       OSError: it cannot be read.
     """
     path = pathlib.Path(root, DESCRIPTION)
+    said = json_file.read(path, dict[str, typing.Any])
     try:
-        return from_json(json_file.read(path, dict[str, typing.Any]))
-    except (KeyError, TypeError, AttributeError) as e:
+        return from_json(said)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as e:
         raise ValueError(f'{path} is no description of a rendered benchmark ({e!r}); render it again') from e
 
 

@@ -56,11 +56,12 @@ def check(data: bytes, *, whole: bool) -> bool:
     """
     if not data:
         raise ValueError('the file is empty')
-    size, one_scan = f'of {len(data)} bytes', True
+    size, plain = f'of {len(data)} bytes', True
     if data.startswith(_JPEG):
         if _is_cut_off_jpeg(data):
             raise ValueError(f'truncated JPEG {size}, its end marker is missing')
         problem, one_scan = _claims(*_jpeg_size(data)), _is_of_one_scan(data)
+        plain = one_scan and _is_plain(data)
         if not problem and whole and one_scan:
             problem = _hole_in_jpeg(data)
     elif data.startswith(_PNG):
@@ -71,7 +72,7 @@ def check(data: bytes, *, whole: bool) -> bool:
         problem = _claims(*_other_size(data))
     if problem:
         raise ValueError(f'no image, or a damaged one, {size}: {problem}')
-    return one_scan
+    return plain
 
 
 def _claims(width: int, height: int, wide: bool = False) -> str:
@@ -134,6 +135,17 @@ def _is_of_one_scan(data: bytes) -> bool:
     begins = {marker: begin for marker, begin, _ in _jpeg_segments(data)}
     frame, scan = begins.get(0xC0) or begins.get(0xC1), begins.get(0xDA)
     return frame is not None and scan is not None and data[frame + 5 : frame + 6] == data[scan : scan + 1]
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether libjpeg has nothing to say about the header, and no restarts, at which it says what it passes over."""
+    before = 2
+    for marker, start, end in _jpeg_segments(data):
+        strange_version = data[start : start + 5] == b'JFIF\0' and data[start + 5 : start + 6] != b'\1'
+        if data[before : start - 4].strip(b'\xff') or marker == 0xDD or strange_version:
+            return False
+        before = end
+    return True
 
 
 def _hole_in_jpeg(data: bytes) -> str:
