@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 import numpy as np
 
@@ -35,6 +36,7 @@ STAGES = {
     'writing features': ('jaxreid.evaluation.feature_file', 'Features.save', 0.05),
 }
 LAST = 12
+LONGEST = 600  # seconds of a child
 RUN = [
     '--config.system=baseline', '--config.backbone.depths=(1,1,1,1)', '--config.sampler.frames=2',
     '--config.test.frames=2', f'--config.train.max_steps={LAST}', '--config.train.epochs=20',
@@ -62,13 +64,28 @@ def child(act, log, *, killed_after=None):
             os.dup2(out, 1)
             os.dup2(out, 2)
             status = act() or 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(status)
     if killed_after is not None:
         time.sleep(killed_after)
         os.kill(number, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    for _ in range(10 * LONGEST):
+        ended, status = os.waitpid(number, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.1)
+    os.kill(number, signal.SIGKILL)
+    os.waitpid(number, 0)
+    return 'it hangs'
+
+
+def answer(ask, work):
+    """What a function says in a child: this process starts no threads, since what is forked afterwards could hang."""
+    status = child(lambda: (work / 'answer').write_text(json.dumps(ask())) and 0, work / 'log')
+    return json.loads((work / 'answer').read_text()) if status == 0 else [f'no answer: {status}']
 
 
 def armed(stage, call, delay):
@@ -107,7 +124,8 @@ def in_runs(work, number, draw):
     stages, last = list(STAGES), ''
 
     def finished():
-        problems[last or stages[0]] += [f'after {kills}: {one}' for one in differences(workdir, wanted)]
+        found = answer(lambda: differences(workdir, wanted), work)
+        problems[last or stages[0]] += [f'after {kills}: {one}' for one in found]
 
     while sum(kills.values()) < number and attempts < 4 * number:
         if not attempts % len(stages):
