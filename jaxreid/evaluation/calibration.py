@@ -93,7 +93,6 @@ def collect(
     *,
     low: float,
     high: float,
-    drop_same_camera: bool = True,
     ignored: np.ndarray | None = None,
 ) -> Similarities:
     """Counts the similarities (minus the distances) of a block of queries on the grid from `low` to `high`, see
@@ -101,8 +100,7 @@ def collect(
     """
     ranked = np.ones(distances.shape, bool) if ignored is None else np.repeat(~ignored[None], len(distances), 0)
     same = query_ids[:, None] == gallery_ids[None]
-    if drop_same_camera:
-        ranked &= ~(same & (query_cameras[:, None] == gallery_cameras[None]))
+    ranked &= ~(same & (query_cameras[:, None] == gallery_cameras[None]))
     similarity = -distances.astype(np.float64)
     place = np.clip((similarity - low) * (BINS / (high - low)), 0, BINS - 1).astype(np.int32)
     genuine, impostor = ranked & same, ranked & ~same

@@ -18,6 +18,7 @@ from jaxreid.evaluation.ordering import ranking, single_shot
 JUNK_ID = -1  # boxes without a person
 DISTRACTOR_ID = 0  # people nobody asks for
 CMC_RANKS = (1, 5, 10, 20)
+SAME_CAMERA = ('drop_matches', 'drop', 'keep')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Protocol:
     gallery: str  # with_queries: every row marked gallery | without_queries: those that are not queries as well
     junk: str = 'drop'  # drop: id -1 is never ranked | negatives: it counts as other people
     distractors: str = 'keep'  # keep: id 0 is ranked as other people | drop
-    same_camera: str = 'drop'  # drop: a query's own identity in its own camera is not ranked | keep: it is a match
+    # drop_matches: a query's own identity in its own camera is not ranked | drop: nothing of its own camera is, as in
+    # `search` | keep: everything is, but the query itself and copies of it
+    same_camera: str = 'drop_matches'
     unanswerable: str = 'skip'  # skip: queries without a match are left out of the mean | zero: they count as missed
     rank_cut: int | None = None  # matches behind this place of the list, dropped items included, are missed
     cmc: str = 'per_query'  # per_query: the first match of all | single_shot: one item per id, see `single_shot`
@@ -41,7 +44,7 @@ class Protocol:
             ('gallery', self.gallery, ('with_queries', 'without_queries')),
             ('junk', self.junk, ('drop', 'negatives')),
             ('distractors', self.distractors, ('keep', 'drop')),
-            ('same_camera', self.same_camera, ('drop', 'keep')),
+            ('same_camera', self.same_camera, SAME_CAMERA),
             ('unanswerable', self.unanswerable, ('skip', 'zero')),
             ('cmc', self.cmc, ('per_query', 'single_shot')),
         ):
@@ -232,7 +235,7 @@ def look_alike_rank1(
     """
     _check_rows(features, protocol)
     _check_embedding(features)
-    pid, camera = features.pid, features.camera
+    pid, camera = features.pid, _own_cameras(features, protocol)
     group_of = {int(member): number for number, members in enumerate(groups) for member in members}
     if len(group_of) != sum(len(members) for members in groups):
         raise ValueError('An id is in more than one look-alike group or twice in one; list every id once.')
@@ -246,9 +249,8 @@ def look_alike_rank1(
     right, chances = [], []
     for rows, distances in of_features(features.embedding, inside, distance)(columns):
         for row, i, seen_by, of_group in zip(distances, pid[inside][rows], camera[inside][rows], group[inside][rows]):
-            eligible = column_groups == of_group
-            if protocol.same_camera == 'drop':
-                eligible &= (ids != i) | (cameras != seen_by)
+            other = ids != i if protocol.same_camera != 'drop' else False
+            eligible = (column_groups == of_group) & (other | (cameras != seen_by))
             members = np.unique(ids[eligible])
             if i not in members or len(members) < 2:
                 continue
@@ -273,10 +275,10 @@ def of_features(embedding: np.ndarray, query: np.ndarray, distance: str) -> Bloc
 def rank_blocks(distance_blocks: Blocks, features: feature_file.Features, protocol: Protocol) -> Results:
     """`rank_queries` from distances that come in blocks of queries, whatever made them."""
     _check_rows(features, protocol)
-    pid, camera, query = features.pid, features.camera, features.query
+    pid, camera, query = features.pid, _own_cameras(features, protocol), features.query
     columns = _in_gallery(features, protocol)
     common: dict[str, Any] = {
-        'drop_same_camera': protocol.same_camera == 'drop',
+        'whole_camera': protocol.same_camera == 'drop',
         'ignored': pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
     }
     parts, shots = [], []
@@ -289,6 +291,17 @@ def rank_blocks(distance_blocks: Blocks, features: feature_file.Features, protoc
         else:
             shots.append(single_shot.first_hits(*items, **common, seed=protocol.cmc_seed, first_query=rows.start))
     return Results(*ranking.join(parts), np.concatenate(shots))
+
+
+def _own_cameras(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
+    """[N] int, equal for a query and what of its identity is left out: cameras, or with 'keep' the same sighting: one
+    row, or rows that are equal in identity, camera and feature, as DukeMTMC-VideoReID's gallery has of its queries.
+    """
+    if protocol.same_camera != 'keep':
+        return features.camera
+    first: dict[tuple[int, int, bytes], int] = {}
+    rows = zip(features.pid.tolist(), features.camera.tolist(), features.embedding, strict=True)
+    return np.array([first.setdefault((i, c, x.tobytes()), row) for row, (i, c, x) in enumerate(rows)])
 
 
 def _in_gallery(features: feature_file.Features, protocol: Protocol) -> np.ndarray:

@@ -37,6 +37,7 @@ def every(files: Sequence[feature_file.Features], distance: str) -> list[Rule]:
         vary('mars-paper', junk='negatives'),
         vary('mars-paper', same_camera='keep'),
         vary('torchreid', same_camera='keep'),
+        vary('mars-paper', same_camera='drop'),
         vary('mars-paper', cmc='single_shot'),
         *(vary('mars-paper', rank_cut=cut) for cut in (50, 1000) if cut < longest),
         Rule(by_other, other),

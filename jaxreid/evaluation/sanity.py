@@ -42,8 +42,9 @@ def _cameras(features):
     seen = np.unique(camera)
     if len(seen) == 1:
         yield (
-            f'every camera id is {seen[0]}: all matches count as own camera and are left out. Write the real cameras, '
-            'or score with --same-camera keep, and compare the result with no published one.'
+            f'every camera id is {seen[0]}: all matches are of the own camera, and published rules leave them out. '
+            'Write the real cameras; of one camera, give each visit a camera of its own. Or score with --same-camera '
+            'keep, where a query may find the same visit, and compare the result with no published one.'
         )
     elif len(np.unique(camera[features.gallery])) == 1 and len(np.unique(camera[features.query])) > 1:
         yield (

@@ -39,7 +39,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     changes.add_argument('--distractors', choices=('keep', 'drop'))
     changes.add_argument('--junk', choices=('drop', 'negatives'))
     changes.add_argument('--unanswerable', choices=('skip', 'zero'))
-    changes.add_argument('--same-camera', choices=('drop', 'keep'))
+    changes.add_argument('--same-camera', choices=protocols.SAME_CAMERA)
     changes.add_argument('--cmc', choices=('per_query', 'single_shot'))
     changes.add_argument('--rank-cut', type=_cut, metavar='N|none')
     refine = parser.add_argument_group('refined distances')

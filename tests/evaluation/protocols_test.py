@@ -44,6 +44,7 @@ def slow(embedding, pid, camera, query, gallery, protocol, *, distance='cosine')
                 ignored=junk,
                 cut=protocol.rank_cut,
                 same_camera=protocol.same_camera,
+                itself=[at for at, j in enumerate(rows) if j == q] if protocol.same_camera == 'keep' else (),
             )
         )
     return results
@@ -53,6 +54,8 @@ PROTOCOLS = [protocols.named(name) for name in config.PROTOCOLS] + [
     protocols.Protocol('junk', ap='step', gallery='with_queries', junk='negatives'),
     protocols.Protocol('no distractors', ap='trapezoid', gallery='with_queries', distractors='drop'),
     protocols.Protocol('all cameras', ap='step', gallery='without_queries', same_camera='keep'),
+    protocols.Protocol('all but itself', ap='step', gallery='with_queries', same_camera='keep'),
+    protocols.Protocol('other cameras only', ap='step', gallery='with_queries', same_camera='drop'),
     protocols.Protocol('missed', ap='step', gallery='without_queries', unanswerable='zero'),
     protocols.Protocol('short', ap='trapezoid', gallery='with_queries', rank_cut=9),
 ]
@@ -63,6 +66,7 @@ PROTOCOLS = [protocols.named(name) for name in config.PROTOCOLS] + [
 def test_every_rule_gives_the_score_of_the_loops(protocol, distance):
     rows = draw(3, n=60, num_ids=12)
     rows[2][rows[1] == 5] = 2  # seen by one camera only: its queries have no match
+    rows[1][np.flatnonzero(rows[3])[4]] = 99  # seen once only: no match under any rule
     expected = slow(*rows, protocol, distance=distance)
     counted = len(expected) if protocol.unanswerable == 'zero' else sum(m > 0 for _, _, m in expected)
     found = protocols.score(rows, protocol, distance=distance)
@@ -90,7 +94,7 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
         'gallery': 'without_queries',
         'junk': 'drop',
         'distractors': 'keep',
-        'same_camera': 'drop',
+        'same_camera': 'drop_matches',
         'unanswerable': 'skip',
         'rank_cut': None,
         'cmc': 'per_query',
@@ -125,7 +129,7 @@ def test_the_named_protocols_differ_as_described():
             'drop',
             'keep',
             'skip',
-            'drop',
+            'drop_matches',
         )
 
 
@@ -342,3 +346,20 @@ def test_published_evaluators_agree_on_dukemtmc(rule, name):
     found = ranked_rows.of_distances(distances, pid, camera, query, ~query, protocols.named(name), distance='formula')
     check_golden(found, goldens['rules'][rule])
     assert found['protocol']['gallery_size'] == goldens['rules'][rule]['gallery']
+
+
+@pytest.mark.parametrize('copied', [False, True])
+def test_a_query_of_one_camera_is_not_its_own_match(copied):
+    """Noise of one camera: rank-1 is chance, whether the query's own row is in the gallery or a copy of it."""
+    rng = np.random.default_rng(3)
+    pid, first = np.repeat(np.arange(1, 201), 2), np.tile([True, False], 200)
+    embedding = rng.normal(size=(400, 16)).astype(np.float32)
+    gallery = ~first if copied else np.ones(400, bool)
+    if copied:
+        embedding, pid = np.concatenate([embedding, embedding[first]]), np.concatenate([pid, pid[first]])
+        first, gallery = (np.concatenate([x, np.full(200, y)]) for x, y in ((first, False), (gallery, True)))
+    rows = Rows(embedding, pid, np.ones(len(pid), int), first, gallery)
+    rule = protocols.Protocol('one camera', ap='step', gallery='with_queries', same_camera='keep')
+    found = protocols.score(rows, rule)
+    assert found['cmc']['1'] < 3
+    assert found['mINP'] < 10

@@ -4,7 +4,17 @@ import itertools
 
 
 def query(
-    distances, query_id, query_camera, gallery_ids, gallery_cameras, *, ap, ignored=(), cut=None, same_camera='drop'
+    distances,
+    query_id,
+    query_camera,
+    gallery_ids,
+    gallery_cameras,
+    *,
+    ap,
+    ignored=(),
+    cut=None,
+    same_camera='drop_matches',
+    itself=(),
 ):
     """(average precision, rank of the first hit, number of matches) of one query; (0, 0, n) without hits."""
     everything = sorted(range(len(distances)), key=lambda j: (distances[j], j))
@@ -14,6 +24,7 @@ def query(
         if gallery_ids[j] == query_id
         and j not in ignored
         and (same_camera == 'keep' or gallery_cameras[j] != query_camera)
+        and j not in itself
     }
     rank, hits, total, first, before = 0, 0, 0.0, 0, 1.0
     for place, j in enumerate(everything, start=1):
@@ -21,7 +32,9 @@ def query(
             break
         if j in ignored:
             continue
-        if same_camera == 'drop' and gallery_ids[j] == query_id and gallery_cameras[j] == query_camera:
+        if same_camera == 'drop_matches' and gallery_ids[j] == query_id and gallery_cameras[j] == query_camera:
+            continue
+        if (same_camera == 'drop' and gallery_cameras[j] == query_camera) or j in itself:
             continue
         rank += 1
         if j in matches:

@@ -8,20 +8,20 @@ def order(row):
     return sorted(range(len(row)), key=lambda j: (row[j], j))
 
 
-def mark(query_id, query_camera, item_id, item_camera, *, junk, same_camera_drops=True):
+def mark(query_id, query_camera, item_id, item_camera, *, junk):
     """What an item is to a query."""
     if junk:
         return 'junk'
     if item_id == query_id:
-        return 'same camera' if same_camera_drops and item_camera == query_camera else 'right'
+        return 'same camera' if item_camera == query_camera else 'right'
     return 'distractor' if item_id == 0 else 'wrong'
 
 
-def shown(row, query_id, query_camera, ids, cameras, *, junk, top, taken_out, same_camera_drops=True):
+def shown(row, query_id, query_camera, ids, cameras, *, junk, top, taken_out):
     """([(item, mark, rank)], number left off) of one query."""
     found, ranked, out, left_off = [], 0, 0, 0
     for j in order(row):
-        kind = mark(query_id, query_camera, ids[j], cameras[j], junk=j in junk, same_camera_drops=same_camera_drops)
+        kind = mark(query_id, query_camera, ids[j], cameras[j], junk=j in junk)
         if kind in ('junk', 'same camera'):
             out += 1
             if out > taken_out:
@@ -40,8 +40,7 @@ def shown(row, query_id, query_camera, ids, cameras, *, junk, top, taken_out, sa
     out = [
         j
         for j in order(row)[: last + 1]
-        if mark(query_id, query_camera, ids[j], cameras[j], junk=j in junk, same_camera_drops=same_camera_drops)
-        in ('junk', 'same camera')
+        if mark(query_id, query_camera, ids[j], cameras[j], junk=j in junk) in ('junk', 'same camera')
     ]
     return found, max(0, len(out) - taken_out)
 

@@ -39,7 +39,7 @@ def rank(
     gallery_cameras: np.ndarray,
     *,
     ap: str,
-    drop_same_camera: bool = True,
+    whole_camera: bool = False,
     ignored: np.ndarray | None = None,
     cut: int | None = None,
 ) -> Ranked:
@@ -55,8 +55,8 @@ def rank(
         the precision at the match and just before it, which is 1 before the first rank (official MARS evaluation,
         `compute_AP.m`). 'sklearn_pr': area under scikit-learn's precision-recall curve, points joined by lines: the
         trapezoid, but items at one distance are one point of the curve.
-      drop_same_camera: take gallery items of the query's identity and camera out of its ranking (with them goes the
-        query's own copy); otherwise they are matches.
+      whole_camera: take every gallery item of the query's camera out of its ranking, and not only those of its
+        identity as well, with which the query's own copy goes.
       ignored: [G] bool, items taken out of every ranking.
       cut: matches behind this place of the list count as missed. Items that are taken out occupy places here (and
         nowhere else), as in STE-NVAN's `util/cmc.py`.
@@ -83,11 +83,11 @@ def rank(
     result = Ranked(np.zeros(q), np.zeros(q), np.zeros(q, np.int64), np.zeros(q, bool))
     everywhere = np.zeros(0, np.int64) if ignored is None else np.flatnonzero(ignored)
     for i, own in enumerate(own_items(query_ids, gallery_ids, ignored)):
-        row, removed = distances[i], everywhere
-        if drop_same_camera:
-            same = gallery_cameras[own] == query_cameras[i]
-            removed = np.concatenate([everywhere, own[same]])
-            own = own[~same]
+        row, same = distances[i], gallery_cameras[own] == query_cameras[i]
+        removed = np.concatenate([everywhere, own[same]])
+        own = own[~same]
+        if whole_camera:
+            removed = np.union1d(everywhere, np.flatnonzero(gallery_cameras == query_cameras[i]))
         if not len(own):
             continue
         result.answered[i] = True

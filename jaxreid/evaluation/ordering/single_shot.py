@@ -19,7 +19,7 @@ def first_hits(
     gallery_ids: np.ndarray,
     gallery_cameras: np.ndarray,
     *,
-    drop_same_camera: bool = True,
+    whole_camera: bool = False,
     ignored: np.ndarray | None = None,
     seed: int = 0,
     first_query: int = 0,
@@ -27,7 +27,7 @@ def first_hits(
     """Rank of the one match among the drawn items.
 
     Args:
-      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, drop_same_camera, ignored: as `ranking.rank`.
+      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, whole_camera, ignored: as `ranking.rank`.
       seed: of the draws.
       first_query: number of the first row of `distances` among all queries. A query's draws depend on its number and
         the seed only, not on how queries are split into blocks.
@@ -38,16 +38,19 @@ def first_hits(
     order = np.argsort(gallery_ids, kind='stable')
     if ignored is not None:
         order = order[~ignored[order]]
-    ids, starts, counts = np.unique(gallery_ids[order], return_index=True, return_counts=True)
+    listed, of_ids = order, np.unique(gallery_ids[order], return_index=True, return_counts=True)
     result = np.zeros((len(distances), REPEATS), np.int64)
     for i, own in enumerate(ranking.own_items(query_ids, gallery_ids, ignored)):
-        if drop_same_camera:
-            own = own[gallery_cameras[own] != query_cameras[i]]
+        own = own[gallery_cameras[own] != query_cameras[i]]
         if not len(own):
             continue
+        if whole_camera:
+            listed = order[gallery_cameras[order] != query_cameras[i]]
+            of_ids = np.unique(gallery_ids[listed], return_index=True, return_counts=True)
+        ids, starts, counts = of_ids
         draws = np.random.default_rng((seed, first_query + i)).random((REPEATS, len(ids)))
         mine = np.searchsorted(ids, query_ids[i])
-        drawn = order[starts + (draws * counts).astype(np.int64)]  # [REPEATS, identities]
+        drawn = listed[starts + (draws * counts).astype(np.int64)]  # [REPEATS, identities]
         match = own[(draws[:, mine] * len(own)).astype(np.int64)][:, None]
         drawn[:, mine] = match[:, 0]
         at, best = distances[i, drawn], distances[i, match]

@@ -1,7 +1,6 @@
 """All that a report says about features under one protocol, in arrays."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tqdm
@@ -64,10 +63,9 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
             features.pid[gallery],
             features.camera[gallery],
         )
-        rule: dict[str, Any] = {'drop_same_camera': protocol.same_camera == 'drop', 'ignored': junk}
-        lists.append(ranked_lists.nearest(*of, top=top, distractor=protocols.DISTRACTOR_ID, **rule))
-        pairs.append(ranked_lists.camera_pairs(*of, cameras=cameras, ap=protocol.ap, **rule))
-        similarities.append(calibration.collect(*of, low=low, high=high, **rule))
+        lists.append(ranked_lists.nearest(*of, top=top, distractor=protocols.DISTRACTOR_ID, ignored=junk))
+        pairs.append(ranked_lists.camera_pairs(*of, cameras=cameras, ap=protocol.ap, ignored=junk))
+        similarities.append(calibration.collect(*of, low=low, high=high, ignored=junk))
     joined = ranked_lists.join(lists)
     collected = calibration.join(similarities)
     first = np.argmax(joined.rank == 1, axis=1)[:, None]

@@ -177,7 +177,6 @@ def _first_places(embedding, row, features, protocol, distance):
         features.camera[columns],
         top=LIST,
         taken_out=0,
-        drop_same_camera=protocol.same_camera == 'drop',
     )
     return [(columns[i], m) for i, m in zip(lists.item[0], lists.mark[0]) if i != ranked_lists.NOTHING]
 

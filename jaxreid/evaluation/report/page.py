@@ -218,7 +218,7 @@ def facts(protocol: protocols.Description, features: feature_file.Features, dist
         ('Queries', f'{protocol["answered_queries"]:,} answered, {unanswered:,} without a match'
          + (f' ({"left out" if protocol["unanswerable"] == "skip" else "counted as missed"})' if unanswered else '')),
         ('Gallery', f'{protocol["gallery_size"]:,} tracklets, {protocol["queries_in_gallery"]:,} of them queries'),
-        ('Same person, same camera', 'taken out' if protocol['same_camera'] == 'drop' else 'counts as a match'),
+        ('Same person, same camera', 'taken out'),
         ('Junk', 'taken out' if protocol['junk'] == 'drop' else 'ranked as other people'),
         ('Distractors', 'ranked as other people' if protocol['distractors'] == 'keep' else 'taken out'),
         ('Distance', f'{distance}, after the neck'),

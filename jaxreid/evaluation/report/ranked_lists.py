@@ -34,11 +34,11 @@ def nearest(
     *,
     top: int,
     taken_out: int = 2,
-    drop_same_camera: bool = True,
     ignored: np.ndarray | None = None,
     distractor: int = 0,
 ) -> Lists:
-    """The first `top` ranked items of every query, and the items in between that the protocol takes out.
+    """The first `top` ranked items of every query, and the items in between that the protocol takes out: those of the
+    query's identity and camera, and `ignored` ones.
 
     Equal distances keep the gallery's order, as in `ranking.rank`; only the nearest candidates are sorted.
 
@@ -48,7 +48,6 @@ def nearest(
       gallery_ids, gallery_cameras: [G] int.
       top: ranked items per query.
       taken_out: at most so many items that the protocol takes out are in a list, the nearest.
-      drop_same_camera: items of the query's identity and camera are taken out; otherwise they are right.
       ignored: [G] bool, items taken out of every ranking: junk.
       distractor: identity of people nobody asks for.
 
@@ -67,7 +66,7 @@ def nearest(
     )
     for i, row in enumerate(distances):
         same = gallery_ids == query_ids[i]
-        own_camera = same & (gallery_cameras == query_cameras[i]) & drop_same_camera
+        own_camera = same & (gallery_cameras == query_cameras[i])
         removed = ignored | own_camera
         ranked = row[~removed]
         if not len(ranked):
@@ -131,13 +130,12 @@ def camera_pairs(
     *,
     cameras: np.ndarray,
     ap: str,
-    drop_same_camera: bool = True,
     ignored: np.ndarray | None = None,
 ) -> CameraPairs:
     """How well queries of one camera find their matches in one other, as if the gallery were that camera alone.
 
     Args:
-      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, drop_same_camera, ignored: as `nearest`.
+      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, ignored: as `nearest`.
       cameras: [C] int, sorted: rows and columns of the result; queries and items of others do not count.
       ap: as `ranking.rank`.
 
@@ -159,7 +157,6 @@ def camera_pairs(
             gallery_ids[inside],
             gallery_cameras[inside],
             ap=ap,
-            drop_same_camera=drop_same_camera,
             ignored=None if ignored is None else ignored[inside],
         )
         np.add.at(sums.answered[:, column], place, ranked.answered)

@@ -28,9 +28,9 @@ def rank_features(queries, gallery, query_ids, query_cameras, *of_gallery, dista
     )
 
 
-def check(drawn, *, ap, ignored=None, cut=None, same_camera='drop'):
+def check(drawn, *, ap, ignored=None, cut=None, whole_camera=False):
     distances, query_ids, query_cameras, gallery_ids, gallery_cameras = drawn
-    found = ranking.rank(*drawn, ap=ap, ignored=ignored, cut=cut, drop_same_camera=same_camera == 'drop')
+    found = ranking.rank(*drawn, ap=ap, ignored=ignored, cut=cut, whole_camera=whole_camera)
     left_out = set() if ignored is None else set(np.flatnonzero(ignored).tolist())
     for i in range(len(query_ids)):
         average_precision, first, matches = oracle.query(
@@ -42,7 +42,7 @@ def check(drawn, *, ap, ignored=None, cut=None, same_camera='drop'):
             ap=ap,
             ignored=left_out,
             cut=cut,
-            same_camera=same_camera,
+            same_camera='drop' if whole_camera else 'drop_matches',
         )
         np.testing.assert_allclose(found.ap[i], average_precision, rtol=1e-12)
         assert found.first_hit[i] == first
@@ -72,9 +72,11 @@ def test_every_query_is_scored_as_by_walking_down_the_sorted_list(ap, kind, junk
 
 @pytest.mark.parametrize('ap', AP_RULES)
 @pytest.mark.parametrize('kind', ['real', 'quantised'])
-def test_same_camera_matches_may_stay(ap, kind):
+@pytest.mark.parametrize(('junk', 'cut'), [(False, None), (True, None), (True, 9)])
+def test_the_whole_own_camera_may_be_taken_out(ap, kind, junk, cut):
     distances, *rest = draw(5)
-    check((DISTANCES[kind](distances), *rest), ap=ap, same_camera='keep')
+    ignored = rest[2] == -1 if junk else None
+    check((DISTANCES[kind](distances), *rest), ap=ap, whole_camera=True, ignored=ignored, cut=cut)
 
 
 @pytest.mark.parametrize('ap', AP_RULES)

@@ -21,19 +21,16 @@ def problem(seed, *, queries=9, gallery=31, ties=False):
 
 @pytest.mark.parametrize('ties', [False, True])
 @pytest.mark.parametrize(('top', 'taken_out'), [(1, 0), (5, 2), (40, 3)])
-@pytest.mark.parametrize('same_camera_drops', [False, True])
-def test_lists_are_those_of_a_walk_down_the_sorted_gallery(ties, top, taken_out, same_camera_drops):
+def test_lists_are_those_of_a_walk_down_the_sorted_gallery(ties, top, taken_out):
     of = problem(top, ties=ties)
     distances, query_ids, query_cameras, ids, cameras = of
     junk = ids == -1
-    lists = ranked_lists.nearest(
-        *of, top=top, taken_out=taken_out, drop_same_camera=same_camera_drops, ignored=junk, distractor=0
-    )
+    lists = ranked_lists.nearest(*of, top=top, taken_out=taken_out, ignored=junk, distractor=0)
     assert lists.item.shape == (len(distances), top + taken_out)
     for i, row in enumerate(distances):
         expected, left_off = oracle.shown(
             row, query_ids[i], query_cameras[i], ids, cameras, junk=set(np.flatnonzero(junk)), top=top,
-            taken_out=taken_out, same_camera_drops=same_camera_drops,
+            taken_out=taken_out,
         )  # fmt: skip
         n = len(expected)
         found = [
