@@ -238,6 +238,7 @@ def _json_cells(path: str, text: str) -> Iterator[tuple[int, Cells]]:
 
 def _row(line: int, cells: Cells, files: _Files) -> _Row:
     name, pid, camera, role = [_text(cells, column) for column in COLUMNS]
+    pid, camera = _whole(pid), _whole(camera)
     if re.fullmatch('0+-1', pid):
         raise ValueError(f'pid {pid!r} is how MARS calls its folder of junk; write -1, or leave the row out')
     if role not in ROLES:
@@ -261,8 +262,16 @@ def _attributes(cells: Cells) -> dict[str, str]:
     return {column: text for column, text in texts.items() if text}
 
 
+def _whole(text: str) -> str:
+    """7 of 7.0, as programs for tables write whole numbers: nobody else is meant."""
+    number, _, zeros = text.partition('.')
+    return number if zeros.strip('0') == '' and _NUMBER.fullmatch(number) else text
+
+
 def _text(cells: Cells, column: str) -> str:
     value = cells.get(column)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return str(value)
     if not isinstance(value, str) or not value.strip():

@@ -112,6 +112,19 @@ def test_names_are_numbered_in_sorted_order_and_kept(root):
     assert read(root, rows).pid_names == dataset.pid_names
 
 
+def test_whole_numbers_written_as_floats_are_those_numbers(root):
+    """As pandas and spreadsheets write them: 7.0 is nobody else than 7, -1.0 is junk, 0.0 a distractor."""
+    floats = [re.sub(r'^(\w+,-?\d+),(\d+),', r'\1.0,\2.0,', row) for row in ROWS]
+    mixed = [floats[i] if i % 2 else row for i, row in enumerate(ROWS)]
+    lines = [dict(zip(HEADER.split(','), row.split(','), strict=True)) for row in ROWS]
+    for line in lines:
+        line['pid'], line['camera'] = float(line['pid']), float(line['camera'])
+    wanted = summary(read(root, ROWS))
+    assert summary(read(root, floats)) == summary(read(root, mixed)) == wanted
+    (root / 'own.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    assert summary(manifest.read(root / 'own.jsonl')) == wanted
+
+
 def test_cameras_may_be_numbered_from_zero(root):
     assert read(root, ['t1,1,0,train,,ann/a,', *ROWS[1:]]).train[0].camera == 0
 
@@ -226,7 +239,7 @@ def test_several_bad_rows_are_told_at_once_but_not_all_of_many(root):
         ('[1]', 'own.jsonl', r'line 1 holds .\[1\].; expected an object'),
         ('{"tracklet": ', 'own.jsonl', 'line 1 is not JSON'),
         ('[' * 100000, 'own.jsonl', 'line 1 is not JSON'),
-        ('{"tracklet": "a", "pid": 1.0, "camera": 1, "role": "train", "folder": "."}', 'own.jsonl', "pid is '1.0'"),
+        ('{"tracklet": "a", "pid": 1.5, "camera": 1, "role": "train", "folder": "."}', 'own.jsonl', "pid is '1.5'"),
         ('{"tracklet": "a", "pid": true, "camera": 1, "role": "train", "folder": "."}', 'own.jsonl', "pid is 'True'"),
         ('{"tracklet": "a", "pid": 1, "camera": 1, "role": "train", "folder": 3}', 'own.jsonl', "folder is '3'"),
         (
