@@ -68,7 +68,8 @@ def _equation_macs(equation) -> int:
     match equation.primitive.name:
         case 'conv_general_dilated':
             kernel = equation.invars[1].aval.shape
-            return out_size * math.prod(kernel) // kernel[equation.params['dimension_numbers'].rhs_spec[0]]
+            dense = out_size * math.prod(kernel) // kernel[equation.params['dimension_numbers'].rhs_spec[0]]
+            return dense // math.prod(equation.params['lhs_dilation'])  # zeros between, in the gradient of a stride
         case 'dot_general':
             (contracted, _), _ = equation.params['dimension_numbers']
             return out_size * math.prod(equation.invars[0].aval.shape[i] for i in contracted)

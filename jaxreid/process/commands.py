@@ -29,6 +29,7 @@ COMMANDS = {
     'eval': Command('jaxreid.main', 'score the network of a checkpoint', ('--mode=eval',)),
     'extract': Command('jaxreid.main', 'write the features of a test split', ('--mode=extract',)),
     'summary': Command('jaxreid.main', 'count parameters and operations; needs no data', ('--mode=summary',)),
+    'plan': Command('jaxreid.plan', 'compile for TPUs or GPUs that are not here: does it fit, how fast at best'),
     'score': Command('jaxreid.evaluation.score', 'score features, of any framework, under every published rule'),
     'report': Command('jaxreid.evaluation.report', 'write a page that shows why queries failed'),
     'search': Command('jaxreid.search', 'find a person in a gallery of tracklets'),

@@ -8,19 +8,6 @@ from configs import strf_synthetic
 
 pytestmark = pytest.mark.slow
 
-HLO = """
-  %all-reduce.1 = (f32[16,4]{1,0}, f32[8]{0}) all-reduce(%a, %b), replica_groups={{0,1}}
-  ROOT %ag = bf16[64,2048]{1,0} all-gather-start(%c), dimensions={0}
-  %cp.2 = s32[] collective-permute(%d), source_target_pairs={{0,1},{1,0}}
-  %fusion = f32[128]{0} fusion(%all-reduce.1), kind=kLoop
-"""
-
-
-def test_collectives_are_read_with_their_bytes_from_the_text_of_a_program():
-    found = collectives.read(HLO)
-    assert found.count == {'all-reduce': 1, 'all-gather': 1, 'collective-permute': 1}
-    assert found.bytes == {'all-reduce': 4 * (64 + 8), 'all-gather': 2 * 64 * 2048, 'collective-permute': 4}
-
 
 def small(groups, mining):
     e = strf_synthetic.get_config('tiny')

@@ -1,0 +1,21 @@
+"""The quick step of STRF, compiled by a TPU's compiler; no TPU is needed: `pytest -m aot` with libtpu at hand."""
+
+import pytest
+
+from jaxreid import command_line
+from jaxreid.plan import __main__ as plan
+from jaxreid.plan import targets
+
+pytestmark = [pytest.mark.slow, pytest.mark.aot]
+MIB = 2**20
+
+
+@pytest.fixture(scope='module')
+def step(request):
+    pytest.importorskip('libtpu', reason="libtpu, a TPU's compiler, is not installed")
+    target = targets.parse('v5e:4x4')
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in targets.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.delenv('XLA_FLAGS', raising=False)  # of the suite: no optimisation
+        return plan.in_child(command_line.read_config('strf_mars'), target, 'train', True, False, '')

@@ -1,0 +1,102 @@
+"""Bytes and collectives of a scheduled program, by hand."""
+
+import pytest
+
+from jaxreid.plan import hlo
+
+TEXT = """HloModule jit_step, input_output_alias={ {0}: (0, {}, may-alias) }, entry_computation_layout={()->()}
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%one_row (param_0: f32[100,4], param_1: s32[]) -> f32[1,4] {
+  %param_0 = f32[100,4]{1,0} parameter(0)
+  %param_1 = s32[] parameter(1)
+  ROOT %ds = f32[1,4]{1,0} dynamic-slice(%param_0, %param_1, %param_1), dynamic_slice_sizes={1,4}
+}
+
+%write_row (param_0.1: f32[100,4], param_1.1: f32[1,4], param_2: s32[]) -> f32[100,4] {
+  %param_0.1 = f32[100,4]{1,0} parameter(0)
+  %param_1.1 = f32[1,4]{1,0} parameter(1)
+  %param_2 = s32[] parameter(2)
+  ROOT %dus = f32[100,4]{1,0} dynamic-update-slice(%param_0.1, %param_1.1, %param_2, %param_2)
+}
+
+%product (param_0.2: bf16[8,16], param_1.2: bf16[16,8]) -> f32[8,8] {
+  %param_0.2 = bf16[8,16]{1,0} parameter(0)
+  %param_1.2 = bf16[16,8]{1,0} parameter(1)
+  ROOT %dot = f32[8,8]{1,0} dot(%param_0.2, %param_1.2), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%body (state: (s32[], f32[100,4])) -> (s32[], f32[100,4]) {
+  %state = (s32[], f32[100,4]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %rows = f32[100,4]{1,0} get-tuple-element(%state), index=1
+  %row = f32[1,4]{1,0} fusion(%rows, %i), kind=kLoop, calls=%one_row
+  %rows.2 = f32[100,4]{1,0} fusion(%rows, %row, %i), kind=kLoop, calls=%write_row
+  ROOT %next = (s32[], f32[100,4]{1,0}) tuple(%i, %rows.2)
+}
+
+ENTRY %main (p0: f32[100,4], p1: bf16[8,16], p2: bf16[16,8]) -> (f32[100,4], f32[8,8]) {
+  %p0 = f32[100,4]{1,0:T(8,128)} parameter(0)
+  %p1 = bf16[8,16]{1,0} parameter(1)
+  %p2 = bf16[16,8]{1,0:T(8,128)(2,1)S(1)} parameter(2)
+  %zero = s32[] constant(0)
+  %start = (s32[], f32[100,4]{1,0}) tuple(%zero, %p0)
+  %loop = (s32[], f32[100,4]{1,0}) while(%start), body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  %out = f32[8,8]{1,0} fusion(%p1, %p2), kind=kOutput, calls=%product, metadata={op_name="jit(step)/dot_general"}
+  %sum.1 = (f32[8,8]{1,0}, /*index=1*/bf16[4]{0}) all-reduce(%out, %p1), replica_groups={{0,1}}, to_apply=%add
+  %gather = (bf16[8,16]{1,0}, bf16[16,16]{1,0}) all-gather-start(%p1), dimensions={0}
+  %neg = f32[8,8]{1,0} negate(%out)
+  %gathered = bf16[16,16]{1,0} all-gather-done(%gather)
+  %sum.2 = bf16[16]{0} all-reduce-start(%p1), to_apply=%add
+  %sum.3 = bf16[16]{0} all-reduce-done(%sum.2)
+  %rows.9 = f32[100,4]{1,0} get-tuple-element(%loop), index=1
+  ROOT %all = (f32[100,4]{1,0}, f32[8,8]{1,0}) tuple(%rows.9, %neg)
+}
+"""
+
+
+@pytest.fixture(scope='module')
+def program():
+    return hlo.Program(TEXT)
+
+
+def bytes_of(program):
+    return {move.instruction.name: move.bytes for move in program.moves}
+
+
+def test_loops_count_by_their_turns_and_slices_by_what_they_take(program):
+    assert bytes_of(program)['row'] == 7 * (2 * 4 * 4 + 4)  # a row read, a row written, and the number
+    assert bytes_of(program)['rows.2'] == 7 * (2 * 4 * 4 + 4)  # in place: the array itself stays
+
+
+def test_products_read_and_write_main_memory_and_not_the_fast_one(program):
+    (one,) = [move for move in program.moves if move.instruction.name == 'out']
+    assert (one.kind, one.bytes) == ('products', 8 * 16 * 2 + 8 * 8 * 4)
+    assert one.instruction.source == 'jit(step)/dot_general'
+
+
+def test_what_only_names_arrays_moves_nothing(program):
+    assert set(bytes_of(program)) == {'row', 'rows.2', 'out', 'sum.1', 'gather', 'neg', 'sum.2'}
+
+
+def test_arrays_of_a_tpu_count_with_their_tiles(program):
+    assert program.arguments[0].bytes == 104 * 128 * 4
+    assert program.arguments[0].sent == 100 * 4 * 4
+    assert program.arguments[2].fast
+
+
+def test_a_donated_argument_is_known(program):
+    assert program.donated == {0}
+
+
+def test_collectives_have_their_dtype_bytes_place_and_whether_they_are_waited_for(program):
+    first, second, third = program.collectives
+    assert (first.op, first.dtype, first.bytes, first.low, first.blocking) == ('all-reduce', 'f32', 264, 8, True)
+    assert (second.op, second.bytes, second.blocking) == ('all-gather', 512, False)  # a negation is made beside it
+    assert (third.op, third.dtype, third.bytes, third.blocking) == ('all-reduce', 'bf16', 32, True)  # nothing is
+    assert 0 < first.place < second.place < third.place < 1
