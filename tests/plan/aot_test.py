@@ -11,11 +11,15 @@ MIB = 2**20
 
 
 @pytest.fixture(scope='module')
-def step(request):
+def step():
     pytest.importorskip('libtpu', reason="libtpu, a TPU's compiler, is not installed")
-    target = targets.parse('v5e:4x4')
     with pytest.MonkeyPatch.context() as patch:
         for name, value in targets.ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.delenv('XLA_FLAGS', raising=False)  # of the suite: no optimisation
-        return plan.in_child(command_line.read_config('strf_mars'), target, 'train', True, False, '')
+        return plan.in_child(command_line.read_config('strf_mars'), targets.parse('v5e:4x4'), 'train', True, False, '')
+
+
+def test_it_fits(step):
+    assert step.fits
+    assert step.memory.donated > 0.9 * step.memory.arguments
