@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint')
     parser.add_argument('output', type=pathlib.Path, metavar='OUT.safetensors')
     arguments = parser.parse_args(argv)
-    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
+    logging.set_verbosity(logging.FATAL)  # Orbax logs errors that it raises too
 
     def act() -> None:
         tensors = convert(arguments.checkpoint, arguments.output)

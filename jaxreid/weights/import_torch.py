@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('input', type=pathlib.Path, metavar='IN', help='.pth, .tar or .safetensors file')
     parser.add_argument('output', type=pathlib.Path, metavar='OUT', help='folder of the new checkpoint')
     arguments = parser.parse_args(argv)
-    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
+    logging.set_verbosity(logging.FATAL)  # Orbax logs errors that it raises too
 
     def act() -> None:
         e = convert(arguments.input, arguments.output, arguments.source, arguments.num_ids)

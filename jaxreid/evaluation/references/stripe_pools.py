@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = commands.parser('pools', __doc__)
     parser.add_argument('checkpoint', type=pathlib.Path, metavar='CHECKPOINT', help='workdir or checkpoint of an STA')
     options = parser.parse_args(argv)
-    logging.set_verbosity(logging.ERROR)  # Orbax warns about its own defaults
+    logging.set_verbosity(logging.FATAL)  # Orbax logs errors that it raises too
 
     def act() -> None:
         print(f'{"last maps of one network":<26}{"mAP":>8}{"rank-1":>8}')
