@@ -35,7 +35,7 @@ from jaxreid.data.flow import cache as flow_cache
 from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import commands, digest, exit_status
+from jaxreid.process import commands, digest, exit_status, paths
 
 from . import record_writer
 
@@ -331,7 +331,7 @@ class _Frames:
             for record, row, position in _places(shard, first):
                 one = index.tracklets[row]
                 path = os.path.join(self.root, one.frames[position])
-                data = pathlib.Path(path).read_bytes()
+                data = paths.content(path)
                 if len(data) != index.sizes[record]:
                     raise ValueError(
                         f'{path} has {len(data)} bytes; it had {index.sizes[record]} when the build began. Let nothing '

@@ -13,6 +13,7 @@ import numpy as np
 import tqdm
 
 from jaxreid.data.tracklets import frame_decode, tracklet
+from jaxreid.process import paths
 
 
 class _Frame(NamedTuple):
@@ -85,8 +86,7 @@ def _look(root: str, one: tracklet.Tracklet, stop: threading.Event) -> list[_Fra
         if stop.is_set():
             break
         try:
-            with open(os.path.join(root, path), 'rb') as file:
-                data = file.read()
+            data = paths.content(os.path.join(root, path))
         except OSError as error:
             frames.append(_Frame((0, 0), bytes(16), error.strerror or str(error)))
             continue

@@ -20,6 +20,7 @@ from jaxreid.evaluation import feature_file
 from jaxreid.evaluation import features as features_lib
 from jaxreid.evaluation import network as network_lib
 from jaxreid.from_video import cut
+from jaxreid.process import exit_status, paths
 from jaxreid.search import feature_rows, gallery, tracklets
 
 KINDS = (
@@ -93,6 +94,8 @@ def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
     listed = []
     for where, folders, names in os.walk(folder, onerror=_stop):
         folders[:] = sorted((f for f in folders if not f.startswith(listing.IGNORED)), key=manifest.natural)
+        if strange := next((name for name in (*folders, *names) if paths.control(name)), None):
+            raise ValueError(f'{exit_status.printable(where)} holds {strange!r}, which is no name in UTF-8; rename it')
         images = [name for name in names if manifest.is_image(name) and not name.startswith(listing.IGNORED)]
         if images:
             below = pathlib.Path(where).relative_to(folder).as_posix()

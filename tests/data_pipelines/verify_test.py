@@ -3,6 +3,7 @@
 import _thread
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import time
@@ -120,6 +121,12 @@ def spoil(path, how):
             path.write_bytes(path.read_bytes()[:-20])
         case 'no image':
             path.write_bytes(b'<html>not found</html>')
+        case 'hole':
+            data = path.read_bytes()
+            path.write_bytes(data[: len(data) // 2] + bytes(100) + data[len(data) // 2 + 100 :])
+        case 'pipe':
+            path.unlink()
+            os.mkfifo(path)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +136,8 @@ def spoil(path, how):
         ('empty', 'the file is empty'),
         ('cut off', 'truncated JPEG'),
         ('no image', 'no image, or a damaged one'),
+        ('hole', 'a hole in its data'),
+        ('pipe', 'is a device, a pipe or a socket'),
     ],
 )
 def test_a_lost_or_damaged_file_is_a_problem_and_is_named(few, how, message, capsys):

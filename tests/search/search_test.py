@@ -1,6 +1,7 @@
 """The commands as their user runs them: a video is cut, its tracklets become a gallery, questions get answers."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -309,3 +310,9 @@ def test_every_folder_with_images_is_a_tracklet(tmp_path):
         ('a/deep', ('a/deep/1.png',)),
         ('b', ('b/x2.png', 'b/x10.png')),
     ]
+
+
+def test_names_that_are_not_utf_8_are_named_with_their_folder(tmp_path):
+    (tmp_path / os.fsdecode(b'p\xff')).mkdir()
+    with pytest.raises(ValueError, match=r'holds .p.udcff., which is no name in UTF-8; rename it'):
+        sources.folder_of_tracklets(tmp_path)

@@ -260,7 +260,7 @@ def ensure_preset(
 
 def mend(root: pathlib.Path) -> None:
     """Draws the tracklets of a rendered folder again that lack frames."""
-    plan = plan_lib.from_json(json.loads((root / 'info' / 'synthetic.json').read_text(encoding='utf-8')))
+    plan = plan_lib.read(root)
     renderer = Renderer(plan)
     for split, tracklet in _all_tracklets(plan):
         folder = root / f'bbox_{split}' / tracklet.name[:4]
