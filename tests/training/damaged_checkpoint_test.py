@@ -22,7 +22,7 @@ def sound(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('run')
     kept = checkpoint.Checkpoints(workdir / 'checkpoints', keep=2)
     state = {'params': {'kernel': np.ones(3)}, 'batch_stats': {'mean': np.ones(3)}}
-    for at in (3, 4):
+    for at in (1, 2):
         kept.save(at, sharding.copy_to_all(state, sharding.make_mesh(jax.devices()[:1])), meta)
     kept.close()
     (workdir / 'crops' / 'one').mkdir(parents=True)
@@ -58,7 +58,7 @@ def no_description(at):
 def test_a_damaged_checkpoint_is_one_line_of_every_command(sound, tmp_path, capfd, monkeypatch, command, break_it):
     monkeypatch.setenv('JAXREID_CACHE', str(sound.parent / 'cache'))
     workdir = shutil.copytree(sound, tmp_path / 'run')
-    break_it(workdir / 'checkpoints' / '4')
+    break_it(workdir / 'checkpoints' / '2')
     match command:
         case 'train':
             status = main.run(['main', commands.TINY, f'--workdir={workdir}'])
@@ -74,5 +74,5 @@ def test_a_damaged_checkpoint_is_one_line_of_every_command(sound, tmp_path, capf
         line for line in capfd.readouterr().err.split('\n') if line.startswith(('jaxreid:', 'Traceback', 'ERROR'))
     ]
     assert status == 1
-    assert f'jaxreid: checkpoint {workdir}/checkpoints/4 is damaged (' in said
-    assert f'continue from step 3, which is sound: mv {workdir}/checkpoints/4 {workdir}/damaged-4' in said
+    assert f'jaxreid: checkpoint {workdir}/checkpoints/2 is damaged (' in said
+    assert f'continue from step 1, which is sound: mv {workdir}/checkpoints/2 {workdir}/damaged-2' in said
