@@ -117,15 +117,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
     store = source.training_store(experiment.data, dataset, mesh, damaged=str(damaged.file))
     frames = store.frames if isinstance(store, device_store.DeviceStore) else None
     data_seconds += time.monotonic() - decoding
-    batches = train_pipeline.batches(
-        dataset.train,
-        store,
-        labels,
-        experiment,
-        start_step=start_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    batches = train_pipeline.batches(dataset.train, store, labels, experiment, start_step=start_step, mesh=mesh)
     bar = tqdm.tqdm(disable=True)  # from the second step on: the first compiles, and would make the estimate useless
     with batches, interrupt.listen() as requests, freed_memory.kept() as keep_freed:
         if plan.monitored(start_step) and (start_step, 'monitoring') not in evaluated:

@@ -20,16 +20,27 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
 
 
+def local_slots(count: int, mesh: Mesh) -> np.ndarray:
+    """Which of `count` rows of a batch the devices of this process hold: [rows] int64, ascending.
+
+    Not always a contiguous slice: on TPU slices the mesh follows the links, and a process comes up at several places.
+    Raises ValueError where the rows do not split evenly over the devices.
+    """
+    check_divides(count, mesh)
+    here = [device in set(mesh.local_devices) for device in mesh.devices.flat]
+    return np.flatnonzero(np.repeat(here, count // mesh.size))
+
+
 def shard_batch(batch, mesh: Mesh):
-    """Puts the rows that this process holds of a global batch, a tree of [B / processes, ...] host arrays, on its
-    devices: the same tree of global [B, ...] arrays, split over the mesh by their first axis.
+    """Puts the rows that this process holds of a global batch (`local_slots`), a tree of [rows, ...] host arrays, on
+    its devices: the same tree of global [B, ...] arrays, split over the mesh by their first axis.
     """
     sharding = NamedSharding(mesh, SPLIT)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def shard_steps(batches: Sequence, mesh: Mesh):
-    """`shard_batch` of several steps' batches: [B / processes, ...] each -> [S, B, ...], the second axis split."""
+    """`shard_batch` of several steps' batches: [rows, ...] each -> [S, B, ...], the second axis split."""
     sharding = NamedSharding(mesh, SPLIT_STEPS)
 
     def put(*steps):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxreid import sharding
+from tests.fixtures import meshes
 
 
 @pytest.fixture
@@ -19,6 +20,15 @@ def test_a_batch_splits_over_devices_that_divide_it(mesh):
     for clips in (3, 6, 13):
         with pytest.raises(ValueError, match=rf'{clips} clips do not split over 4 devices; .* a multiple of 4'):
             sharding.check_divides(clips, mesh)
+
+
+def test_a_process_holds_the_slots_of_its_places_on_the_mesh():
+    owners = [0, 0, 1, 1, 1, 1, 0, 2, 3, 3, 3, 3, 2, 2, 2, 0]  # as jax orders the chips of a 4x4 slice
+    assert sharding.local_slots(32, meshes.seen_by(0, owners)).tolist() == [0, 1, 2, 3, 12, 13, 30, 31]
+    every = [sharding.local_slots(32, meshes.seen_by(process, owners)) for process in range(4)]
+    assert sorted(np.concatenate(every)) == list(range(32))
+    with pytest.raises(ValueError, match='24 clips do not split over 16 devices'):
+        sharding.local_slots(24, meshes.seen_by(0, owners))
 
 
 def test_rows_are_cut_into_equal_parts_and_the_last_are_shorter(mesh):

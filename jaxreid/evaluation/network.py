@@ -190,10 +190,7 @@ class Network:
 
     def batches(self, dataset: tracklet.Dataset, store: frame_store.Store, *, clips: str):
         """Clips of the test split, as many batches on every process; closes like a file."""
-        hosts = {'process_index': jax.process_index(), 'process_count': jax.process_count()}
-        return eval_pipeline.batches(
-            dataset.test, store, self.experiment, clips=clips, multiple_of=self.mesh.size, **hosts
-        )
+        return eval_pipeline.batches(dataset.test, store, self.experiment, clips=clips, mesh=self.mesh)
 
     def _in_test_dtype(
         self, run: Callable[[jnp.dtype], dict[str, np.ndarray]], label: str

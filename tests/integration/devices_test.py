@@ -18,7 +18,7 @@ SHIFTS = [f"['gradient']['layer4']['block0']['{norm}']['bias']" for norm in ('bn
 
 @pytest.fixture(scope='module')
 def two_processes(command, tmp_path_factory):
-    """Folder of what two processes of two devices each found."""
+    """Folder of what two processes of two devices each found, on a mesh where one's lie between the other's."""
     out = tmp_path_factory.mktemp('two')
     address = f'127.0.0.1:{commands.free_port()}'
     worker = [sys.executable, '-m', 'tests.fixtures.gradient_worker', str(out), address, '2']
@@ -45,6 +45,13 @@ def test_gradients_of_the_first_step_agree_leaf_by_leaf(command, request, monkey
         zero = 1e-12 + (rounding if name in SHIFTS else 0)
         assert difference <= tolerance * np.linalg.norm(one[name]) + zero, name
     assert sum(np.linalg.norm(v) > 0 for k, v in one.items() if 'gradient' in k) > 30
+
+
+def test_groups_of_clips_that_two_processes_share_are_those_of_one(two_processes):
+    found = np.load(two_processes / 'spread.npz')
+    for groups in (1, 2, 4):
+        np.testing.assert_allclose(found[str(groups)], gradient_worker.spread(groups, jax.devices()[:1]), rtol=1e-6)
+    assert len(set(found.values())) == 3
 
 
 LISTENING = """

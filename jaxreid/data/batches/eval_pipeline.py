@@ -5,9 +5,10 @@ import functools
 from collections.abc import Sequence
 from typing import TypedDict
 
+import jax
 import numpy as np
 
-from jaxreid import config
+from jaxreid import config, sharding
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling
 from jaxreid.data.stores import frame_store
@@ -52,9 +53,7 @@ def batches(
     experiment: config.Experiment,
     *,
     clips: str = '',
-    process_index: int = 0,
-    process_count: int = 1,
-    multiple_of: int = 1,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> batch_iterator.BatchIterator[batch_lib.EvalBatch]:
     """All clips of all tracklets in order, in batches of one shape; the last is padded with rows that are not valid.
 
@@ -62,8 +61,8 @@ def batches(
 
     Clips 'whole' are the exception. A tracklet is one clip, padded by its last frame to T * 2^k frames; `lengths` says
     how many are its own (1 in rows that are not valid). Tracklets of one k, in order, share batches of
-    B = batch_clips / 2^k rows (rounded down to a multiple of `multiple_of`, at least that), so that a batch holds about
-    batch_clips * T frames whatever k is; shorter tracklets come first.
+    B = batch_clips / 2^k rows (rounded down to a multiple of the number of devices, at least that), so that a batch
+    holds about batch_clips * T frames whatever k is; shorter tracklets come first.
 
     Args:
       tracklets: what to go through.
@@ -71,38 +70,29 @@ def batches(
       experiment: `test` has T, B (clips of a global batch, all processes together) and the seed of random clips; of
         `data` threads, processes and prefetch are read, and whether there is flow.
       clips: as `test.clips`; '': those.
-      process_index, process_count: this host and the number of hosts. Each gets its contiguous slice of every global
-        batch, so all of them get the same number of batches.
-      multiple_of: the rows of 'whole' batches split over so many devices, of all processes together.
+      mesh: devices that share every batch, of which this process gets the rows of its own (`sharding.local_slots`), so
+        that all processes get the same number of batches; None: all rows.
 
     Returns:
-      Iterator of EvalBatch with B / process_count clips; close it when done.
+      Iterator of EvalBatch of this process's rows; close it when done.
 
     Raises:
-      ValueError: the batch does not split over the hosts.
+      ValueError: the batch does not split over the devices.
     """
     data, frames, batch_clips = experiment.data, experiment.test.frames, experiment.test.batch_clips
     clips = clips or experiment.test.clips
-    if multiple_of % process_count and clips == 'whole':
-        raise ValueError(
-            f'multiple_of = {multiple_of} rows do not split over {process_count} processes; give a multiple of that.'
-        )
-    if batch_clips % process_count:
-        raise ValueError(
-            f'{batch_clips} clips do not split over {process_count} processes; make test.batch_clips a multiple of '
-            f'{process_count}.'
-        )
+    share = np.arange if mesh is None else functools.partial(sharding.local_slots, mesh=mesh)
     items: batch_iterator.Items
     if clips == 'whole':
+        devices = 1 if mesh is None else mesh.size
+        whole = _whole_batches(tracklets, frames=frames, batch_clips=batch_clips, multiple_of=devices)
         items = _WholeItems(
             num_frames=_num_frames(tracklets),
-            batches=_whole_batches(tracklets, frames=frames, batch_clips=batch_clips, multiple_of=multiple_of),
+            firsts=[int(rows[0]) for rows in whole],
+            batches=[rows[share(len(rows))] for rows in whole],
             frames=frames,
-            process_index=process_index,
-            process_count=process_count,
         )
     else:
-        share = batch_clips // process_count
         items = _Items(
             num_frames=_num_frames(tracklets),
             ends=np.cumsum(_clips_per_tracklet(tracklets, clips=clips, frames=frames)),
@@ -110,7 +100,7 @@ def batches(
             frames=frames,
             seed=experiment.test.seed,
             batch_clips=batch_clips,
-            slots=range(process_index * share, (process_index + 1) * share),
+            slots=share(batch_clips),
         )
     load, ahead = functools.partial(_load, store, data.flow != 'off'), data.prefetch
     return batch_iterator.BatchIterator(
@@ -139,13 +129,13 @@ class _Items:
     frames: int
     seed: int
     batch_clips: int
-    slots: range  # this process's positions in the global batch
+    slots: np.ndarray  # [b] int64, this process's positions in the global batch
 
     def __len__(self) -> int:
         return -(-int(self.ends[-1]) // self.batch_clips) if len(self.ends) else 0
 
     def __getitem__(self, index: int) -> _Item:
-        position = index * self.batch_clips + np.asarray(self.slots)  # among the clips of all tracklets
+        position = index * self.batch_clips + self.slots  # among the clips of all tracklets
         valid = position < self.ends[-1]
         rows = np.where(valid, np.searchsorted(self.ends, position, side='right'), 0)
         frames = np.zeros((len(position), self.frames), np.int64)
@@ -177,19 +167,18 @@ class _WholeItems:
     """Item i is this process's share of global batch i."""
 
     num_frames: np.ndarray  # [N] int64, frames per tracklet
-    batches: list[np.ndarray]  # from `_whole_batches`
+    firsts: list[int]  # the first row of every batch of `_whole_batches`
+    batches: list[np.ndarray]  # this process's rows of them
     frames: int
-    process_index: int
-    process_count: int
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, index: int) -> _Item:
-        rows = np.split(self.batches[index], self.process_count)[self.process_index]
+        rows = self.batches[index]
         valid = rows >= 0
         # One length per batch, also where a process has no valid row in it.
-        length = len(clip_sampling.whole(int(self.num_frames[self.batches[index][0]]), frames=self.frames))
+        length = len(clip_sampling.whole(int(self.num_frames[self.firsts[index]]), frames=self.frames))
         lengths = np.where(valid, self.num_frames[rows], 1)
         return _Item(
             tracklet=np.where(valid, rows, 0).astype(np.int32),

@@ -5,9 +5,10 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
+import jax
 import numpy as np
 
-from jaxreid import config
+from jaxreid import config, sharding
 from jaxreid.data.batches import batch as batch_lib
 from jaxreid.data.batches import batch_iterator, clip_sampling, identity_sampling
 from jaxreid.data.stores import device_store, frame_store, packed_frames
@@ -43,8 +44,7 @@ def batches(
     experiment: config.Experiment,
     *,
     start_step: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> batch_iterator.BatchIterator[batch_lib.TrainBatch | batch_lib.TrainRows]:
     """Endless batches from `start_step` on; the batch of a step does not depend on where the run started.
 
@@ -54,28 +54,23 @@ def batches(
       labels: person id -> label, see `tracklet.label_map`.
       experiment: sampler, seed, flow, threads, processes and prefetch are read.
       start_step: global step of the first batch.
-      process_index, process_count: this host and the number of hosts; each gets its contiguous slice of every batch.
+      mesh: devices that share every batch, of which this process gets the rows of its own (`sharding.local_slots`);
+        None: all rows.
 
     Returns:
-      Iterator of TrainBatch (of a DeviceStore, TrainRows) with B = P * K / process_count clips; close it when done.
+      Iterator of TrainBatch (of a DeviceStore, TrainRows) of this process's clips of P * K; close it when done.
 
     Raises:
-      ValueError: the split cannot fill a batch, or the batch does not split over the hosts.
+      ValueError: the split cannot fill a batch, or the batch does not split over the devices.
     """
     clips = experiment.sampler.num_ids * experiment.sampler.tracklets_per_id
-    if clips % process_count:
-        raise ValueError(
-            f'{clips} clips do not split over {process_count} processes; make sampler.num_ids * '
-            f'sampler.tracklets_per_id a multiple of {process_count}.'
-        )
-    share = clips // process_count
     items = _Items(
         sampler=sampler(tracklets, experiment),
         num_frames=np.asarray([len(one.frames) for one in tracklets]),
         how=experiment.sampler,
         seed=experiment.train.seed,
         start_step=start_step,
-        slots=range(process_index * share, (process_index + 1) * share),
+        slots=np.arange(clips) if mesh is None else sharding.local_slots(clips, mesh),
     )
     row_labels = np.asarray([labels[one.pid] for one in tracklets], np.int32)
     load: Callable[[_Item], batch_lib.TrainBatch | batch_lib.TrainRows]
@@ -102,7 +97,7 @@ class _Items:
     how: config.Sampler
     seed: int
     start_step: int
-    slots: range  # this process's positions in the global batch
+    slots: np.ndarray  # [b] int64, this process's positions in the global batch
 
     def __len__(self) -> int:
         return _ENDLESS
@@ -110,18 +105,18 @@ class _Items:
     def __getitem__(self, index: int) -> _Item:
         step = self.start_step + index
         epoch = step // self.sampler.steps_per_epoch
-        tracklets = self.sampler.tracklets(step)[self.slots.start : self.slots.stop]
+        tracklets = self.sampler.tracklets(step)[self.slots]
         frames = [
             clip_sampling.train_clip(
                 int(self.num_frames[row]),
-                np.random.default_rng((self.seed, epoch, step, slot)),
+                np.random.default_rng((self.seed, epoch, step, int(slot))),
                 kind=self.how.clip,
                 frames=self.how.frames,
                 stride_frames=self.how.stride_frames,
             )
             for slot, row in zip(self.slots, tracklets, strict=True)
         ]
-        return _Item(tracklets=tracklets, frames=np.stack(frames), index=np.asarray(self.slots, np.int32))
+        return _Item(tracklets=tracklets, frames=np.stack(frames), index=self.slots.astype(np.int32))
 
 
 def _load(store: frame_store.Store, labels: np.ndarray, with_flow: bool, item: _Item) -> batch_lib.TrainBatch:

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from jaxreid import config
 from jaxreid.data.batches import clip_sampling, eval_pipeline
 from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
-from tests.fixtures import eval_clips
+from tests.fixtures import eval_clips, meshes
 from tests.fixtures import mars_folder as mars_fixture
 from tests.oracles import sampling
 
@@ -77,21 +79,25 @@ def test_every_clip_of_every_tracklet_comes_once_in_order(dataset, clips, batch_
     assert not pixels[len(expected) :].any()
 
 
-@pytest.mark.parametrize('process_count', [2, 3])
-def test_hosts_get_equally_many_batches_that_make_the_global_ones(dataset, process_count):
-    shares = [
-        _take(dataset, batch_clips=6, process_index=index, process_count=process_count)
-        for index in range(process_count)
-    ]
-    whole = _take(dataset, batch_clips=6)
-    for batch, *parts in zip(whole, *shares, strict=True):
+def _assert_shared(take, owners):
+    """Every host takes the rows of its devices, in the order of the mesh, as often as the others."""
+    shares = {host: take(mesh=meshes.seen_by(host, owners)) for host in set(owners)}
+    whole = take(mesh=meshes.seen_by(0, [0] * len(owners)))
+    assert {len(batches) for batches in shares.values()} == {len(whole)}
+    for number, batch in enumerate(whole):
         for name, value in batch.items():
-            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
+            parts = {host: list(np.split(some[number][name], owners.count(host))) for host, some in shares.items()}
+            np.testing.assert_array_equal(np.concatenate([parts[host].pop(0) for host in owners]), value)
 
 
-def test_batch_that_does_not_split_over_hosts_is_refused(dataset):
-    with pytest.raises(ValueError, match='3 clips do not split over 2 processes'):
-        _take(dataset, process_count=2)
+@pytest.mark.parametrize('owners', [[0, 1], [0, 1, 2], [0, 1, 1, 1, 0, 0]])
+def test_hosts_get_equally_many_batches_that_make_the_global_ones(dataset, owners):
+    _assert_shared(functools.partial(_take, dataset, batch_clips=6), owners)
+
+
+def test_batch_that_does_not_split_over_devices_is_refused(dataset):
+    with pytest.raises(ValueError, match='3 clips do not split over 2 devices'):
+        _take(dataset, mesh=meshes.seen_by(0, [0, 1]))
 
 
 def test_an_exhausted_iterator_stays_exhausted(dataset):
@@ -176,10 +182,11 @@ LENGTHS = (1, 5, 3, 40, 4, 8, 9, 4, 2, 7, 300, 4, 17, 16, 5)
 @pytest.mark.parametrize(('batch_clips', 'multiple_of'), [(1, 1), (8, 1), (8, 2), (12, 4), (64, 8)])
 def test_whole_tracklets_come_once_in_batches_of_about_equal_size(dataset, batch_clips, multiple_of):
     tracklets = _long(dataset, LENGTHS)
-    options = dict(clips='whole', frames=4, batch_clips=batch_clips, multiple_of=multiple_of)
-    with eval_clips.batches(tracklets, _NumberStore(), threads=2, prefetch=2, **options) as iterator:
+    options = dict(clips='whole', frames=4, batch_clips=batch_clips)
+    mesh = meshes.seen_by(0, [0] * multiple_of)
+    with eval_clips.batches(tracklets, _NumberStore(), threads=2, prefetch=2, mesh=mesh, **options) as iterator:
         batches = list(iterator)
-    assert len(batches) == eval_pipeline.count(tracklets, **options)
+    assert len(batches) == eval_pipeline.count(tracklets, multiple_of=multiple_of, **options)
     seen = []
     for batch in batches:
         rows, length = batch['clips'].shape[:2]
@@ -202,20 +209,16 @@ def test_whole_tracklets_come_once_in_batches_of_about_equal_size(dataset, batch
     assert len({batch['clips'].shape for batch in batches}) == 6  # 4, 8, 16, 32, 64, 512 frames
 
 
-def test_hosts_share_batches_of_whole_tracklets(dataset):
+@pytest.mark.parametrize('owners', [[0, 0, 1, 1, 2, 2], [0, 1, 2, 2, 1, 0]])
+def test_hosts_share_batches_of_whole_tracklets(dataset, owners):
     tracklets = _long(dataset, LENGTHS)
 
-    def take(**kwargs):
-        options = dict(clips='whole', frames=4, batch_clips=6, multiple_of=6, threads=1, prefetch=1)
-        with eval_clips.batches(tracklets, _NumberStore(), **options, **kwargs) as batches:
+    def take(mesh):
+        options = dict(clips='whole', frames=4, batch_clips=6, threads=1, prefetch=1)
+        with eval_clips.batches(tracklets, _NumberStore(), **options, mesh=mesh) as batches:
             return list(batches)
 
-    shares = [take(process_index=index, process_count=3) for index in range(3)]
-    for batch, *parts in zip(take(), *shares, strict=True):
-        for name, value in batch.items():
-            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
-    with pytest.raises(ValueError, match='multiple_of = 6 rows do not split over 4 processes'):
-        take(process_index=0, process_count=4)
+    _assert_shared(take, owners)
 
 
 @pytest.mark.parametrize('clips', config.choices('test.clips'))

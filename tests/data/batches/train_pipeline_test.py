@@ -17,6 +17,7 @@ from jaxreid.data.datasets import mars
 from jaxreid.data.stores import folder_store
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 from tests.fixtures import mars_folder as mars_fixture
+from tests.fixtures import meshes
 
 
 @pytest.fixture(scope='module')
@@ -170,19 +171,18 @@ def test_sequence_depends_on_the_seed(dataset):
     assert any((one['clips'] != other['clips']).any() for one, other in zip(ours, others, strict=True))
 
 
-@pytest.mark.parametrize('process_count', [1, 2, 4])
-def test_hosts_together_hold_the_global_batch_in_order(dataset, process_count):
-    shares = [_take(dataset, 3, process_index=index, process_count=process_count) for index in range(process_count)]
-    together = [
-        {name: np.concatenate([share[name] for share in step]) for name in step[0]}
-        for step in zip(*shares, strict=True)
-    ]
-    _assert_equal(together, _take(dataset, 3))
+@pytest.mark.parametrize('owners', [[0], [0, 1], [0, 1, 2, 3], [0, 1, 1, 0], [2, 0, 1, 0]])
+def test_hosts_hold_the_rows_of_their_devices_in_the_order_of_the_mesh(dataset, owners):
+    shares = {host: _take(dataset, 3, mesh=meshes.seen_by(host, owners)) for host in set(owners)}
+    for number, whole in enumerate(_take(dataset, 3)):
+        for name, value in whole.items():
+            parts = {host: list(np.split(steps[number][name], owners.count(host))) for host, steps in shares.items()}
+            np.testing.assert_array_equal(np.concatenate([parts[host].pop(0) for host in owners]), value)
 
 
-def test_batch_that_does_not_split_over_hosts_is_refused(dataset):
-    with pytest.raises(ValueError, match='4 clips do not split over 3 processes'):
-        _take(dataset, 1, process_count=3)
+def test_batch_that_does_not_split_over_devices_is_refused(dataset):
+    with pytest.raises(ValueError, match='4 clips do not split over 3 devices'):
+        _take(dataset, 1, mesh=meshes.seen_by(0, [0, 1, 2]))
 
 
 def test_error_of_a_thread_reaches_the_caller_with_its_message(tmp_path):

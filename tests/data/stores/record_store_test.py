@@ -22,7 +22,7 @@ from jaxreid.data.flow import optical_flow
 from jaxreid.data.stores import folder_store, record_files, record_index, record_store
 from jaxreid.data.tracklets import tracklet
 from jaxreid.training import checkpoint
-from tests.fixtures import eval_clips, moving_texture
+from tests.fixtures import eval_clips, meshes, moving_texture
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -149,8 +149,8 @@ def test_a_host_reads_the_records_of_its_slice_and_no_others(place, process, mon
     labels = tracklet.label_map(dataset.train)
     first = np.cumsum([0, *(len(t.frames) for t in dataset.train)])
     corrupt = dataset.train[0].frames.index(CORRUPT)
-    hosts = {'process_index': process, 'process_count': 4}
-    batches = train_pipeline.batches(dataset.train, store, labels, experiment, start_step=5, **hosts)
+    mesh = meshes.seen_by(process, range(4))
+    batches = train_pipeline.batches(dataset.train, store, labels, experiment, start_step=5, mesh=mesh)
     with batches:
         next(batches)
     allowed = collections.Counter()
