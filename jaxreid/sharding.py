@@ -11,6 +11,7 @@ AXIS = 'data'
 SPLIT = PartitionSpec(AXIS)
 SPLIT_STEPS = PartitionSpec(None, AXIS)  # of batches of several steps, one behind the other
 COPIED = PartitionSpec()
+_PIECE_BYTES = 2**22  # of host arrays that are added up over processes
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
@@ -117,6 +118,26 @@ def varying(tree, axis_name: str | None):
 def add_up(tree, axis_name: str | None):
     """Sums over the devices, the same on all of them."""
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def add_up_processes(own: np.ndarray, mesh: Mesh) -> None:
+    """Sums, in place, host arrays [N, ...] of which every process has one: afterwards all have the sum.
+
+    Memory beside the array does not grow with it nor with the number of processes: it goes over the devices in pieces,
+    and each device adds what it gets to what it has.
+    """
+    add = jax.jit(
+        jax.shard_map(lambda piece: jax.lax.psum(piece[0], AXIS), mesh=mesh, in_specs=SPLIT, out_specs=COPIED)
+    )
+    rows = max(1, _PIECE_BYTES // max(own[:1].nbytes, 1))
+    for start in range(0, len(own), rows):
+        piece = own[start : start + rows][None]
+        first, *others = mesh.local_devices  # one speaks for the process
+        none = [jax.device_put(np.zeros_like(piece), device) for device in others]
+        whole = jax.make_array_from_single_device_arrays(
+            (mesh.size, *piece.shape[1:]), NamedSharding(mesh, SPLIT), [jax.device_put(piece, first), *none]
+        )
+        own[start : start + rows] = add(whole).addressable_data(0)
 
 
 def sum_of_rows(local: jax.Array, axis_name: str, *, rows: int, first: int | jax.Array) -> jax.Array:

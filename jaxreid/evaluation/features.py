@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxreid import sharding
@@ -59,9 +58,9 @@ def over_clips(
                 keep_freed()
         while pending:
             collect()
-    if jax.process_count() > 1:
-        sums = {k: np.sum(multihost_utils.process_allgather(v), axis=0) for k, v in sums.items()}
-        counts = np.sum(multihost_utils.process_allgather(counts), axis=0)
+    if mesh.is_multi_process:
+        for own in (*sums.values(), counts):
+            sharding.add_up_processes(own, mesh)
     counts = np.maximum(counts, 1)[:, None]
     return {name: x if name.endswith('_items') else x / counts for name, x in sums.items()}
 
