@@ -151,7 +151,7 @@ def plain_normalise(x, scale, bias, mean, variance, shortcut, relu, groups, axis
     """`batch_norm.normalise` with the gradient that autodiff makes of the formula."""
     from jaxreid.layers import batch_norm
 
-    mean, variance, _ = batch_norm.group_moments(x.astype(mean.dtype), groups=groups, axis_name=axis_name)
+    mean, variance, _ = batch_norm.group_moments(x.astype(mean.dtype), mean[0], groups=groups, axis_name=axis_name)
     return batch_norm.formula(x, scale, bias, mean, variance, shortcut, relu)
 
 

@@ -68,11 +68,16 @@ def _own(everyone: jax.Array, *, slices: int, groups: int, axis_name: str) -> ja
     return lax.dynamic_slice_in_dim(everyone, first, slices, 0)
 
 
-def group_moments(x: jax.Array, *, groups: int, axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+def group_moments(
+    x: jax.Array, origin: jax.Array, *, groups: int, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Moments of the groups of the global batch.
 
     Args:
       x: [S, R, C], this device's slices (`local_slices`).
+      origin: [C], the same on all devices and about the mean: what the devices' means are counted from, so that one
+        sum over the devices has both moments. Where the mean lies k standard deviations off it, float32 loses k^2
+        parts in 10^7 of what the variance between devices adds: nothing, with the running mean, after the first steps.
       groups: number of slices of the global batch.
       axis_name: mesh axis that the batch is split over; None where one program sees all of it.
 
@@ -87,9 +92,9 @@ def group_moments(x: jax.Array, *, groups: int, axis_name: str | None) -> tuple[
     gather = functools.partial(_gather, groups=groups, axis_name=axis_name)
     own = functools.partial(_own, slices=x.shape[0], groups=groups, axis_name=axis_name)
     if sharers > 1:
-        means = gather(mean) / sharers
-        apart = mean - own(means)
-        variances = gather(variance + apart * apart) / sharers
+        apart = mean - origin[None]
+        apart, squares = jnp.split(gather(jnp.concatenate([apart, variance + apart * apart], 1)) / sharers, 2, 1)
+        means, variances = apart + origin[None], numerics.at_least(squares - apart * apart, 0)
         mean, variance = own(means), own(variances)
     else:  # every group lies on one device: only the running statistics need the others
         means, variances = jnp.split(gather(jnp.concatenate([mean, variance], 1)), 2, 1)
@@ -206,7 +211,7 @@ class BatchNorm(nn.Module):
             moments = running_mean.value[None], running_var.value[None]
             return formula(rows, scale, bias, *moments, beside, self.relu).reshape(x.shape)
         mean, variance, average = group_moments(
-            lax.stop_gradient(rows).astype(stat_dtype), groups=self.groups, axis_name=self.axis_name
+            lax.stop_gradient(rows).astype(stat_dtype), running_mean.value, groups=self.groups, axis_name=self.axis_name
         )
         if not self.is_initializing():
             running_mean.value += MOMENTUM * (average[0] - running_mean.value)

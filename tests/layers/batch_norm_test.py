@@ -169,6 +169,30 @@ def test_a_large_mean_does_not_cancel_the_variance():
     np.testing.assert_allclose(y.std((0, 1)), 1, rtol=1e-2)
 
 
+@pytest.mark.parametrize(('devices', 'groups'), [(8, 1), (8, 2)])
+def test_devices_that_share_a_group_agree_far_from_the_running_mean(devices, groups):
+    x = (np.random.default_rng(0).normal(size=(8, 50, 4)) + 30).astype(np.float32)  # 30 standard deviations
+    v = variables(4) | {'params': {'scale': jnp.ones(4), 'bias': jnp.zeros(4)}}
+    y, _ = run(v, x, devices=devices, groups=groups)
+    np.testing.assert_allclose(y, run(v, x, devices=0, groups=groups)[0], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(('groups', 'sums'), [(1, 2), (4, 2), (8, 1)])
+def test_a_norm_sums_over_devices_once_forward_and_once_backward(groups, sums):
+    """With respect to its input; groups of one device need the sum of their running statistics only."""
+    x, v = draw((16, 2, 3, 5), dtype=np.float32), variables(5)
+
+    def loss(x):
+        layer = batch_norm.BatchNorm(train=True, groups=groups, axis_name='data')
+        y, new = layer.apply({**v, 'params': sharding.varying(v['params'], 'data')}, x, mutable=['batch_stats'])
+        return jnp.tanh(y).mean(), new
+
+    gradient = jax.grad(loss, has_aux=True)
+    mapped = jax.shard_map(gradient, mesh=mesh(8), in_specs=P('data'), out_specs=(P('data'), P()))
+    text = jax.jit(mapped).lower(x).as_text()
+    assert text.count('stablehlo.all_reduce') == sums
+
+
 def test_statistics_of_bfloat16_are_float32():
     x = jnp.asarray(draw((8, 3, 5)), jnp.bfloat16)
     y, new = run(variables(5), x, devices=0, groups=1, dtype=jnp.bfloat16)
