@@ -8,9 +8,6 @@ and the numbers are of that smaller network. TPUs need the extra [tpu], GPUs the
 """
 
 import argparse
-import concurrent.futures
-import concurrent.futures.process
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -64,7 +61,7 @@ def main() -> int:
     for target in wanted:
         try:
             check(experiment, target, options.mode)
-            found = in_child(experiment, target, options.mode, options.quick, not options.once, description)
+            found = outcome.in_child(experiment, target, options.mode, options.quick, not options.once, description)
         except (ValueError, ImportError) as e:
             print(f'jaxreid: {target.name}: {e}', file=sys.stderr)
             failed = True
@@ -87,22 +84,6 @@ def check(experiment: config.Experiment, target: targets.Target, mode: program.M
             + f' a multiple of {target.devices}'
         )
     targets.check_compiler(target)
-
-
-def in_child(experiment, target, mode, quick, second, description) -> outcome.Outcome:
-    """`outcome.of` in a process of its own: a compiler that dies takes nothing with it."""
-    context = multiprocessing.get_context('spawn')
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=_quiet) as pool:
-        how = {'quick': quick, 'second': second and not quick, 'description': description}
-        try:
-            return pool.submit(outcome.of, experiment, target, mode, **how).result()
-        except concurrent.futures.process.BrokenProcessPool as e:
-            raise ValueError('the compiler ended its process; is there enough memory?') from e
-
-
-def _quiet() -> None:
-    """The compilers look for devices, and say at length on their own that there are none."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def text(found: outcome.Outcome, experiment: config.Experiment, target: targets.Target) -> str:

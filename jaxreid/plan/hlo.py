@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-Kind = Literal['products', 'reductions', 'elementwise', 'copies', 'collectives']
+# staging: between a TPU's main and its fast memory, ahead of what needs it.
+Kind = Literal['products', 'reductions', 'elementwise', 'copies', 'staging', 'collectives']
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'collective-permute', 'all-to-all')
 BYTES = {
     'pred': 1, 's4': 0.5, 'u4': 0.5, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4,
@@ -26,6 +27,7 @@ _FREE = (
     'parameter', 'constant', 'get-tuple-element', 'tuple', 'bitcast', 'after-all', 'partition-id', 'replica-id',
     'opt-barrier', 'optimization-barrier', 'iota',
 )  # fmt: skip
+_STARTS = ('copy-start', 'slice-start', 'async-start')
 _MOVES = {
     'copy', 'transpose', 'bitcast', 'reshape', 'broadcast', 'slice', 'pad', 'concatenate', 'convert', 'dynamic-slice',
     'dynamic-update-slice', 'gather', 'select', 'compare', *_FREE,
@@ -167,14 +169,16 @@ class Program:
         ops = {one.op, *(inner.op for inner in self._inner(one).values())}
         if _collective(one, self._inner(one)):
             return 'collectives'
+        if one.op in _STARTS and len({a.fast for a in one.results if a.dims}) > 1:
+            return 'staging'
         if ops & {'convolution', 'dot'} or re.search('custom_call_target="[^"]*(cudnn|cublas|gemm|conv)', one.rest):
             return 'products'
         if ops & {'reduce', 'reduce-window', 'select-and-scatter', 'scatter', 'sort'}:
             return 'reductions'
-        return 'copies' if ops - {'fusion', 'copy-start', 'slice-start', 'async-start'} <= _MOVES else 'elementwise'
+        return 'copies' if ops - {'fusion', *_STARTS} <= _MOVES else 'elementwise'
 
     def _bytes(self, one: Instruction, beside: dict[str, Instruction]) -> float:
-        if one.op in ('copy-start', 'slice-start', 'async-start') and not _collective(one, self._inner(one)):
+        if one.op in _STARTS and not _collective(one, self._inner(one)):
             large = [a for a in one.results if a.dims]
             moved = min((a.bytes for a in large), default=0)
             spaces = {a.fast for a in large}

@@ -1,7 +1,12 @@
 """A step compiled for a target: what it needs, moves and sends, and how fast it can be at best."""
 
+import concurrent.futures
+import concurrent.futures.process
 import copy
 import dataclasses
+import functools
+import multiprocessing
+import os
 import re
 import time
 from typing import Any
@@ -118,6 +123,29 @@ def of(
     mesh = sharding.make_mesh(devices or targets.devices(target, description))
     first = once(made_for, target, mode, mesh, quick=quick)
     return dataclasses.replace(first, largest=_largest(made_for, target, mode, mesh, first)) if second else first
+
+
+def in_child(
+    experiment: config.Experiment,
+    target: targets.Target,
+    mode: program.Mode,
+    quick: bool,
+    second: bool,
+    description: str = '',
+) -> Outcome:
+    """`of` in a process of its own: a compiler that dies takes nothing with it."""
+    context = multiprocessing.get_context('spawn')
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=_quiet) as pool:
+        act = functools.partial(of, quick=quick, second=second and not quick, description=description)
+        try:
+            return pool.submit(act, experiment, target, mode).result()
+        except concurrent.futures.process.BrokenProcessPool as e:
+            raise ValueError('the compiler ended its process; is there enough memory?') from e
+
+
+def _quiet() -> None:
+    """The compilers look for devices, and say at length on their own that there are none."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def once(e: config.Experiment, target: targets.Target, mode: program.Mode, mesh: Mesh, *, quick: bool) -> Outcome:

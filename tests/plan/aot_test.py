@@ -3,8 +3,7 @@
 import pytest
 
 from jaxreid import command_line
-from jaxreid.plan import __main__ as plan
-from jaxreid.plan import targets
+from jaxreid.plan import outcome, targets
 
 pytestmark = [pytest.mark.slow, pytest.mark.aot]
 MIB = 2**20
@@ -17,7 +16,7 @@ def step():
         for name, value in targets.ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.delenv('XLA_FLAGS', raising=False)  # of the suite: no optimisation
-        return plan.in_child(command_line.read_config('strf_mars'), targets.parse('v5e:4x4'), 'train', True, False, '')
+        return outcome.in_child(command_line.read_config('strf_mars'), targets.parse('v5e:4x4'), 'train', True, False)
 
 
 def test_it_fits(step):

@@ -57,7 +57,7 @@ def test_everything_is_printed_and_kept(monkeypatch, capsys, tmp_path):
     def here(experiment, target, mode, quick, second, description):
         return outcome.of(experiment, target, mode, quick=quick, second=second, devices=jax.devices()[:8])
 
-    monkeypatch.setattr(plan, 'in_child', here)
+    monkeypatch.setattr(outcome, 'in_child', here)
     monkeypatch.setattr(targets, 'check_compiler', lambda target: None)
     small = ['--config.backbone.width=8', '--config.train.compute_dtype=float32']
     command = ['--config', 'strf_synthetic:tiny', '--target', 'h200:8', '--json', str(tmp_path / 'out.json'), '--once']
