@@ -34,9 +34,9 @@ PAGES = {
     'weights': ('Weights', 'ImageNet, and PyTorch in both directions.', 'jaxreid/weights/*.py'),
     'use': (
         'Use',
-        'Tables of the papers, search, video and export.',
-        'jaxreid/reproduce/**/*.py jaxreid/search/*.py jaxreid/vector_engine/*.py jaxreid/from_video/*.py '
-        'jaxreid/export/*.py',
+        'Tables of the papers, search, global ids, video and export.',
+        'jaxreid/reproduce/**/*.py jaxreid/search/*.py jaxreid/global_ids/*.py jaxreid/vector_engine/*.py '
+        'jaxreid/from_video/*.py jaxreid/export/*.py',
     ),
     'data_pipelines': ('Data pipelines', 'Commands that prepare data once.', 'data_pipelines/*.py'),
 }

@@ -97,7 +97,8 @@ def cut(
                 first, last = seen.crops[number][0][0], seen.crops[number][-1][0]
                 row = {'tracklet': f'{out.name}/{folder}', 'pid': 0}  # nobody knows yet who it is
                 row |= {'camera': camera or video.stem, 'role': 'gallery', 'folder': folder}
-                rows.append(row | {'time': _time(begin, first, rate), 'first_frame': first, 'last_frame': last})
+                row |= {'time': _time(begin, first, rate), 'end': _time(begin, last, rate)}
+                rows.append(row | {'first_frame': first, 'last_frame': last, 'track': number})
             for left in partial.glob('track-*'):
                 shutil.rmtree(left)
             _write_manifest(partial / MANIFEST, rows)

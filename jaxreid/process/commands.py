@@ -33,6 +33,7 @@ COMMANDS = {
     'score': Command('jaxreid.evaluation.score', 'score features, of any framework, under every published rule'),
     'report': Command('jaxreid.evaluation.report', 'write a page that shows why queries failed'),
     'search': Command('jaxreid.search', 'find a person in a gallery of tracklets'),
+    'global-ids': Command('jaxreid.global_ids', 'give everybody one id over all cameras'),
     'video': Command('jaxreid.from_video', 'cut person tracklets out of a video'),
     'manifest': Command('data_pipelines.manifest', 'list your own tracklets, so that they can be trained on'),
     'verify': Command('data_pipelines.verify', "compare a data set's folder with what was published"),

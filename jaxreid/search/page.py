@@ -18,7 +18,7 @@ _MARK = '<p class="kicker">jaxreid</p>\n<h1>Search</h1>'  # what template/search
 _HEIGHT = 128  # pixels of a picture, at most
 
 
-class _Album:
+class Album:
     """Pictures as base64 text, each made once, until the space is used up."""
 
     def __init__(self, budget: int):
@@ -53,7 +53,7 @@ def render(
     gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: results.Answers, *, budget_mb: float, when: str
 ) -> str:
     """The page of what `results.search` found; queries have pictures while `budget_mb` MiB last."""
-    album = _Album(int(budget_mb * 2**20))
+    album = Album(int(budget_mb * 2**20))
     entries, without = [], 0
     for row, hits in enumerate(tqdm.tqdm(answers.hits, desc='pictures', unit='query', leave=False)):
         without += album.left <= 0

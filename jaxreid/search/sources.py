@@ -36,7 +36,7 @@ def open_any(
 
     Args:
       path: one of KINDS.
-      role: 'gallery' or 'query', those asked for where roles are known.
+      role: 'gallery' or 'query', those asked for where roles are known; '' all of a test set.
       network: loads the network that crops become features by; None where no checkpoint was named.
       frames_root: folder that the paths of a manifest that `path` names start from; '' is the one that it lies in.
 
@@ -121,7 +121,7 @@ def _of_manifest(path, role, frames_root):
         dataset = manifest.read(path, frames_root=frames_root)
     if not dataset.test:
         raise ValueError(f'{path}: all its tracklets have the role train; give those to search another ({role})')
-    marked = dataset.gallery if role == 'gallery' else dataset.query
+    marked = {'gallery': dataset.gallery, 'query': dataset.query}.get(role, np.zeros(len(dataset.test), bool))
     kept = np.flatnonzero(marked | (not marked.any()))
     return dataclasses.replace(
         dataset,

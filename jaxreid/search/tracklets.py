@@ -65,11 +65,11 @@ class Tracklets:
 
 
 def chosen(of_file: feature_file.Features, where: str, role: str, film: Callable[[int], list[str]]) -> Tracklets:
-    """The tracklets of a feature file that have a role, 'gallery' or 'query'; all of them where none has it.
+    """The tracklets of a feature file that have a role, 'gallery' or 'query'; all where none has it, or it is ''.
 
     Junk is left out. `film` answers rows of the file.
     """
-    marked = of_file.gallery if role == 'gallery' else of_file.query
+    marked = {'gallery': of_file.gallery, 'query': of_file.query}.get(role, np.zeros(len(of_file.pid), bool))
     kept = np.flatnonzero((marked | (not marked.any())) & (of_file.pid != -1))
     people, cameras = of_file.meta.get('pid_names', {}), of_file.meta.get('camera_names', {})
     pids = of_file.pid[kept].tolist()

@@ -93,7 +93,7 @@ def read(path: str | os.PathLike, *, frames_root: str = '') -> tracklet.Dataset:
         )
     rows, problems, missing = [], [], False
     files = _Files(root)
-    for line, cells in _cells(path):
+    for line, cells in cells_of(path):
         try:
             rows.append(_row(line, cells, files))
         except (ValueError, OSError) as error:
@@ -182,7 +182,7 @@ def _path(text: str) -> str:
     return paths.relative(text, advice='name another one with --config.data.frames_root and write paths relative to it')
 
 
-def _cells(path: str) -> Iterator[tuple[int, Cells]]:
+def cells_of(path: str) -> Iterator[tuple[int, Cells]]:
     """Line number and cells of every row; columns are checked."""
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:

@@ -1,0 +1,126 @@
+"""IDF1, IDP and IDR of ids against the truth, in every camera and over all of them, by `motmetrics`.
+
+Over all cameras an id counts as right where the same id belongs to the same person everywhere (Ristani et al., ECCV
+Workshops 2016): their frames are one sequence for the evaluator.
+"""
+
+import importlib
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from jaxreid.data.tracklets import frame_decode
+from jaxreid.evaluation.references import colour_baseline
+from jaxreid.from_video import mot_file, track
+from jaxreid.global_ids import people
+
+Boxes = Mapping[int, mot_file.Boxes]  # by frame
+_LEAST_OVERLAP = 0.5  # of a box with the true one, of MOTChallenge
+
+
+class Scores(TypedDict):
+    """Shares; over all cameras, and by camera."""
+
+    idf1: float
+    idp: float
+    idr: float
+
+
+def evaluator() -> types.ModuleType:
+    """The package `motmetrics`. Raises ImportError: it is not installed; says how."""
+    try:
+        return importlib.import_module('motmetrics')
+    except ImportError as e:
+        raise ImportError(
+            "scores of global ids need the package motmetrics: pip install 'jaxreid[tracking]', or leave out --truth"
+        ) from e
+
+
+def score(truth: Mapping[str, Boxes], given: Mapping[str, Boxes], *, every_camera: bool = True) -> dict[str, Scores]:
+    """Scores of each camera, and under '' of all of them together; keys of both arguments are cameras.
+
+    Raises:
+      ImportError: the evaluator is not installed.
+    """
+    motmetrics = evaluator()
+    host = motmetrics.metrics.create()
+
+    def of(cameras: Sequence[str]) -> Scores:
+        events = motmetrics.MOTAccumulator(auto_id=True)
+        for camera in cameras:
+            for frame in sorted(truth[camera].keys() | given[camera].keys()):
+                true, ours = (boxes[camera].get(frame, _NONE) for boxes in (truth, given))
+                overlap = track.overlaps(true.boxes, ours.boxes)
+                events.update(true.ids, ours.ids, np.where(overlap >= _LEAST_OVERLAP, 1 - overlap, np.nan))
+        found = host.compute(events, metrics=list(Scores.__annotations__), return_dataframe=False)
+        return Scores(idf1=float(found['idf1']), idp=float(found['idp']), idr=float(found['idr']))
+
+    return {'': of(list(truth))} | {camera: of([camera]) for camera in truth if every_camera}
+
+
+_NONE = mot_file.Boxes([], np.zeros((0, 4)))
+
+
+def relabelled(boxes: Boxes, ids: Mapping[int, int]) -> dict[int, mot_file.Boxes]:
+    """Boxes of tracks as boxes of people; those of tracks that `ids` lacks are left out."""
+    made = {}
+    for frame, (tracks, places) in boxes.items():
+        kept = [i for i, number in enumerate(tracks) if number in ids]
+        made[frame] = mot_file.Boxes([ids[tracks[i]] for i in kept], places[kept])
+    return made
+
+
+def owners(truth: Boxes, tracks: Boxes) -> dict[int, int]:
+    """Whom each track shows in most of its boxes; tracks of nobody are left out."""
+    votes: dict[int, list[int]] = {}
+    for frame, (numbers, places) in tracks.items():
+        true = truth.get(frame, _NONE)
+        if not len(true.ids):
+            continue
+        overlap = track.overlaps(places, true.boxes)
+        for number, row in zip(numbers, overlap, strict=True):
+            if row.max() >= _LEAST_OVERLAP:
+                votes.setdefault(number, []).append(true.ids[int(row.argmax())])
+    return {number: max(sorted(set(seen)), key=seen.count) for number, seen in votes.items()}
+
+
+def by_colours(films: Sequence[Sequence[str]], asked: people.Asked, owner: Sequence[int | None]) -> list[int]:
+    """Ids from colours alone, under the same times, at whichever of 40 thresholds joins the right pairs best: more than
+    anybody without the truth could have.
+
+    Args:
+      films: [N] image files of each tracklet.
+      asked: what the network's ids were made of.
+      owner: [N] whom each tracklet shows, None: nobody knows.
+    """
+    frames = [[frame_decode.decode_as_stored(pathlib.Path(file).read_bytes()) for file in film] for film in films]
+    cameras = np.unique(np.array(asked.seen.camera), return_inverse=True)[1]
+    rows = [_histogram(one) for one in frames]
+    features = np.stack(rows)
+    for camera in np.unique(cameras):  # without it the camera outweighs the person
+        features[cameras == camera] -= features[cameras == camera].mean(0)
+    who = np.array([-1 - i if one is None else one for i, one in enumerate(owner)])
+    true = np.triu(who[:, None] == who[None], 1)
+    best: tuple[float, list[int]] = (-1.0, [])
+    for threshold in np.linspace(-0.2, 0.95, 40):
+        made = people.find(
+            people.Asked(
+                features, asked.seen, 'cosine', float(threshold), [people.NOBODY] * len(who),
+                overlap=asked.overlap, topology=asked.topology,
+            )
+        )  # fmt: skip
+        ids = np.array(made.person)
+        joined = np.triu(ids[:, None] == ids[None], 1)
+        right = 2 * (joined & true).sum() / max(joined.sum() + true.sum(), 1)
+        if right > best[0]:
+            best = float(right), made.person
+    return best[1]
+
+
+def _histogram(images):
+    """[K], of crops of any sizes."""
+    parts = [colour_baseline.features([image[None]], np.zeros(1), remove_camera_mean=False)[0] for image in images]
+    return np.mean(parts, axis=0)
