@@ -170,7 +170,7 @@ def _asked(options, out, state, features):
         state['threshold'],
         [one['person'] for one in seen],
         following=state['following'],
-        corrections=corrected,
+        corrected=corrected,
         overlap=[frozenset(pair) for pair in state['overlap']],
     )
     if options.topology == 'learnt':
@@ -271,8 +271,8 @@ def _write(out, state, asked, found, calibration, said, budget_mb):
         cameras.setdefault(one['person'], set()).add(one['camera'])
     several = sum(len(one) > 1 for one in cameras.values())
     print(
-        f'{len(cameras)} people in {len(seen)} tracklets of {len(set(asked.seen.camera))} cameras; {several} were seen by '
-        'several cameras'
+        f'{len(cameras)} people in {len(seen)} tracklets of {len(set(asked.seen.camera))} cameras, '
+        f'{several} of them seen by several cameras'
     )
     for line in said:
         print(line)

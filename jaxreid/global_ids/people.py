@@ -23,7 +23,7 @@ class Asked:
     threshold: float  # least mean similarity of two parts of a person
     person: Sequence[int]  # [N] ids that they have already, or NOBODY
     following: int = 1  # the first id that nobody had yet
-    corrections: Sequence[corrections.Correction] = ()
+    corrected: Sequence[corrections.Correction] = ()
     overlap: Collection[frozenset[str]] = ()
     topology: constraints.Topology = dataclasses.field(default_factory=dict)
 
@@ -62,26 +62,26 @@ def find(asked: Asked) -> People:
     n = len(asked.person)
     similarity = similarities(asked.embedding, asked.distance)
     cannot, comparable = constraints.pairs(asked.seen, overlap=asked.overlap, topology=asked.topology)
-    for one in asked.corrections:
+    for one in asked.corrected:
         if one.join == 'cannot':
             cannot[one.first, one.second] = cannot[one.second, one.first] = True
     person = np.array(asked.person, int)
     split = {
         int(person[one.first])
-        for one in asked.corrections
+        for one in asked.corrected
         if one.join == 'cannot' and person[one.first] == person[one.second] != NOBODY
     }
     kept = (person != NOBODY) & ~np.isin(person, list(split))
     first_of: dict[int, int] = {}
     start = [first_of.setdefault(int(person[row]), row) if kept[row] else row for row in range(n)]
-    start = corrections.together(asked.corrections, start)
+    start = corrections.together(asked.corrected, start)
     known = person != NOBODY
     cannot |= known[:, None] & known[None] & (person[:, None] != person[None])
     found = cluster.cluster(
         similarity, threshold=asked.threshold, cannot=cannot, comparable=comparable, start=np.array(start, int)
     )
     ids = _ids(found.label, person, asked)
-    joins = _held_together(similarity, ids, asked.corrections)
+    joins = _held_together(similarity, ids, asked.corrected)
     return People(ids, joins, found.apart)
 
 

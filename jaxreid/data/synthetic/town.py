@@ -1,7 +1,7 @@
 """A small town: cameras on a ring of streets, and people who walk from one to the next, as videos with the truth.
 
-For systems that give everybody one id over all cameras (`jaxreid.global_ids`). People are those of the rendered
-benchmark's plan `demo`; a network trained on its preset `people` has seen none of them.
+For systems that give everybody one id over all cameras (`jaxreid.global_ids`). People are drawn as those of the
+rendered benchmark, from seeds that none of its presets has.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from jaxreid.process import whole
 RATE = 10.0  # frames per second
 _SCALE = 56  # pixels per metre
 _WIDTH = 448  # pixels
+_PEOPLE = 2000  # seeds of people begin there
 _SPEED = 1.4  # metres per second
 
 
@@ -73,7 +74,7 @@ def write(folder: pathlib.Path, town: Town) -> list[str]:
     NAME.gt.txt, the same boxes with the numbers of people, which are common to all cameras.
     """
     preset = dataclasses.replace(plan_lib.PRESETS['demo'], train_ids=max(town.people, 1), test_ids=1)
-    plan = plan_lib.make_plan(preset, seed=town.seed)
+    plan = plan_lib.make_plan(preset, seed=_PEOPLE + town.seed)
     passes = walks(town)
     names = [f'camera{camera + 1}' for camera in range(town.cameras)]
     seconds = max(one.start_s for one in passes) + _crossing_s() + 1
@@ -93,20 +94,19 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
     corners = rng.integers(0, 16, (frames, 2))
     figures = [_figure(plan.people[one.person], one, camera, scene.shape[0]) for one in passes]
     depth = sorted(range(len(passes)), key=lambda i: passes[i].size)  # who is near hides who is far
-    writer = cv2.VideoWriter(
-        str(folder / f'{name}.avi'), cv2.VideoWriter_fourcc(*'MJPG'), RATE, (_WIDTH, scene.shape[0])
-    )  # fmt: skip
+    code = cv2.VideoWriter.fourcc(*'MJPG')
+    writer = cv2.VideoWriter(str(folder / f'{name}.avi'), code, RATE, (_WIDTH, scene.shape[0]))
     lines: dict[str, list[str]] = {'txt': [], 'gt.txt': []}
     for frame in range(frames):
         image = scene.copy()
         for i in depth:
-            first, parts, count = figures[i]
-            if not first <= frame < first + count:
+            first, parts, inside = figures[i]
+            if not first <= frame < first + len(inside):
                 continue
             before = image.copy()
             drawing.paint(image, parts, frame - first)
             rows, columns = np.nonzero((image != before).any(-1))
-            if not len(rows):
+            if not len(rows) or not inside[frame - first]:  # of whom is half in the image there is a box
                 continue
             left, top = int(columns.min()), int(rows.min())
             box = f'{left},{top},{int(columns.max()) + 1 - left},{int(rows.max()) + 1 - top},1,-1,-1,-1'
@@ -124,7 +124,7 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
 
 
 def _figure(person, one, camera, height):
-    """(first frame, parts, frames) of a pass."""
+    """(first frame, parts, [F] whether half of the person is in the image) of a pass."""
     scale = _SCALE * one.size
     count = math.ceil(_crossing_s() * RATE)
     time = np.arange(count) / RATE
@@ -139,4 +139,4 @@ def _figure(person, one, camera, height):
         scale=np.full(count, scale),
         origin=np.stack([x, np.full(count, (0.72 + 0.25 * one.size) * height)], -1),
     )
-    return round(one.start_s * RATE), parts, count
+    return round(one.start_s * RATE), parts, (x >= 0) & (x < _WIDTH)
