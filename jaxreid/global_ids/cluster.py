@@ -63,7 +63,10 @@ def cluster(
     np.fill_diagonal(mean, -np.inf)
     best = mean.argmax(axis=1) if n else np.zeros(0, int)
     joins = []
-    while len(members) and mean[(i := int(np.argmax(mean[np.arange(len(members)), best])))][best[i]] >= threshold:
+    while len(members):
+        i = int(np.argmax(mean[np.arange(len(members)), best]))
+        if not (mean[i, best[i]] >= threshold and mean[i, best[i]] > -np.inf):
+            break
         i, j = sorted((i, int(best[i])))
         joins.append(_join(similarity, comparable, members[i], members[j], float(mean[i, j])))
         members[i], members[j] = sorted(members[i] + members[j]), []

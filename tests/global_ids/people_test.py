@@ -48,7 +48,7 @@ def test_a_person_stays_though_its_tracklets_are_unlike():
 
 def test_what_must_be_one_is_and_the_lower_id_stays():
     must = [corrections.Correction('must', 0, 2)]
-    assert people.find(asked([0, 1, 120], corrected=must)).person == [1, 1, 1]
+    assert people.find(asked([0, 1, 120], corrected=must)).person == [1, 2, 1]
     found = people.find(asked([0, 1, 120, 240], person=[2, 2, 5, 6], following=7, corrected=must))
     assert found.person == [2, 2, 2, 6]
     # The id that went is not given again.
