@@ -32,8 +32,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--min-confidence', type=float, default=-math.inf, help='of those boxes (all)')
     parser.add_argument('--min-height', type=commands.positive, default=48, help='of a person, in pixels (48)')
     parser.add_argument('--min-frames', type=commands.positive, default=8, help='crops of a tracklet (8)')
-    parser.add_argument('--max-gap', type=int, default=10, help='frames that a person may be lost for (10)')
+    parser.add_argument(
+        '--max-gap', type=commands.not_negative, default=10, help='frames that a person may be lost for (10)'
+    )
     parser.add_argument('--every', type=commands.positive, default=1, help='keep the crops of every so many frames (1)')
+    parser.add_argument('--until', default='', help='where to stop: date and time, or seconds of the video')
     return parser.parse_args(argv)
 
 
@@ -44,13 +47,15 @@ def run(argv: Sequence[str]) -> int:
     def act() -> int:
         made = cut.cut(**vars(options))
         print(f'{made.tracklets} tracklets, {made.crops} crops, from {made.frames} frames: {made.manifest}')
+        if made.damaged:
+            print(f'{made.damaged} damaged frames, or pieces of frames, were skipped')
         if made.too_short:
             print(f'{made.too_short} tracks with fewer than {options.min_frames} crops were left out')
         if made.outside:
             print(f'{made.outside} boxes outside of the image were left out')
         if not options.detections:
             print(
-                'Cut with OpenCV alone. A modern detector and tracker cut better tracklets: give their boxes with '
+                'Cut by what moves. A modern detector and tracker cut better tracklets: give their boxes with '
                 '--detections FILE, and look at the crops before you rely on them.'
             )
         return 0

@@ -6,20 +6,21 @@ import io
 import math
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import tqdm
 
-from jaxreid.data.tracklets import image_damage
 from jaxreid.from_video import detect, mot_file, track
-from jaxreid.process import silence, whole
+from jaxreid.from_video import video as video_lib
+from jaxreid.process import whole
 
 MANIFEST = 'tracklets.csv'
 TRACKS = 'tracks.txt'
 _SAMPLES = 31  # images that the background is taken from
+_EMPTY = '{} holds no frame that FFmpeg can read; convert it, for example to .mp4 with H.264'
 # Colours that a track and a box have in common, at least: regions that move merge where people meet, detections do not.
 _ALIKE_REGIONS, _ALIKE_DETECTIONS = 0.7, 0.6
 _MARGIN = 0.05  # around a box, of its height
@@ -32,7 +33,8 @@ class Cut(NamedTuple):
     manifest: pathlib.Path
     tracklets: int
     crops: int
-    frames: int  # of the video
+    frames: int  # of the video, up to the end or `until`
+    damaged: int  # frames, and pieces of the file, that could not be decoded
     too_short: int  # tracks left out
     outside: int  # boxes of a detections file that lie outside of the image, left out
 
@@ -49,11 +51,12 @@ def cut(
     min_frames: int = 8,
     max_gap: int = 10,
     every: int = 1,
+    until: str = '',
 ) -> Cut:
     """Cuts the people of a video into tracklets.
 
     Args:
-      video: of a fixed camera; anything that OpenCV reads.
+      video: of a fixed camera; anything that FFmpeg reads.
       out: folder to make: one folder of JPEG crops per tracklet, the manifest, and their boxes in the format of
         `mot_file`.
       camera: its name in the manifest; '' takes the video's.
@@ -64,6 +67,7 @@ def cut(
       min_frames: tracklets with fewer crops are left out.
       max_gap: frames that a person may be lost for.
       every: crops are kept of every so many frames.
+      until: date and time, or seconds of the video, at which cutting ends; '': with the video.
 
     Raises:
       ValueError: the video cannot be read, holds nobody, or the detections do not belong to it.
@@ -71,21 +75,19 @@ def cut(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
-    begin = _beginning(start)
+    begin, end = _moment('--start', start), _end(start, until)
     boxes, tracked = (None, False) if detections is None else mot_file.read(detections, min_confidence=min_confidence)
-    opened = _open(video)
-    try:
-        rate = opened.get(cv2.CAP_PROP_FPS)
+    with video_lib.Video(video) as opened:
         if boxes is None:
-            find = _detected(detect.Motion(_samples(video), min_height=min_height), max_gap)
+            find = _detected(detect.Motion(_background(video), min_height=min_height), max_gap)
         else:
             find = _given(boxes, tracked, max_gap)
         with whole.folder(out) as partial:
-            seen, size, outside = _write_crops(opened, video, partial, find, every)
+            seen, size, outside = _write_crops(video_lib.progress(opened, end), partial, find, every)
             if not seen.frames:
-                raise ValueError(f'{video} holds no frame that OpenCV can read; convert it, for example to .mp4')
+                raise ValueError(_EMPTY.format(video))
             if boxes is not None:
-                _check_belongs(detections, boxes, video, seen.frames, size, outside)
+                _check_belongs(detections, boxes, video, seen.frames if end is None else max(boxes), size, outside)
             kept = [number for number, boxes in seen.crops.items() if len(boxes) >= min_frames]
             kept.sort(key=lambda number: (seen.crops[number][0][0], number))
             if not kept:
@@ -97,110 +99,82 @@ def cut(
                 first, last = seen.crops[number][0][0], seen.crops[number][-1][0]
                 row = {'tracklet': f'{out.name}/{folder}', 'pid': 0}  # nobody knows yet who it is
                 row |= {'camera': camera or video.stem, 'role': 'gallery', 'folder': folder}
-                row |= {'time': _time(begin, first, rate), 'end': _time(begin, last, rate)}
+                row |= dict(zip(('time', 'end'), (_time(begin, seconds) for seconds in seen.times[number]), strict=True))
                 rows.append(row | {'first_frame': first, 'last_frame': last, 'track': number})
             for left in partial.glob('track-*'):
                 shutil.rmtree(left)
             _write_manifest(partial / MANIFEST, rows)
             _write_tracks(partial / TRACKS, [seen.crops[number] for number in kept])
-    finally:
-        opened.release()
     crops = sum(len(seen.crops[number]) for number in kept)
-    return Cut(out / MANIFEST, len(kept), crops, seen.frames, len(seen.crops) - len(kept), outside)
+    return Cut(out / MANIFEST, len(kept), crops, seen.frames, opened.damaged, len(seen.crops) - len(kept), outside)
 
 
 class _Seen(NamedTuple):
     frames: int  # of the video
     crops: dict[int, list[tuple[int, np.ndarray]]]  # track -> frame from 1 and box of each
+    times: dict[int, tuple[float | None, float | None]]  # track -> seconds of its first and its last frame
 
 
-def _open(video):
-    if video.is_dir():
-        raise ValueError(f'{video} is a folder; name a video file, one at a time')
-    if not video.is_file():
-        raise FileNotFoundError(f'there is no video {video}')
-    with silence.stderr():
-        opened = cv2.VideoCapture(str(video))
-    if not opened.isOpened():
-        raise ValueError(f'{video} is no video that OpenCV can read; convert it, for example to .mp4 with H.264')
-    width, height = (opened.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    if not 0 <= width * height <= image_damage.MAX_PIXELS:
-        opened.release()
-        raise ValueError(
-            f'{video} claims frames of {height:.0f}x{width:.0f} pixels; {image_damage.MAX_PIXELS:,} are read'
-        )
-    return opened
-
-
-def _read(opened):
-    with silence.stderr():  # of decoders, about what is damaged: what cannot be read is counted
-        return opened.read()
-
-
-def _samples(video):
-    """Images evenly spread over the video."""
-    opened = _open(video)
-    count = max(int(opened.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
-    images: list[np.ndarray] = []
-    for frame in np.unique(np.linspace(0, count - 1, _SAMPLES).round().astype(int)):
-        with silence.stderr():
-            opened.set(cv2.CAP_PROP_POS_FRAMES, int(frame))
-        done, image = _read(opened)
-        if done and (not images or image.shape == images[0].shape):
-            images.append(image)
-    opened.release()
+def _background(video):
+    """Images of the whole video: a part of it alone might show somebody who stands."""
+    with video_lib.Video(video) as opened:
+        images = opened.samples(_SAMPLES)
     if not images:
-        raise ValueError(f'{video} holds no frame that OpenCV can read; convert it, for example to .mp4 with H.264')
+        raise ValueError(_EMPTY.format(video))
     return images
 
 
-def _detected(find: Callable, max_gap: int) -> Callable[[int, np.ndarray], list[tuple[int, np.ndarray]]]:
+class _Ticks:
+    """Counts time in frames, so that nobody goes on behind a pause of a recording: 1 for a frame that comes as soon
+    after the one before as frames have lately come, more after a pause.
+    """
+
+    def __init__(self) -> None:
+        self._tick, self._last, self._steps = 0, 0.0, deque[float](maxlen=50)
+
+    def __call__(self, seconds: float | None) -> int:
+        step = 0.0 if seconds is None else seconds - self._last
+        usual = float(np.median(self._steps)) if self._steps else 0
+        self._tick += max(round(step / usual), 1) if usual > 0 else 1
+        if step > 0:
+            self._steps.append(step)
+            self._last += step
+        return self._tick
+
+
+def _detected(find: Callable, max_gap: int):
     tracker = track.Tracker(max_gap=max_gap, alike=_ALIKE_REGIONS)
-    return lambda frame, image: tracker.update(frame, find(image), image)
+    return lambda frame, tick: tracker.update(tick, find(frame.image), frame.image)
 
 
 def _given(boxes: dict[int, mot_file.Boxes], tracked: bool, max_gap: int):
     none = mot_file.Boxes([], np.zeros((0, 4)))
     if tracked:
-        return lambda frame, image: list(zip(*boxes.get(frame, none), strict=True))
+        return lambda frame, tick: list(zip(*boxes.get(frame.number, none), strict=True))
     tracker = track.Tracker(max_gap=max_gap, alike=_ALIKE_DETECTIONS)
-    return lambda frame, image: tracker.update(frame, boxes.get(frame, none).boxes, image)
+    return lambda frame, tick: tracker.update(tick, boxes.get(frame.number, none).boxes, frame.image)
 
 
-def _write_crops(opened, video, folder, find, every) -> tuple[_Seen, tuple[int, int], int]:
+def _write_crops(frames, folder, find, every) -> tuple[_Seen, tuple[int, int], int]:
     """Crops of all tracks; height and width of the video, and how many boxes are not in the image."""
-    crops: dict[int, list[tuple[int, np.ndarray]]] = {}
-    frame, outside, size = 0, 0, (0, 0)
-    for frame, image in _frames(opened, video):
-        size = image.shape[:2]
-        for number, box in find(frame, image):
-            piece = crop(image, box)
+    seen, ticks = _Seen(0, {}, {}), _Ticks()
+    last, outside, size = 0, 0, (0, 0)
+    for frame in frames:
+        last, size = frame.number, frame.image.shape[:2]
+        for number, box in find(frame, ticks(frame.seconds)):
+            piece = crop(frame.image, box)
             if piece is None:
                 outside += 1
-            elif frame % every == 0 or number not in crops:
-                if number not in crops:
+            elif last % every == 0 or number not in seen.crops:
+                if number not in seen.crops:
                     (folder / f'track-{number}').mkdir()
-                crops.setdefault(number, []).append((frame, box))
-                path = folder / f'track-{number}' / f'{frame:06d}.jpg'
+                seen.crops.setdefault(number, []).append((last, box))
+                seen.times[number] = seen.times.get(number, (frame.seconds,))[0], frame.seconds
+                path = folder / f'track-{number}' / f'{last:06d}.jpg'
                 done, data = cv2.imencode('.jpg', piece, _QUALITY)
                 assert done
                 path.write_bytes(data.tobytes())
-    return _Seen(frame, crops), size, outside
-
-
-def _frames(opened, video) -> Iterator[tuple[int, np.ndarray]]:
-    said = int(opened.get(cv2.CAP_PROP_FRAME_COUNT))
-    with tqdm.tqdm(total=said if said > 0 else None, desc=video.name, unit='frame', leave=False) as bar:
-        frame = 0
-        while True:
-            done, image = _read(opened)
-            if not done:
-                break
-            frame += 1
-            bar.update()
-            yield frame, image
-    if frame < 0.9 * said:
-        tqdm.tqdm.write(f'{video} says that it has {said} frames, but only {frame} can be read')
+    return seen._replace(frames=last), size, outside
 
 
 def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
@@ -250,18 +224,33 @@ def _longest(seen):
     return max(map(len, seen.crops.values()), default=0)
 
 
-def _beginning(text: str) -> datetime.datetime | None:
+def _moment(what: str, text: str) -> datetime.datetime | None:
     try:
         return datetime.datetime.fromisoformat(text) if text else None
     except ValueError:
-        raise ValueError(f'--start {text!r} is no date and time; expected 2026-11-21T14:05:00') from None
+        raise ValueError(f'{what} {text!r} is no date and time; expected 2026-11-21T14:05:00') from None
 
 
-def _time(begin, frame, rate):
-    """When a frame is, '' where the video does not say how fast it is."""
-    if not (math.isfinite(rate) and 0 < rate <= 1000):
+def _end(start: str, until: str) -> float | None:
+    """Seconds of the video."""
+    try:
+        seconds = float(until) if until else None
+    except ValueError:
+        if not start:
+            raise ValueError(f'--until {until}: say when the video begins, --start, or give seconds') from None
+        begin, end = _moment('--start', start), _moment('--until', until)
+        if (begin.tzinfo is None) != (end.tzinfo is None):
+            raise ValueError(f'--start {start} and --until {until}: one has a time zone, the other none') from None
+        seconds = (end - begin).total_seconds()
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f'--until {until} is not behind the first frame')
+    return seconds
+
+
+def _time(begin, seconds):
+    """When a frame is, '' where the video does not say."""
+    if seconds is None:
         return ''
-    seconds = (frame - 1) / rate
     if begin is None:
         return f'{seconds:.2f}'
     return (begin + datetime.timedelta(seconds=seconds)).isoformat(timespec='milliseconds')

@@ -83,6 +83,13 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """A whole number from 0 on, as `type` of an argument."""
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f'{text} is below 0')
+    return value
+
+
 def program(name: str) -> str:
     """How a command was started."""
     return f'jaxreid {_started}' if _started else as_started(f'python -m {COMMANDS[name].module}')

@@ -75,8 +75,11 @@ def folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     makes is locked and stays.
 
     Raises:
-      OSError: it cannot be written, or something is at `path`.
+      OSError: it cannot be written, or something is at `path`, or it is the folder that one is in.
     """
+    path = pathlib.Path(os.path.abspath(path))
+    if path.is_dir() and path.samefile('.'):
+        raise OSError(f'{path} is the folder that you are in, which cannot be made anew; name one in it to make')
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent.glob(f'.{glob.escape(path.name)}{_PARTIAL}'))
     partial = _temporary(path)

@@ -10,6 +10,7 @@ import pytest
 from jaxreid.data.datasets import manifest
 from jaxreid.from_video import __main__ as command
 from jaxreid.from_video import cut, detect, mot_file, track
+from jaxreid.from_video import video as video_lib
 from jaxreid.process import whole
 from tests.fixtures import rendered_video
 
@@ -30,12 +31,13 @@ def listed(folder):
 
 def test_everybody_is_followed_and_nobody_is_mixed_up(video):
     path, truth = video
-    find = detect.Motion(cut._samples(path), min_height=48)
+    find = detect.Motion(cut._background(path), min_height=48)
     tracker = track.Tracker(max_gap=10, alike=0.7)
     followed = {}
-    for frame, image in cut._frames(cv2.VideoCapture(str(path)), path):
-        for number, box in tracker.update(frame, find(image), image):
-            followed.setdefault(number, []).append((frame, box))
+    with video_lib.Video(path) as opened:
+        for frame, _, image in opened:
+            for number, box in tracker.update(frame, find(image), image):
+                followed.setdefault(number, []).append((frame, box))
     check_followed([boxes for boxes in followed.values() if len(boxes) >= 8], truth)
 
 
@@ -221,7 +223,7 @@ def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, cap
         ([tmp_path / 'none.mp4'], 'there is no video'),
         ([tmp_path], 'is a folder; name a video file'),
         ([path, '--detections=nope.txt'], 'there is no file nope.txt; expected boxes in the format of MOTChallenge'),
-        ([tmp_path / 'text.mp4'], 'is no video that OpenCV can read'),
+        ([tmp_path / 'text.mp4'], 'is no video that FFmpeg can read'),
         ([still], 'nothing upright moves in .* that is 48 pixels high or higher'),
         ([tmp_path / 'grey.avi'], 'nothing upright moves in '),
         ([path, '--min-frames=999'], 'no person was followed long enough'),

@@ -1,0 +1,176 @@
+"""Frames of a video file in order, each with the time that the file gives it: FFmpeg, through PyAV.
+
+OpenCV's reader gives neither the times of a variable frame rate nor the frames of a transport stream after a seek, and
+invents a number of frames where the file says none.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+import numpy as np
+import tqdm
+
+from jaxreid.data.tracklets import image_damage
+
+_ONWARD = 300  # frames that are decoded after a key frame to come to a sample, at most
+
+
+class Frame(NamedTuple):
+    """number: from 1, of all that decode. seconds: from the first frame, None where the video does not say."""
+
+    number: int
+    seconds: float | None
+    image: np.ndarray  # [H, W, 3] uint8 BGR
+
+
+class Video:
+    """A video file that is read once, from its first frame to its last."""
+
+    def __init__(self, path: pathlib.Path):
+        """Opens the first video stream of a file.
+
+        Raises:
+          ValueError: it is a folder, or nothing that FFmpeg can read.
+          FileNotFoundError: there is no such file.
+        """
+        self.path = path
+        self.damaged = 0  # frames and pieces of them that could not be decoded, so far
+        self.broken_off = ''  # why reading ended before the file did
+        self._container = _open(path)
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = 'AUTO'
+
+    def __enter__(self) -> 'Video':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    @property
+    def said(self) -> int:
+        """Frames that the file says it has, 0 where it does not."""
+        return self._stream.frames
+
+    @property
+    def length(self) -> float:
+        """Seconds that the file says it takes, 0 where it does not."""
+        if self._stream.duration is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return (self._container.duration or 0) / av.time_base
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every frame that is whole. Damaged ones are skipped, but have a number as well, and are counted."""
+        number, first, rate = 0, None, self._stream.guessed_rate
+        for frame in self._decoded():
+            number += 1
+            seconds = frame.time
+            if seconds is None and rate:  # a bare stream of H.264 has no times
+                seconds = (number - 1) / float(rate)
+            first = seconds if first is None else first
+            if frame.is_corrupt or frame.width * frame.height > image_damage.MAX_PIXELS:
+                self.damaged += 1
+                continue
+            yield Frame(number, None if seconds is None or first is None else seconds - first, _image(frame))
+
+    def samples(self, count: int) -> list[np.ndarray]:
+        """At most `count` images [H, W, 3] uint8 BGR of one size, evenly spread over the file; reading moves."""
+        images: dict[float, np.ndarray] = {}
+        start = float((self._stream.start_time or 0) * self._stream.time_base)
+        last = self.length - 1 / float(self._stream.guessed_rate or 25)
+        for at in np.linspace(start, start + last, count) if last > 0 else ():
+            with contextlib.suppress(av.error.FFmpegError):
+                self._container.seek(int(at / self._stream.time_base), stream=self._stream)
+                frame = None
+                for _, frame in zip(range(_ONWARD), self._decoded(), strict=False):
+                    if frame.time is None or frame.time >= at - 1e-3:
+                        break
+                if frame is not None and frame.time is not None and not frame.is_corrupt:
+                    images.setdefault(frame.time, _image(frame))
+        if len(images) < count / 2:  # no times, no key frames, or few frames
+            with Video(self.path) as again:
+                return again._thinned(count)
+        return _of_one_size([images[time] for time in sorted(images)])
+
+    def _thinned(self, count):
+        """Of all frames, read in order, more than half of `count`, or all."""
+        images: list[np.ndarray] = []
+        every = 1
+        for frame in self:
+            if (frame.number - 1) % every == 0:
+                images.append(frame.image)
+                if len(images) > count:
+                    del images[1::2]
+                    every *= 2
+        return _of_one_size(images)
+
+    def _decoded(self):
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as e:
+                self.broken_off = str(e)
+                return
+            if packet is None:
+                return
+            self.damaged += packet.is_corrupt  # something of it is missing
+            try:
+                yield from packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.damaged += 1
+
+
+def progress(video: Video, until: float | None) -> Iterator[Frame]:
+    """The frames before `until` (seconds, None: all) with a bar; says where the file breaks off."""
+    length = video.length if until is None else min(until, video.length or until)
+    number = 0
+    with tqdm.tqdm(total=round(length) or None, desc=video.path.name, unit='s', leave=False) as bar:
+        for frame in video:
+            if until is not None and frame.seconds is not None and frame.seconds >= until:
+                return
+            number = frame.number
+            if frame.seconds is not None:
+                bar.update(max(int(frame.seconds) - bar.n, 0))
+            bar.set_postfix_str(f'frame {number}', refresh=False)
+            yield frame
+    if video.broken_off:
+        tqdm.tqdm.write(f'{video.path} breaks off after frame {number}: {video.broken_off}')
+    elif number < 0.9 * video.said:
+        tqdm.tqdm.write(f'{video.path} says that it has {video.said} frames, but only {number} can be read')
+
+
+def _open(path):
+    if path.is_dir():
+        raise ValueError(f'{path} is a folder; name a video file, one at a time')
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no video {path}')
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        # A file that names others (a playlist) may name files only.
+        container = av.open(f'file:{path.absolute()}', options={'protocol_whitelist': 'file'}, metadata_errors='ignore')
+    except av.error.FFmpegError as e:
+        raise ValueError(
+            f'{path} is no video that FFmpeg can read ({e.strerror}); convert it, for example to .mp4 with H.264'
+        ) from e
+    if not container.streams.video:
+        container.close()
+        raise ValueError(f'{path} holds no video, only {", ".join({s.type for s in container.streams}) or "nothing"}')
+    width, height = container.streams.video[0].width, container.streams.video[0].height
+    if width * height > image_damage.MAX_PIXELS:
+        container.close()
+        raise ValueError(f'{path} claims frames of {height}x{width} pixels; {image_damage.MAX_PIXELS:,} are read')
+    return container
+
+
+def _image(frame):
+    turned = np.rot90(frame.to_ndarray(format='bgr24'), round(frame.rotation / 90))  # a phone that was held upright
+    return np.ascontiguousarray(turned)
+
+
+def _of_one_size(images):
+    return [image for image in images if image.shape == images[0].shape]
