@@ -75,7 +75,7 @@ def cut(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
-    begin, end = _moment('--start', start), _end(start, until)
+    begin, end = _moment('--start', start) if start else None, _end(start, until)
     boxes, tracked = (None, False) if detections is None else mot_file.read(detections, min_confidence=min_confidence)
     with video_lib.Video(video) as opened:
         if boxes is None:
@@ -224,9 +224,9 @@ def _longest(seen):
     return max(map(len, seen.crops.values()), default=0)
 
 
-def _moment(what: str, text: str) -> datetime.datetime | None:
+def _moment(what: str, text: str) -> datetime.datetime:
     try:
-        return datetime.datetime.fromisoformat(text) if text else None
+        return datetime.datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f'{what} {text!r} is no date and time; expected 2026-11-21T14:05:00') from None
 
