@@ -99,7 +99,9 @@ def cut(
                 first, last = seen.crops[number][0][0], seen.crops[number][-1][0]
                 row = {'tracklet': f'{out.name}/{folder}', 'pid': 0}  # nobody knows yet who it is
                 row |= {'camera': camera or video.stem, 'role': 'gallery', 'folder': folder}
-                row |= dict(zip(('time', 'end'), (_time(begin, seconds) for seconds in seen.times[number]), strict=True))
+                row |= dict(
+                    zip(('time', 'end'), (_time(begin, seconds) for seconds in seen.times[number]), strict=True)
+                )
                 rows.append(row | {'first_frame': first, 'last_frame': last, 'track': number})
             for left in partial.glob('track-*'):
                 shutil.rmtree(left)
