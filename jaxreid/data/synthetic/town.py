@@ -100,12 +100,14 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
     for frame in range(frames):
         image = scene.copy()
         for i in depth:
-            first, parts, inside = figures[i]
+            first, parts, inside, tint = figures[i]
             if not first <= frame < first + len(inside):
                 continue
             before = image.copy()
             drawing.paint(image, parts, frame - first)
-            rows, columns = np.nonzero((image != before).any(-1))
+            drawn = (image != before).any(-1)
+            image[drawn] = np.clip(image[drawn] * tint, 0, 255).astype(np.uint8)
+            rows, columns = np.nonzero(drawn)
             if not len(rows) or not inside[frame - first]:  # of whom is half in the image there is a box
                 continue
             left, top = int(columns.min()), int(rows.min())
@@ -124,7 +126,7 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
 
 
 def _figure(person, one, camera, height):
-    """(first frame, parts, [F] whether half of the person is in the image) of a pass."""
+    """(first frame, parts, [F] whether half of the person is in the image, [3] factor of light) of a pass."""
     scale = _SCALE * one.size
     count = math.ceil(_crossing_s() * RATE)
     time = np.arange(count) / RATE
@@ -139,4 +141,5 @@ def _figure(person, one, camera, height):
         scale=np.full(count, scale),
         origin=np.stack([x, np.full(count, (0.72 + 0.25 * one.size) * height)], -1),
     )
-    return round(one.start_s * RATE), parts, (x >= 0) & (x < _WIDTH)
+    tint = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)  # sun or shade, as in the benchmark
+    return round(one.start_s * RATE), parts, (x >= 0) & (x < _WIDTH), tint
