@@ -1,20 +1,24 @@
-"""First measurements on an accelerator, in one command of less than ten minutes.
+"""First measurements on an accelerator, in one command of less than eight minutes.
 
-    python -m benchmarks.gpu [--toy] [--minutes 10]
+    python -m benchmarks.gpu [--toy] [--minutes 7.5]
 
-Needs no data set. Sections run one after the other, each in a process of its own that is ended when its time is up;
-rows are written to benchmarks/results/gpu.json as they come, so that what was measured is kept whatever happens next.
-On a CPU only `--toy` sizes make sense.
+Needs no data set, and of packages jax, flax, optax and orbax only; PyTorch's rows where that is installed, and
+re-ranking where tqdm is. Sections run one after the other, what is worth most first, each in a process of its own that
+is ended when its time is up; rows are written to benchmarks/results/gpu.json as they come, so that what was measured is
+kept whatever happens next. Programs and what was tried for them are cached, so that no section compiles what another
+has. On a CPU only `--toy` sizes make sense.
 
-    ceilings   matrix product in bfloat16 and float32, copy
+    device     what compilers must know of it: the text for `--target-config` of `python -m jaxreid.plan`
+    steps      the training step of STRF-P3DC from the device store, of 32 and 128 clips, 1 and 100 steps per dispatch,
+               with and without XLA's Triton products: seconds, memory, and of its compilation, cold and from the cache
+    ceilings   matrix product in bfloat16, float32 as it comes (TF32 on NVIDIA's) and exact, copy; of random numbers
+    torch      the training step beside PyTorch on CUDA, where that is installed: what is fastest there first
     forms      ResNet-50 (C2D) forward and forward+backward at 128, 192 and 512 frames: folded 2-D or 3-D convolutions,
                bfloat16 or float32
     norms      the training step with the BatchNorm of `layers.batch_norm` and with what autodiff makes of its formula:
                seconds and bytes of buffers
-    steps      1 and 100 steps per dispatch from the device store, STRF-P3DC
     extract    inference at 1,024 frames with and without folded norms
     ranking    distances and ranks of MARS' size on the device, and k-reciprocal re-ranking
-    torch      the training step beside PyTorch on CUDA, where that is installed
 """
 
 import argparse
@@ -23,6 +27,7 @@ import functools
 import importlib.util
 import itertools
 import multiprocessing
+import os
 import pathlib
 import tempfile
 import time
@@ -31,9 +36,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import contender, mars_size, ranking
+from benchmarks import contender, mars_size
+from jaxreid.process import cache
 
-SHARES = {'ceilings': 1, 'forms': 5, 'norms': 2, 'steps': 2, 'extract': 2, 'ranking': 2, 'torch': 5}  # of the time
+# Of the time.
+SHARES = {'device': 1, 'steps': 6, 'ceilings': 1, 'torch': 5, 'extract': 2, 'norms': 2, 'ranking': 2, 'forms': 3}
+DESCRIPTION = pathlib.Path(__file__).parent / 'results' / 'gpu.txtpb'
 PATIENCE_S = 3.0  # a row is repeated for so long, at least 3 and at most 20 times
 
 
@@ -70,16 +78,28 @@ def work(toy: bool, *, system: str = 'c2d', frames: int = 128, dtype: str = 'bfl
     return contender.Work(system=system, clips=frames // 4, dtype=dtype)
 
 
+def device(toy: bool) -> Iterator[dict]:
+    import jax
+    from jaxlib import xla_client
+
+    del toy
+    text = getattr(xla_client.get_topology_for_devices(jax.devices()), 'target_config', None)
+    if text:
+        DESCRIPTION.write_text(str(text))
+    yield {'what': f'description in {DESCRIPTION.name}' if text else 'this backend describes no target'}
+
+
 def ceilings(toy: bool) -> Iterator[dict]:
     import jax
     import jax.numpy as jnp
 
     n = 64 if toy else 8192
-    for dtype in ('bfloat16', 'float32'):
-        a = jnp.ones((n, n), dtype)
-        timing = timed(functools.partial(jax.jit(lambda a: a @ a), a))
-        yield {'what': f'matmul {n} {dtype}', 'tflops': 2 * n**3 / timing['best_s'] / 1e12} | timing
-    x = jnp.ones((1 << (16 if toy else 30),), jnp.bfloat16)
+    for dtype, precision in (('bfloat16', 'default'), ('float32', 'default'), ('float32', 'highest')):
+        # Not ones: products of ones take less power, and so run at a higher clock than any network's.
+        a = jax.random.normal(jax.random.key(0), (n, n), dtype)
+        timing = timed(functools.partial(jax.jit(functools.partial(jnp.matmul, precision=precision)), a, a))
+        yield {'what': f'matmul {n} {dtype}, {precision}', 'tflops': 2 * n**3 / timing['best_s'] / 1e12} | timing
+    x = jax.random.normal(jax.random.key(1), (1 << (16 if toy else 30),), jnp.bfloat16)
     timing = timed(functools.partial(jax.jit(lambda x: x + 1), x))
     yield {'what': f'copy {x.nbytes >> 20} MiB', 'tb_per_s': 2 * x.nbytes / timing['best_s'] / 1e12} | timing
 
@@ -169,6 +189,13 @@ def norms(toy: bool) -> Iterator[dict]:
 
 
 def steps(toy: bool) -> Iterator[dict]:
+    for clips, count, triton in ((32, 1, True), (128, 1, True), (32, 1, False), (32, 3 if toy else 100, True)):
+        if not (toy and clips > 32):
+            yield from _steps(toy, clips, count, {} if triton else {'xla_gpu_enable_triton_gemm': False})
+
+
+def _steps(toy: bool, clips: int, count: int, options: dict[str, bool]) -> Iterator[dict]:
+    """So many steps per dispatch, compiled with `options` where the device is a GPU."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import NamedSharding
@@ -177,7 +204,7 @@ def steps(toy: bool) -> Iterator[dict]:
     from jaxreid.models import build
     from jaxreid.training import optimizer, step
 
-    piece, mesh = work(toy, system='strf'), sharding.make_mesh()
+    piece, mesh = work(toy, system='strf', frames=4 * clips), sharding.make_mesh()
     e = piece.experiment()
     model = build.build(e, num_ids=piece.ids, dtype=jnp.dtype(piece.dtype), axis_name=sharding.AXIS)
     adam = optimizer.build(e.optim, steps_per_epoch=100, epochs=100)
@@ -185,29 +212,38 @@ def steps(toy: bool) -> Iterator[dict]:
     rows_held = 8 * piece.clips * piece.frames
     pixels = np.random.default_rng(0).integers(0, 256, (rows_held, piece.height * piece.width_px * 3), np.uint8)
     frames = jax.device_put(pixels, NamedSharding(mesh, sharding.SPLIT))
-    train_step = step.make_train_step(model, e, adam, mesh)
     rng = np.random.default_rng(1)
-    for count in (1, 3 if toy else 100):
-        state = sharding.copy_to_all(step.create_state(jax.device_get(variables), adam, 0), mesh)
-        one = {'labels': piece.batch()[1], 'index': np.arange(piece.clips, dtype=np.int32)}
-        batches = [
-            one | {'rows': rng.integers(0, rows_held, (piece.clips, piece.frames), np.int32)} for _ in range(count)
-        ]
-        sent = sharding.shard_steps(batches, mesh)
+    state = sharding.copy_to_all(step.create_state(jax.device_get(variables), adam, 0), mesh)
+    one = {'labels': piece.batch()[1], 'index': np.arange(piece.clips, dtype=np.int32)}
+    shape = piece.clips, piece.frames
+    sent = sharding.shard_steps(
+        [one | {'rows': rng.integers(0, rows_held, shape, np.int32)} for _ in range(count)], mesh
+    )
+    options, compiling = options if jax.default_backend() == 'gpu' else {}, []
+    for _ in range(2):  # the second time from the cache
+        lowered = step.make_train_step(model, e, adam, mesh).lower(state, sent, frames)
+        start = time.perf_counter()
+        train_step = lowered.compile(options)
+        compiling.append(time.perf_counter() - start)
+    memory = train_step.memory_analysis()
 
-        def act(sent=sent):
-            nonlocal state
-            state, metrics = train_step(state, sent, frames)
-            return metrics
+    def act():
+        nonlocal state
+        state, metrics = train_step(state, sent, frames)
+        return metrics
 
-        timing = timed(act)
-        number = count * piece.clips * piece.frames
-        gflop = number * contender.gflop_per_frame(piece, training=True)
-        yield {
-            'what': f'strf, {piece.dtype}, {count} steps per dispatch', 'step_s': timing['median_s'] / count,
-            'frames_per_s': number / timing['median_s'], 'tflops': gflop / timing['median_s'] / 1e3,
-            'minutes_of_58750_steps': 58_750 * timing['median_s'] / count / 60,
-        } | timing  # fmt: skip
+    timing = timed(act)
+    number = count * piece.clips * piece.frames
+    gflop = number * contender.gflop_per_frame(piece, training=True)
+    stats = jax.devices()[0].memory_stats() or {}
+    yield {
+        'what': f'strf, {piece.clips} clips, {piece.dtype}, {count} steps per dispatch {options or ""}'.strip(),
+        'step_s': timing['median_s'] / count,
+        'frames_per_s': number / timing['median_s'], 'tflops': gflop / timing['median_s'] / 1e3,
+        'minutes_of_58750_steps': 58_750 * timing['median_s'] / count / 60,
+        'compile_s': compiling[0], 'compile_cached_s': compiling[1],
+        'temp_mib': memory.temp_size_in_bytes / 2**20, 'peak_mib': stats.get('peak_bytes_in_use', 0) / 2**20,
+    } | timing  # fmt: skip
 
 
 def extract(toy: bool) -> Iterator[dict]:
@@ -258,8 +294,6 @@ def ranking_section(toy: bool) -> Iterator[dict]:
     import jax
     import jax.numpy as jnp
 
-    from jaxreid.evaluation.ordering import rerank
-
     size = {'queries': 20, 'gallery': 100, 'd': 16} if toy else {}
     embedding, pid, camera, query, _ = mars_size.draw(**size)
     unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
@@ -269,6 +303,12 @@ def ranking_section(toy: bool) -> Iterator[dict]:
     args = [jnp.asarray(x) for x in (unit[query], unit, matches)]
     timing = timed(functools.partial(jax.jit(ranks_on_device), *args))
     yield {'what': f'distances and ranks, {query.sum()} x {len(pid)}, on the device'} | timing
+    if importlib.util.find_spec('tqdm') is None:
+        yield {'what': 'no re-ranking: tqdm is not installed'}
+        return
+    from benchmarks import ranking
+    from jaxreid.evaluation.ordering import rerank
+
     _, wall, cpu = ranking.timed(
         lambda: rerank.rerank(embedding[query], embedding[~query], distance='cosine', device=True)
     )
@@ -284,9 +324,11 @@ def torch(toy: bool) -> Iterator[dict]:
     if not pytorch.cuda.is_available() and not toy:
         yield {'what': 'PyTorch sees no CUDA device'}
         return
-    for system in ('c2d', 'strf'):
+    for system in ('strf', 'c2d'):
         piece = work(toy, system=system, dtype='float32' if toy else 'bfloat16')
-        entries = {'jaxreid': ('jax_train', {})} | contender.peers('train', ['eager'] if toy else ['amp', 'eager'])
+        peers = contender.peers('train', ['eager'] if toy else ['amp', 'eager'])
+        first = sorted(peers, key=lambda name: ('amp' not in name, 'folded' not in name))
+        entries = {'jaxreid': ('jax_train', {})} | {name: peers[name] for name in first}
         with tempfile.TemporaryDirectory() as folder:
             weights = pathlib.Path(folder) / 'weights.npz'
             contender.draw_weights(piece, weights)
@@ -298,8 +340,8 @@ def torch(toy: bool) -> Iterator[dict]:
 
 
 SECTIONS = {
-    'ceilings': ceilings, 'forms': forms, 'norms': norms, 'steps': steps, 'extract': extract,
-    'ranking': ranking_section, 'torch': torch,
+    'device': device, 'steps': steps, 'ceilings': ceilings, 'torch': torch, 'extract': extract, 'norms': norms,
+    'ranking': ranking_section, 'forms': forms,
 }  # fmt: skip
 
 
@@ -331,13 +373,24 @@ def run(section: str, *, toy: bool, limit_s: float) -> Iterator[dict]:
         yield {'what': ended}
 
 
+def keep_programs(folder: pathlib.Path) -> None:
+    """Compiled programs, and what was tried to make them, are kept there by this process's children."""
+    os.environ |= {
+        'JAX_COMPILATION_CACHE_DIR': str(folder),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+        'JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES': 'xla_gpu_per_fusion_autotune_cache_dir',
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--toy', action='store_true', help='small sizes, to try the command on a CPU')
-    parser.add_argument('--minutes', type=float, default=9.5, help='for all sections together')
+    parser.add_argument('--minutes', type=float, default=7.5, help='for all sections together')
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument('--write', default='', help='name of the JSON in benchmarks/results')
     options = parser.parse_args()
+    keep_programs(cache.folder() / 'gpu-benchmark')
     end, rows = time.monotonic() + 60 * options.minutes, []
     for i, section in enumerate(options.sections):
         # What sections before it left unused is shared among those that follow.

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
-from jaxreid.data.stores import device_store
+from jaxreid.data.stores import device_read
 from jaxreid.layers.memories import memory_match
 from jaxreid.losses import objective
 from jaxreid.training import augment
@@ -123,7 +123,7 @@ def make_train_step(
     gradient = make_gradient(model, experiment, axis_name=sharding.AXIS)
     data = experiment.data
     read = functools.partial(
-        device_store.read,
+        device_read.read,
         height=data.height, width=data.width, with_flow=data.flow != 'off', axis_name=sharding.AXIS,
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ def two_processes(command, tmp_path_factory):
     worker = [sys.executable, '-m', 'tests.fixtures.gradient_worker', str(out), address, '2']
     running = [command.launch([*worker, str(i)], devices=2, quick=True) for i in range(2)]
     for process in running:
-        output = process.communicate(timeout=400)[0]
+        output = process.communicate(timeout=600)[0]
         assert process.returncode == 0, output
     return out
 

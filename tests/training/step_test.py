@@ -1,6 +1,8 @@
-"""What the devices tell one another in a training step, read from its program."""
+"""What the devices tell one another in a training step, read from its program; and what the step imports."""
 
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -47,3 +49,22 @@ def test_no_sum_over_devices_is_made_in_bfloat16(recipe):
     kinds = {kind for operands in sums for kind in re.findall(r'<(?:\d+x)*(\w+)>', operands)}
     assert len(sums) > 30
     assert kinds <= {'f32', 'i32', 'ui32'}, kinds
+
+
+ALONE = """
+import importlib.abc, sys
+ABSENT = {'grain', 'array_record', 'portpicker', 'ml_collections', 'tqdm', 'PIL', 'cv2', 'h5py', 'safetensors', 'torch'}
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ABSENT:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from benchmarks import contender, gpu
+from jaxreid.models import bn_folding, build, cost
+from jaxreid.training import optimizer, step
+gpu.work(True, system='strf').experiment()
+"""
+
+
+def test_the_step_and_its_benchmark_need_no_packages_but_jax_flax_optax_and_orbax():
+    subprocess.run([sys.executable, '-c', ALONE], check=True)
