@@ -12,6 +12,7 @@ of them as gallery, and everybody else is trained on (pid -1 and 0, junk and dis
 and 0000). The draw depends on the people's names alone.
 """
 
+import collections
 import csv
 import io
 import json
@@ -30,7 +31,7 @@ from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import hash_order
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import commands, exit_status, paths, whole
 from jaxreid.weights import imagenet
 
 _CONFIG = 'configs/strf_manifest.py'
@@ -82,7 +83,7 @@ def find(folder: str | os.PathLike, pattern: str, *, skip_others: bool = False) 
         if match is None:
             others.append(path)
             continue
-        parts = {k: (v or '').strip() for k, v in match.groupdict().items()}
+        parts = {k: manifest.one_spelling(v or '') for k, v in match.groupdict().items()}
         parts['pid'] = re.sub('^0+-1$', '-1', parts['pid'])  # as MARS names its folder of junk
         if not (parts['pid'] and parts['camera']):
             raise ValueError(f'--pattern finds no pid or no camera in {path!r}.')
@@ -119,7 +120,7 @@ def _named(images: dict[tuple[str, ...], list[str]], in_folder: dict[str, int], 
 
 def _walk(folder: str) -> list[tuple[str, str]]:
     """(folder below, name) of every image, sorted."""
-    images = []
+    images, others = [], collections.Counter[str]()
     seen = set[str]()
     bar = tqdm.tqdm(desc='search', unit='folder', leave=False)
     for path, folders, files in os.walk(folder, followlinks=True):
@@ -130,12 +131,15 @@ def _walk(folder: str) -> list[tuple[str, str]]:
         seen.add(os.path.realpath(path))
         folders[:] = sorted(name for name in folders if not name.startswith(listing.IGNORED))
         where = os.path.relpath(path, folder).replace(os.sep, '/')
-        images += [
-            ('' if where == '.' else where, name)
-            for name in sorted(files)
-            if manifest.is_image(name) and not name.startswith(listing.IGNORED)
-        ]
+        files = sorted(name for name in files if not name.startswith(listing.IGNORED))
+        images += [('' if where == '.' else where, name) for name in files if manifest.is_image(name)]
+        others.update(os.path.splitext(name)[1].lower() or 'none' for name in files if not manifest.is_image(name))
     bar.close()
+    if others:
+        kinds = ', '.join(f'{count} {suffix}' for suffix, count in others.most_common(_SHOWN))
+        more = f' and {len(others) - _SHOWN} more kinds' * (len(others) > _SHOWN)
+        said = f'{others.total():,} files below {folder} have no suffix of an image and are left out: {kinds}{more}'
+        print(exit_status.printable(said), file=sys.stderr)
     return images
 
 
@@ -155,8 +159,11 @@ def draw_roles(listed: Sequence[Listed], *, test_share: float) -> list[Listed]:
     if not number:
         raise ValueError(
             f'{len(eligible)} of {len(cameras)} people were seen by more than one camera; a share of {test_share:g} of '
-            'them is nobody to test on. Give a larger --test-share, or one role to all, as with --role gallery.'
-        )
+            'them is nobody to test on. '
+            + ('Give a larger --test-share' if eligible else 'Let --pattern give each visit a camera of its own if one '
+               'camera saw them again, as with (?P<camera>cam1_[^/]+)')
+            + ', or give one role to all, as with --role gallery.'
+        )  # fmt: skip
     tested = set(hash_order.shuffled(eligible, seed='manifest')[:number])
     asked = set[tuple[str, str]]()
     made = []
@@ -186,9 +193,9 @@ def write(out: str | os.PathLike, listed: Sequence[Listed]) -> None:
     for one in listed:
         row: dict[str, str | list[str]] = dict(tracklet=one.name, pid=one.pid, camera=one.camera, role=one.role)
         if one.whole:
-            row['folder'] = one.folder or '.'
+            row['folder'] = _told(one.folder) or '.'
         else:
-            row['frames'] = [f'{one.folder}/{name}' if one.folder else name for name in one.frames]
+            row['frames'] = [_told(f'{one.folder}/{name}' if one.folder else name) for name in one.frames]
         rows.append(row)
     match path.suffix.lower():
         case '.jsonl':
@@ -207,6 +214,11 @@ def write(out: str | os.PathLike, listed: Sequence[Listed]) -> None:
         case suffix:
             raise ValueError(f'{path} ends in {suffix!r}; a manifest is a .csv or a .jsonl file.')
     whole.write(path, text)
+
+
+def _told(path: str) -> str:
+    """A path that is there as the reader takes it: one like a home or a drive is said to be in this folder."""
+    return paths.relative(f'./{path}') if path else ''
 
 
 def run(argv: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ import re
 import stat
 from typing import Any
 
+_ELSEWHERE = re.compile(r'~|[A-Za-z]:|\\')  # a home or a drive, as people write it
+
 
 def content(path: str | os.PathLike) -> bytes:
     """The bytes of a file. Raises OSError: it cannot be read, or is a device or a pipe, which may never end."""
@@ -26,14 +28,15 @@ def check_regular(path: str | os.PathLike, status: os.stat_result | None = None)
 
 
 def relative(name: Any, *, where: str = '', advice: str = '') -> str:
-    """A path that data name, '/' between folders, in its one spelling; '' for the folder that it starts from.
+    """A path that data name, '/' between folders, in its one spelling ('./~a' is a
+    folder called ~a); '' for the folder that it starts from.
 
-    Args:
-      name: as the data have it.
-      where, advice: of the error's message, '{where}: the path ... leaves the folder ...; {advice}'.
+      Args:
+        name: as the data have it.
+        where, advice: of the error's message, '{where}: the path ... leaves the folder ...; {advice}'.
 
-    Raises:
-      ValueError: it is no text, is absolute, climbs out of its folder or holds what no path has.
+      Raises:
+        ValueError: it is no text, is absolute, climbs out of its folder or holds what no path has.
     """
     where = f'{where}: ' if where else ''
     if not isinstance(name, str):
@@ -41,10 +44,11 @@ def relative(name: Any, *, where: str = '', advice: str = '') -> str:
     if (wrong := control(name)) is not None:
         raise ValueError(f'{where}the path {name[:200]!r} holds the character {wrong!r}')
     parts = [part for part in name.split('/') if part not in ('', '.')]
-    if name.startswith(('/', '~')) or '..' in parts or re.match(r'[A-Za-z]:|\\', name):
+    if name.startswith('/') or '..' in parts or _ELSEWHERE.match(name):
         advice = f'; {advice}' if advice else ''
         raise ValueError(f'{where}the path {name[:200]!r} leaves the folder that paths start from{advice}')
-    return '/'.join(parts)
+    path = '/'.join(parts)
+    return f'./{path}' if _ELSEWHERE.match(path) else path  # a folder that is called so, said to be one by './'
 
 
 def control(text: str) -> str | None:

@@ -71,6 +71,8 @@ def open_any(
 
     def read():
         features = loaded.features(dataset, label=f'extract {place.name}')
+        if replaced := features.meta.get('corrupt_frames_replaced'):
+            print(f'{place}: {replaced} frames cannot be decoded; neighbours took their places', file=sys.stderr)
         _warn_of_zeros(features, place)
         return chosen(features).features.read(0, len(dataset.test))
 
@@ -156,7 +158,7 @@ def applied(
     experiment = config.from_dict(config.to_dict(network.experiment))
     experiment.data = dataclasses.replace(
         experiment.data, dataset='manifest', root=root, frames_root=frames_root, also=(), store='folder', records='',
-        split='0', part='official', flow_folder='',
+        split='0', part='official', flow_folder='', on_corrupt_eval='skip_frame',
     )  # fmt: skip
     # A few tracklets do not fill a batch for a test set.
     test = experiment.test

@@ -220,3 +220,51 @@ def test_junk_and_distractors_as_mars_writes_them_are_nobody_whatever_else_is_na
     assert not any(query for t, query in zip(dataset.test, dataset.query, strict=True) if t.pid < 1)
     with pytest.raises(ValueError, match=r'pid -1 means junk, for the gallery only'):
         tool.run([*arguments, '--role=train'])
+
+
+@pytest.mark.parametrize('form', [' p{p}/cam{c}/f.jpg', 'p{p} /cam{c} /f.jpg', '~p{p}/cam{c}/f.jpg',
+                                  'C:{p}/cam{c}/f.jpg', 'p\\{p}/cam{c}/f.jpg', 'Zoe\u0308{p}/cam{c}/f.jpg'])  # fmt: skip
+@pytest.mark.parametrize('suffix', ['csv', 'jsonl'])
+def test_what_the_writer_lists_the_reader_finds_whatever_folders_are_called(tmp_path, form, suffix):
+    for p in (1, 2):
+        for c in (1, 2):
+            path = tmp_path / 'd' / form.format(p=p, c=c)
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b'')
+    for extra in ([], ['--role=gallery']):
+        out = tmp_path / f'm{len(extra)}.{suffix}'
+        tool.run([str(tmp_path / 'd'), str(out), '--pattern', r'(?P<pid>[^/]+)/cam(?P<camera>\d+) ?/.*', *extra])
+        data = manifest.read(out, frames_root=str(tmp_path / 'd'))
+        frames = [frame for one in (*data.train, *data.test) for frame in one.frames]
+        assert sorted(frame.removeprefix('./') for frame in frames) == sorted(
+            form.format(p=p, c=c) for p in (1, 2) for c in (1, 2)
+        )
+
+
+def test_folders_that_differ_by_a_space_at_the_end_keep_their_own_images(tmp_path):
+    for name in ('p1/cam1_1', 'p1/cam1_1 ', 'p1/cam2_1', 'p2/cam1_1', 'p2/cam2_1'):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / 'f.jpg').write_bytes(b'')
+    tool.run([str(tmp_path), str(tmp_path / 'm.csv'), '--pattern', r'(?P<pid>[^/]+)/cam(?P<camera>\d+)[^/]*/.*'])
+    data = manifest.read(tmp_path / 'm.csv')
+    frames = [frame for one in (*data.train, *data.test) for frame in one.frames]
+    assert len(set(frames)) == len(frames) == 5
+
+
+def test_what_is_no_image_by_its_suffix_is_counted_in_the_terminal(tmp_path, capsys):
+    (tmp_path / 'p1' / 'cam1').mkdir(parents=True)
+    for name in ('a.jpg', 'b.jfif', 'c.jpe', 'd.GIF', 'e.jp2', 'f.avif', 'g.heic', 'h.heic', 'notes', '.hidden'):
+        (tmp_path / 'p1' / 'cam1' / name).write_bytes(b'')
+    (one,) = tool.find(tmp_path, r'(?P<pid>[^/]+)/cam(?P<camera>\d+)/.*')
+    assert one.frames == ['a.jpg', 'b.jfif', 'c.jpe', 'd.GIF', 'e.jp2', 'f.avif']
+    assert '3 files below' in (said := capsys.readouterr().err)
+    assert said.strip().endswith('are left out: 2 .heic, 1 none')
+
+
+def test_one_camera_alone_gets_advice_that_helps(tmp_path):
+    listed = [tool.Listed(f'{p}', f'{p}', '1', '', f'{p}', ['a.jpg'], True) for p in range(6)]
+    with pytest.raises(ValueError, match=r'0 of 6 people .* give each visit a camera of its own .* --role gallery'):
+        tool.draw_roles(listed, test_share=0.5)
+    seen_twice = [*listed, listed[0]._replace(name='again', camera='2'), listed[1]._replace(name='b', camera='2')]
+    with pytest.raises(ValueError, match=r'1 of 6 people .* Give a larger --test-share'):
+        tool.draw_roles(seen_twice, test_share=0.1)

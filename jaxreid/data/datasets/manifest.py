@@ -18,20 +18,22 @@ at one that is named, and stay below it. Images of a folder or pattern are in th
 digits count as numbers: frame9.jpg comes before frame10.jpg. A still image is a tracklet of one frame.
 
 Where every pid is a number it is kept: above 0, or in the gallery also 0 (a distractor) and -1 (junk, never ranked).
-Otherwise the names, as they are written, are numbered from 1 in sorted order, and 0 and -1 keep their meaning. So with
+Otherwise the names are numbered from 1 in sorted order, and 0 and -1 keep their meaning. So with
 cameras, whose numbers are 0 or above.
 """
 
 import bisect
 import collections
+import contextlib
 import csv
 import fnmatch
 import io
 import json
 import os
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +46,7 @@ ROLES = ('train', 'query', 'gallery', 'query+gallery')
 COLUMNS = ('tracklet', 'pid', 'camera', 'role')
 FILES = ('frames', 'folder', 'glob')
 ATTRIBUTE = 'attr:'  # what the names of further columns begin with
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.jpe', '.jfif', '.gif', '.jp2', '.avif')
 LAYOUT = (
     'A manifest is a .csv or .jsonl file with the columns tracklet, pid, camera, role '
     f'({", ".join(ROLES)}) and one of frames, folder and glob; data.root names the file. '
@@ -160,13 +162,18 @@ class _Files:
         at = bisect.bisect_left(names, name)
         return (at < len(names) and names[at] == name) or os.path.isfile(os.path.join(self.root, path))
 
-    def images(self, folder: str, pattern: str = '*') -> tuple[str, ...]:
-        if not os.path.isdir(os.path.join(self.root, folder)):
-            raise FileNotFoundError(f'there is no folder {folder!r} in {self.root}')
+    def fitting(self, path: str) -> list[str]:
+        """Images of a folder that fit a pattern: folder/pattern."""
+        folder, _, pattern = path.rpartition('/')
         names = self.names(folder)
         start = re.split(r'[*?\[]', pattern, maxsplit=1)[0]  # a folder of a whole data set is not gone through per row
         names = names[bisect.bisect_left(names, start) : bisect.bisect_right(names, start + chr(0x10FFFF))]
-        fitting = [name for name in fnmatch.filter(names, pattern) if is_image(name)]
+        return [name for name in fnmatch.filter(names, pattern) if is_image(name)]
+
+    def images(self, folder: str, pattern: str = '*') -> tuple[str, ...]:
+        if not os.path.isdir(os.path.join(self.root, folder)):
+            raise FileNotFoundError(f'there is no folder {folder!r} in {self.root}')
+        fitting = self.fitting(f'{folder}/{pattern}')
         if not fitting:
             what = 'images' if pattern == '*' else f'images that fit {pattern!r}'
             raise ValueError(f'folder {folder!r} in {self.root} holds no {what} ({", ".join(IMAGES)})')
@@ -180,6 +187,20 @@ def _join(folder: str, name: str) -> str:
 def _path(text: str) -> str:
     """A relative path below the root in its one spelling, '' for the root itself."""
     return paths.relative(text, advice='name another one with --config.data.frames_root and write paths relative to it')
+
+
+def _spelled(text: str, exists: Callable[[str], object]) -> str:
+    """`_path` of a text in the first spelling that is there: as written, without space around it, in the other form of
+    Unicode, with the separators of Windows.
+    """
+    bare = text.strip()
+    forms = [text, bare, *(unicodedata.normalize(form, bare) for form in ('NFC', 'NFD'))]
+    forms += [form.replace('\\', '/') for form in forms[1:] if '\\' in form]
+    for form in dict.fromkeys(forms):
+        with contextlib.suppress(ValueError):
+            if exists(path := _path(form)):
+                return path
+    return _path(bare)
 
 
 def cells_of(path: str) -> Iterator[tuple[int, Cells]]:
@@ -238,7 +259,7 @@ def _json_cells(path: str, text: str) -> Iterator[tuple[int, Cells]]:
 
 def _row(line: int, cells: Cells, files: _Files) -> _Row:
     name, pid, camera, role = [_text(cells, column) for column in COLUMNS]
-    pid, camera = _whole(pid), _whole(camera)
+    pid, camera = one_spelling(pid), one_spelling(camera)
     if re.fullmatch('0+-1', pid):
         raise ValueError(f'pid {pid!r} is how MARS calls its folder of junk; write -1, or leave the row out')
     if role not in ROLES:
@@ -262,8 +283,11 @@ def _attributes(cells: Cells) -> dict[str, str]:
     return {column: text for column, text in texts.items() if text}
 
 
-def _whole(text: str) -> str:
-    """7 of 7.0, as programs for tables write whole numbers: nobody else is meant."""
+def one_spelling(text: str) -> str:
+    """A person or a camera as it counts: without space around it, in composed Unicode, and 7 for 7.0, as programs for
+    tables write whole numbers.
+    """
+    text = unicodedata.normalize('NFC', text.strip())
     number, _, zeros = text.partition('.')
     return number if zeros.strip('0') == '' and _NUMBER.fullmatch(number) else text
 
@@ -286,17 +310,16 @@ def _frames(value: Any, column: str, files: _Files) -> tuple[str, ...]:
     if column != 'frames':
         if not isinstance(value, str):
             raise ValueError(f'{column} is {str(value)[:40]!r}; expected a path')
-        path = _path(value.strip())
         if column == 'folder':
-            return files.images(path)
-        folder, _, pattern = path.rpartition('/')
+            return files.images(_spelled(value, lambda folder: os.path.isdir(os.path.join(files.root, folder))))
+        folder, _, pattern = _spelled(value, files.fitting).rpartition('/')
         if re.search(r'[*?\[]', folder) or '**' in pattern or not pattern:
             raise ValueError(f'glob {value!r}: only its last part may be a pattern, as in shop/cam1/0007_*.jpg')
         return files.images(folder, pattern)
     listed = value.split('|') if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(one, str) and one.strip() for one in listed):
         raise ValueError(f"frames is {str(value)[:40]!r}; expected paths with '|' between")
-    frames = tuple([_path(one.strip()) for one in listed])
+    frames = tuple([_spelled(one, files.present) for one in listed])
     # An image's suffix is believed: a million files are listed by folder, and not looked at one by one.
     holding = next((f for f in frames if not is_image(f) and os.path.isdir(os.path.join(files.root, f))), None)
     if holding is not None:

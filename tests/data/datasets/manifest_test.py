@@ -379,3 +379,30 @@ def test_columns_with_a_mark_are_attributes_and_empty_cells_are_none(tmp_path):
     (tmp_path / 'own.csv').write_text('tracklet,pid,camera,role,frames,attr:x,attr:x\na,1,1,query,1.jpg,,\n')
     with pytest.raises(ValueError, match='has the column attr:x twice'):
         manifest.read(tmp_path / 'own.csv')
+
+
+def test_a_table_of_windows_finds_its_folders_and_frames(tmp_path):
+    for name in ('p01/cam1_1', 'p01/cam2_1', 'p\\2'):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / 'f1.jpg').write_bytes(b'')
+    (tmp_path / 'm.csv').write_text(
+        'tracklet,pid,camera,role,folder,frames,glob\na,1,1,query+gallery,p01\\cam1_1,,\n'
+        'b,1,2,query+gallery,,p01\\cam2_1\\f1.jpg,\nc,2,2,gallery,,,p\\2/f*.jpg\n'
+    )
+    data = manifest.read(tmp_path / 'm.csv')
+    assert [one.frames for one in data.test] == [('p01/cam1_1/f1.jpg',), ('p01/cam2_1/f1.jpg',), ('p\\2/f1.jpg',)]
+
+
+def test_a_person_is_one_person_in_both_forms_of_unicode(tmp_path):
+    (tmp_path / 'Zo\u00eb').mkdir()
+    (tmp_path / 'Zo\u00eb' / 'a.jpg').write_bytes(b'')
+    (tmp_path / 'b.jpg').write_bytes(b'')
+    (tmp_path / 'm.csv').write_text(
+        'tracklet,pid,camera,role,folder,frames\na,Zoe\u0308,1,query+gallery,Zoe\u0308,\n'
+        'b,Zo\u00eb,2,gallery,, b.jpg \n',
+        encoding='utf-8',
+    )
+    data = manifest.read(tmp_path / 'm.csv')
+    assert {one.pid for one in data.test} == {1}
+    assert data.test[0].frames == ('Zo\u00eb/a.jpg',)
+    assert data.test[1].frames == ('b.jpg',)
