@@ -223,7 +223,8 @@ def test_junk_and_distractors_as_mars_writes_them_are_nobody_whatever_else_is_na
 
 
 @pytest.mark.parametrize('form', [' p{p}/cam{c}/f.jpg', 'p{p} /cam{c} /f.jpg', '~p{p}/cam{c}/f.jpg',
-                                  'C:{p}/cam{c}/f.jpg', 'p\\{p}/cam{c}/f.jpg', 'Zoe\u0308{p}/cam{c}/f.jpg'])  # fmt: skip
+                                  'C:{p}/cam{c}/f.jpg', 'p\\{p}/cam{c}/f.jpg',
+                                  'Zoe\u0308{p}/cam{c}/f.jpg'])  # fmt: skip
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl'])
 def test_what_the_writer_lists_the_reader_finds_whatever_folders_are_called(tmp_path, form, suffix):
     for p in (1, 2):
