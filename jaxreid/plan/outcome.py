@@ -261,14 +261,16 @@ def _tail(source: str) -> str:
 
 
 def _largest(e: config.Experiment, target: targets.Target, mode: program.Mode, mesh: Mesh, first: Outcome) -> str:
-    """The largest batch that fits, tried: by a line through the first compile, one unit less where that is too much."""
+    """The largest batch that fits, compiled: at first by a line through the first compile, then a smaller one."""
     unit, memory = program.unit(e, mode, mesh.size), first.memory
     batch = np.prod((first.frames // mesh.size, e.data.height, e.data.width, 3))
     per_clip = (memory.temporaries + batch) / first.clips
     clips = int((HEADROOM * memory.limit - memory.needed + memory.temporaries) / per_clip // unit * unit)
-    tried = f'the line through {first.clips} clips'
+    tried = 'a larger one would not, by the line through it'
+    if not first.fits:
+        clips, tried = min(clips, first.clips - unit), 'the rest alone is too large'
     for _ in range(2):
-        if clips <= first.clips:
+        if clips < unit or (first.fits and clips <= first.clips):
             break
         try:
             other = once(program.with_clips(copy.deepcopy(e), mode, clips), target, mode, mesh, quick=first.quick)
@@ -277,12 +279,12 @@ def _largest(e: config.Experiment, target: targets.Target, mode: program.Mode, m
             clips = int(0.85 * clips // unit * unit)
             continue
         if other.fits:
-            slope = (other.memory.needed - memory.needed) / (clips - first.clips)
+            slope = max((other.memory.needed - memory.needed) / (clips - first.clips), 1.0)
             more = int((memory.limit - other.memory.needed) / slope // unit * unit)
             return f'{clips} clips fit, compiled: {other.memory.needed / 2**30:.1f} GiB; {clips + more} by that line'
         tried = f'{clips} do not, compiled: {other.memory.needed / 2**30:.1f} GiB'
         clips = int(0.85 * clips // unit * unit)
-    return f'{first.clips} clips fit; {tried}' if first.fits else f'none that was tried; {tried}'
+    return f'{first.clips} clips fit; {tried}' if first.fits else f'none fits; {tried}'
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

@@ -92,10 +92,14 @@ def test_the_largest_batch_is_compiled(trained):
     assert 'compiled' in again.largest
     assert clips > 10 * trained.clips
     assert clips % 8 == 0
-    tight = dataclasses.replace(NODE.chip, memory=trained.memory.needed / 2)
-    none = compiled(small(), second=True, target=dataclasses.replace(NODE, chip=tight))
-    assert not none.fits
-    assert none.largest.startswith('none that was tried')
+    tight = dataclasses.replace(NODE.chip, memory=trained.memory.needed * 0.8 / 0.75)
+    fewer = compiled(small(), second=True, target=dataclasses.replace(NODE, chip=tight))
+    assert not fewer.fits
+    assert 0 < int(fewer.largest.split()[0]) < trained.clips
+    none = dataclasses.replace(NODE, chip=dataclasses.replace(NODE.chip, memory=1000))
+    assert outcome._largest(small(), none, 'train', sharding.make_mesh(jax.devices()[:8]), fewer).startswith(
+        'none fits'
+    )
 
 
 @pytest.mark.parametrize('made', [strf_synthetic, stmn_synthetic, star_synthetic], ids=lambda made: made.__name__)
