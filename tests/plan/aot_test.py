@@ -22,3 +22,19 @@ def step():
 def test_it_fits(step):
     assert step.fits
     assert step.memory.donated > 0.9 * step.memory.arguments
+
+
+def test_its_temporary_memory_is_no_more_than_it_was(step):
+    assert step.memory.temporaries <= 300 * MIB  # 291 on 2026-11-28
+
+
+def test_every_sum_over_the_chips_is_in_float32_and_there_are_few(step):
+    sums = [one for one in step.sends if one.op == 'all-reduce']
+    assert {one.dtype for one in sums} <= {'f32', 's32'}  # the gradient too; s32 are labels or rows
+    assert not any('16 bits' in said for said in step.warnings)
+    assert sum(one.count for one in sums) <= 46  # of norms, one or two for each, and the gradient
+
+
+def test_the_gradient_is_sent_once(step):
+    sent = sum(one.bytes for one in step.sends if one.op == 'all-reduce')
+    assert 36 * MIB < sent < 38 * MIB  # 9,566,897 parameters in float32 are 36.5
