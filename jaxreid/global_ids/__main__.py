@@ -222,7 +222,7 @@ def _scores(out, opened, truths, state, asked):
             if track in rows_of[camera]:
                 owner[rows_of[camera][track]] = who
     person = [one['person'] for one in state['sightings']]
-    films = [one['film'] for one in state['sightings']]
+    films = [[str(out / file) for file in one['film']] for one in state['sightings']]
     by_row = {'global ids': person, 'no re-identification': list(range(len(person)))}
     if all(films):
         by_row['colours alone'] = identity_scores.by_colours(films, asked, owner)
@@ -243,7 +243,7 @@ def _scores(out, opened, truths, state, asked):
 def _write(out, state, asked, found, calibration, said, budget_mb):
     """Tables with common ids, people, tracklets, the page; and what to know on the terminal."""
     seen = state['sightings']
-    of = folder.as_tracklets(state, asked.embedding)
+    of = folder.as_tracklets(out, state, asked.embedding)
     moments = page.Moments(*([one[key] for one in seen] for key in ('clock', 'first', 'last')))
     weakest: dict[int, float] = {}
     for join in found.joins:

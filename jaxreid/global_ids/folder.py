@@ -25,7 +25,7 @@ _OURS = {FEATURES, SOURCES, CROPS, CALIBRATION, TOPOLOGY, CORRECTIONS, '.lock'} 
 
 
 class Sighting(TypedDict):
-    """A tracklet. track: its name in each table of its source. film: image files, a few."""
+    """A tracklet. track: its name in each table of its source. film: a few image files; the folder's own start there."""
 
     key: str
     camera: str
@@ -110,14 +110,19 @@ def keep(out: pathlib.Path, source: inputs.Source) -> tuple[Kept, list[Sighting]
             first=source.first[i] if source.clock else 0.0,
             last=source.last[i] if source.clock else 0.0,
             frames=int(source.held.frames[row]),
-            film=source.held.film(row),
+            film=[_inside(file, out) for file in source.held.film(row)],
         )
         for i, (key, track, row) in enumerate(zip(source.keys, source.track, source.rows, strict=True))
     ]
     return Kept(camera=source.camera, name=source.name, tables=tables, rows=len(seen)), seen, features
 
 
-def as_tracklets(state: State, features: np.ndarray) -> tracklets.Tracklets:
+def _inside(file, out):
+    place = pathlib.Path(file)
+    return place.relative_to(out).as_posix() if place.is_relative_to(out) else str(place.resolve())
+
+
+def as_tracklets(out: pathlib.Path, state: State, features: np.ndarray) -> tracklets.Tracklets:
     """The sightings as what a search knows."""
     seen = state['sightings']
     return tracklets.Tracklets(
@@ -129,7 +134,7 @@ def as_tracklets(state: State, features: np.ndarray) -> tracklets.Tracklets:
         time=[inputs.moment_text(one['clock'], one['first']) for one in seen],
         frames=[one['frames'] for one in seen],
         made=state['made'],
-        film=lambda row: seen[row]['film'],
+        film=lambda row: [str(out / file) for file in seen[row]['film']],
     )
 
 

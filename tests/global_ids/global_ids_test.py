@@ -199,6 +199,11 @@ def test_boxes_and_their_videos_get_ids_and_scores(drawn, monkeypatch, capsys):
             assert len(set(after[frame].ids)) == len(boxes.ids)  # nobody twice at one time
         truth[name], given[name] = mot_file.read(place / f'{name}.gt.txt')[0], after
     assert identity_scores.score(truth, given)[''] == scores['global ids']['']
+    pictures = (out / 'people.html').read_text().count('<img ')
+    out.rename(folder / 'moved')
+    assert command.main(['add', str(folder / 'moved')]) == 0
+    assert (folder / 'moved' / 'people.html').read_text().count('<img ') == pictures > 30
+    assert people(folder / 'moved') == found
 
 
 def test_identity_scores_are_those_of_the_best_pairing_of_people():
