@@ -25,7 +25,7 @@ _OURS = {FEATURES, SOURCES, CROPS, CALIBRATION, TOPOLOGY, CORRECTIONS, '.lock'} 
 
 
 class Sighting(TypedDict):
-    """A tracklet. track: its name in each table of its source. film: a few image files; the folder's own start there."""
+    """A tracklet. track: its name in each table of its source. film: a few files; the folder's own start there."""
 
     key: str
     camera: str
