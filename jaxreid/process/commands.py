@@ -32,6 +32,7 @@ COMMANDS = {
     'plan': Command('jaxreid.plan', 'compile for TPUs or GPUs that are not here: does it fit, how fast at best'),
     'score': Command('jaxreid.evaluation.score', 'score features, of any framework, under every published rule'),
     'report': Command('jaxreid.evaluation.report', 'write a page that shows why queries failed'),
+    'same': Command('jaxreid.search', 'say whether two images or tracklets show one person', ('same',)),
     'search': Command('jaxreid.search', 'find a person in a gallery of tracklets'),
     'global-ids': Command('jaxreid.global_ids', 'give everybody one id over all cameras'),
     'video': Command('jaxreid.from_video', 'cut person tracklets out of a video'),

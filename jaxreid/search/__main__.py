@@ -2,6 +2,7 @@
 
   python -m jaxreid.search GALLERY QUERY --top 5 --html answers.html
   python -m jaxreid.search shop.npz visitors.csv --checkpoint runs/strf_mars --calibration report.calibration.json
+  python -m jaxreid.search same A B                                          do two of these show one person?
   python -m jaxreid.search add GALLERY NEW [NEW ...]                         a gallery that grows (docs/search.md)
 
 GALLERY, QUERY and NEW are feature files (.npz, --mode extract), manifests (.csv, .jsonl) or folders of tracklets (one
@@ -33,27 +34,8 @@ def search(options: argparse.Namespace) -> None:
         raise ValueError(f'--html and --json are both {options.html}; choose two files')
     if options.rates and not options.calibration:
         raise ValueError('--rates needs --calibration FILE, which holds them')
-    calibration = calibration_file.read(options.calibration) if options.calibration else None
+    held, asked, distance, calibration = _compared(options)
     threshold = calibration_file.threshold(options.threshold, calibration) if options.threshold else None
-    network = sources.network_loader(options.checkpoint)
-    held = sources.open_any(options.gallery, 'gallery', network, frames_root=options.frames_root)
-    asked = sources.open_any(options.query, 'query', network, frames_root=options.frames_root)
-    tracklets.check_comparable(held, asked)
-    known = held.made | asked.made
-    distance = options.distance or known.get('distance', 'cosine')
-    if calibration is not None:
-        calibration_file.check_belongs(calibration, known | {'distance': distance})
-        if not calibration.network:
-            print(
-                f'{options.calibration} does not say which network it is of; make sure that it is this one',
-                file=sys.stderr,
-            )
-    for one in (held, asked):
-        if 'network' not in one.made:
-            print(
-                f'{one.where} does not say which network made its features; make sure that it is the same',
-                file=sys.stderr,
-            )
     answers = results.search(
         held,
         asked,
@@ -74,6 +56,50 @@ def search(options: argparse.Namespace) -> None:
         print(f'written    {path}')
 
 
+def _compared(options):
+    """Gallery and queries that can be compared, by what distance, and its calibration or None."""
+    calibration = calibration_file.read(options.calibration) if options.calibration else None
+    network = sources.network_loader(options.checkpoint)
+    how = {'frames_root': options.frames_root, 'each': options.each}
+    held = sources.open_any(options.gallery, 'gallery', network, **how)
+    asked = sources.open_any(options.query, 'query', network, **how)
+    tracklets.check_comparable(held, asked)
+    known = held.made | asked.made
+    distance = options.distance or known.get('distance', 'cosine')
+    if calibration is not None:
+        calibration_file.check_belongs(calibration, known | {'distance': distance})
+        if not calibration.network:
+            print(
+                f'{options.calibration} does not say which network it is of; make sure that it is this one',
+                file=sys.stderr,
+            )
+    for one in (held, asked):
+        if 'network' not in one.made:
+            print(
+                f'{one.where} does not say which network made its features; make sure that it is the same',
+                file=sys.stderr,
+            )
+    return held, asked, distance, calibration
+
+
+def same(options: argparse.Namespace) -> None:
+    """Says whether two tracklets show one person."""
+    held, asked, distance, calibration = _compared(options)
+    for path, one in ((options.gallery, held), (options.query, asked)):
+        if len(one) != 1:
+            raise ValueError(f'{path} holds {len(one)} tracklets; expected one: an image, or the folder of a tracklet')
+    rows = held.features.read(0, 1), asked.features.read(0, 1)
+    similarity = float(nearest.exact_similarity(rows[1][0], rows[0], distance)[0])
+    print(f'similarity {similarity:.3f} ({distance} distance)')
+    if calibration is None:
+        print('no verdict: --calibration FILE, report.calibration.json of the network, says what that means')
+        return
+    others = calibration_file.false_accept_rate(calibration, similarity)
+    alike = calibration_file.true_accept_rate(calibration, similarity)
+    share = calibration_file.words(calibration, others)
+    print(f'{results.of_pair(others, alike)}: {share} of other people are as similar, {alike:.1%} of the same person')
+
+
 def _write(path, text):
     try:
         whole.write(pathlib.Path(path), text)
@@ -87,7 +113,10 @@ def add(options: argparse.Namespace) -> None:
     """Appends to a gallery."""
     network = sources.network_loader(options.checkpoint)
     folder = pathlib.Path(options.gallery).expanduser()
-    new = [sources.open_any(path, 'gallery', network, frames_root=options.frames_root) for path in options.new]
+    new = [
+        sources.open_any(path, 'gallery', network, frames_root=options.frames_root, each=options.each)
+        for path in options.new
+    ]
     gallery.check(folder, new)  # all of them before anything is extracted or written
     for path in options.new:
         done = gallery.append(folder, new.pop(0))
@@ -97,22 +126,28 @@ def add(options: argparse.Namespace) -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    adding = argv[:1] == ['add']
-    parser = commands.parser('search', __doc__, sub='add' * adding)
-    parser.add_argument('gallery', metavar='GALLERY', help='folder of the gallery' if adding else 'where to search')
+    adding, two = argv[:1] == ['add'], argv[:1] == ['same']
+    parser = commands.parser('search', __doc__, sub='add' * adding + 'same' * two)
+    what = 'folder of the gallery' if adding else 'one tracklet' if two else 'where to search'
+    parser.add_argument('gallery', metavar='A' if two else 'GALLERY', help=what)
+    how = 'what a tracklet is in a folder of images: the folder, or each file in it'
+    parser.add_argument('--each', choices=sources.EACH, default='', help=how)
     parser.add_argument('--checkpoint', default='', help='workdir or checkpoint of the network, for images')
     parser.add_argument('--frames-root', default='', help="folder that a manifest's paths start from (its own)")
     if adding:
         parser.add_argument('new', metavar='NEW', nargs='+', help='what to add')
         return parser.parse_args(argv[1:])
-    parser.add_argument('query', metavar='QUERY', help='what to search for')
+    parser.add_argument('query', metavar='B' if two else 'QUERY', help='the other' if two else 'what to search for')
+    parser.add_argument('--calibration', default='', help='report.calibration.json of the same network')
+    parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')
+    parser.set_defaults(same=two)
+    if two:
+        return parser.parse_args(argv[1:])
     parser.add_argument('--top', type=int, help=f'answers per query ({_TOP})')
     parser.add_argument('--threshold', default='', help='least similarity, or with --calibration a rate such as 0.1%%')
-    parser.add_argument('--calibration', default='', help='report.calibration.json of the same network')
     parser.add_argument(
         '--rates', action='store_true', help='with --calibration: how often other people are as similar'
     )
-    parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')
     results.Filters.add_arguments(parser)
     parser.add_argument('--html', default='', help='writes a page with film strips')
     parser.add_argument('--json', default='', help='writes everything as JSON')
@@ -126,7 +161,7 @@ def run(argv: Sequence[str]) -> int:
 
     def act() -> int:
         command_line.set_up('float32')
-        add(options) if 'new' in options else search(options)
+        (add if 'new' in options else same if options.same else search)(options)
         return 0
 
     return exit_status.run(act)

@@ -229,6 +229,14 @@ def verdict(answers: Answers, hit: Hit | None) -> str:
     return SOMEBODY_ELSE if alike >= 1 - _SURE and _strangers(answers, hit) >= 1 else 'unsure'
 
 
+def of_pair(others: float, alike: float) -> str:
+    """The verdict on two tracklets, by the shares of pairs of different people and of one person that are at least as
+    similar.
+    """
+    same, different = others <= _SURE, alike >= 1 - _SURE
+    return 'unsure' if same == different else 'same person' if same else 'different people'
+
+
 def conclusion(answers: Answers, hits: Sequence[Hit]) -> str:
     """The verdict of a query, which is that of its first answer; '' without a calibration."""
     said = verdict(answers, hits[0] if hits else None)

@@ -6,7 +6,7 @@ import os
 import pathlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tqdm
@@ -25,12 +25,14 @@ from jaxreid.search import feature_rows, gallery, tracklets
 
 KINDS = (
     'a feature file (.npz), a gallery folder (python -m jaxreid.search add), a manifest (.csv, .jsonl), or a folder of '
-    'tracklets, one folder of images each'
+    'tracklets, one folder of images each, or a single image'
 )
+
+EACH = ('folder', 'file')  # a tracklet is all images of a folder, or every image is one
 
 
 def open_any(
-    path: str, role: str, network: Callable[[], network_lib.Network] | None, *, frames_root: str = ''
+    path: str, role: str, network: Callable[[], network_lib.Network] | None, *, frames_root: str = '', each: str = ''
 ) -> tracklets.Tracklets:
     """The tracklets behind a path. Images are listed; their features are extracted when they are first read.
 
@@ -38,6 +40,7 @@ def open_any(
       path: one of KINDS.
       role: 'gallery' or 'query', those asked for where roles are known; '' all of a test set.
       network: loads the network that crops become features by; None where no checkpoint was named.
+      each: what a tracklet is in folders of images, see EACH; '' is 'folder', and says so where it may not be meant.
       frames_root: folder that the paths of a manifest that `path` names start from; '' is the one that it lies in.
 
     Raises:
@@ -58,9 +61,15 @@ def open_any(
         return tracklets.chosen(
             features, str(place), role, functools.partial(_film, functools.cache(lambda: _frames_of(features)))
         )
-    if place.is_file() and place.suffix.lower() not in ('.csv', '.jsonl', '.ndjson'):
+    image = place.is_file() and manifest.is_image(place.name)
+    if place.is_file() and not image and place.suffix.lower() not in ('.csv', '.jsonl', '.ndjson'):
         raise ValueError(f'{path} is none of what a search reads: {KINDS}')
-    dataset = folder_of_tracklets(place) if place.is_dir() else _of_manifest(place, role, frames_root)
+    if image:
+        dataset = _of_images(place.parent, [place.name], each='file')
+    elif place.is_dir():
+        dataset = folder_of_tracklets(place, each=each)
+    else:
+        dataset = _of_manifest(place, role, frames_root)
     if network is None:
         raise ValueError(f'{path} holds images; add --checkpoint DIR, the network that turns them into features')
     loaded = applied(network(), dataset, root=str(place), frames_root=frames_root)
@@ -87,29 +96,42 @@ def _warn_of_zeros(features, place):
         print(f'{place}: {zeros} of its {len(features.pid)} tracklets have features of zeros only', file=sys.stderr)
 
 
-def folder_of_tracklets(folder: pathlib.Path) -> tracklet.Dataset:
-    """Every folder below (and this one) that holds images as a tracklet of an unknown person in an unknown camera.
+def folder_of_tracklets(folder: pathlib.Path, *, each: str = '') -> tracklet.Dataset:
+    """Every folder below (and this one) that holds images as a tracklet of an unknown person in an unknown camera; with
+    `each` 'file' every image.
 
     Raises:
       ValueError: there are no images.
     """
-    listed = []
+    images: list[str] = []
     for where, folders, names in os.walk(folder, onerror=_stop):
         folders[:] = sorted((f for f in folders if not f.startswith(listing.IGNORED)), key=manifest.natural)
         if strange := next((name for name in (*folders, *names) if paths.control(name)), None):
             raise ValueError(f'{exit_status.printable(where)} holds {strange!r}, which is no name in UTF-8; rename it')
-        images = [name for name in names if manifest.is_image(name) and not name.startswith(listing.IGNORED)]
-        if images:
-            below = pathlib.Path(where).relative_to(folder).as_posix()
-            prefix = '' if below == '.' else f'{below}/'
-            frames = tuple([prefix + name for name in sorted(images, key=manifest.natural)])
-            name = folder.resolve().name if below == '.' else below
-            listed.append(tracklet.Tracklet(name, tracklet.DISTRACTOR_ID, 0, frames))
-    if not listed:
+        below = pathlib.Path(where).relative_to(folder).as_posix()
+        prefix = '' if below == '.' else f'{below}/'
+        kept = [name for name in names if manifest.is_image(name) and not name.startswith(listing.IGNORED)]
+        images += [prefix + name for name in sorted(kept, key=manifest.natural)]
+    if not images:
         raise ValueError(
             f'{folder} holds no images ({", ".join(manifest.IMAGES)}), no {gallery.HEADER}, and so nothing to search; '
             f'it held {listing.shown(str(folder))}. Expected {KINDS}'
         )
+    flat = sum('/' not in image for image in images)
+    if flat > 1 and not each:
+        print(
+            f'{folder}: the {flat} images in it are one tracklet of one person; --each file makes a tracklet of each',
+            file=sys.stderr,
+        )
+    return _of_images(folder, images, each=each or 'folder')
+
+
+def _of_images(folder: pathlib.Path, images: Sequence[str], *, each: str) -> tracklet.Dataset:
+    tracks: dict[str, list[str]] = {}
+    for image in images:
+        where = image.rpartition('/')[0] or folder.resolve().name
+        tracks.setdefault(image if each == 'file' else where, []).append(image)
+    listed = [tracklet.Tracklet(name, tracklet.DISTRACTOR_ID, 0, tuple(frames)) for name, frames in tracks.items()]
     everyone = np.ones(len(listed), bool)
     return tracklet.Dataset(str(folder), (), tuple(listed), everyone, everyone, camera_names={0: ''})
 

@@ -113,7 +113,14 @@ def test_no_line_of_a_help_lost_its_backslash():
             assert max(map(len, doc.split('\n'))) <= 120, path  # two lines in one
 
 
-PARTS = [['search', 'add'], ['engine', 'export'], ['engine', 'search'], ['engine', 'recall'], ['reproduce', 'claims']]
+PARTS = [
+    ['search', 'add'],
+    ['search', 'same'],
+    ['engine', 'export'],
+    ['engine', 'search'],
+    ['engine', 'recall'],
+    ['reproduce', 'claims'],
+]
 
 
 @pytest.mark.slow

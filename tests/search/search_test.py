@@ -316,3 +316,55 @@ def test_names_that_are_not_utf_8_are_named_with_their_folder(tmp_path):
     (tmp_path / os.fsdecode(b'p\xff')).mkdir()
     with pytest.raises(ValueError, match=r'holds .p.udcff., which is no name in UTF-8; rename it'):
         sources.folder_of_tracklets(tmp_path)
+
+
+def test_a_flat_folder_is_one_tracklet_and_says_so_or_one_for_each_file(made, tmp_path, capsys):
+    crops = sorted((made / 'door' / '0001').glob('*.jpg'))[:3]
+    for number, crop in enumerate(crops):
+        shutil.copy(crop, tmp_path / f'visitor{number}.jpg')
+    network = sources.network_loader(str(made / 'net'))
+    one = sources.open_any(str(tmp_path), 'query', network)
+    assert (list(one.name), one.frames) == ([tmp_path.name], [3])
+    said = capsys.readouterr().err
+    assert f'{tmp_path}: the 3 images in it are one tracklet of one person; --each file makes' in said
+    each = sources.open_any(str(tmp_path), 'query', network, each='file')
+    assert (list(each.name), each.frames) == ([f'visitor{i}.jpg' for i in range(3)], [1, 1, 1])
+    single = sources.open_any(str(tmp_path / 'visitor1.jpg'), 'query', network)
+    assert list(single.name) == ['visitor1.jpg']
+    assert [pathlib.Path(path).name for path in single.film(0)] == ['visitor1.jpg']
+    np.testing.assert_allclose(single.features.read(0, 1), each.features.read(1, 2), atol=1e-5)
+    sources.open_any(str(tmp_path), 'query', network, each='folder')
+    assert 'each file' not in capsys.readouterr().err
+
+
+def test_two_tracklets_get_a_verdict(made, tmp_path, capsys):
+    crops = sorted((made / 'door' / '0001').glob('*.jpg'))
+    net, calibration = f'--checkpoint={made / "net"}', tmp_path / 'c.json'
+    network = sources.network_loader(str(made / 'net'))
+    paths = crops[0], made / 'door' / '0002'
+    a, b = (sources.open_any(str(path), '', network).features.read(0, 1)[0] for path in paths)
+    cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    pair = ['same', str(crops[0]), str(made / 'door' / '0002'), net]
+    assert command.run(pair) == 0
+    said = capsys.readouterr().out
+    assert f'similarity {cosine:.3f} (cosine distance)' in said
+    assert 'no verdict: --calibration FILE' in said
+    for others, alike, verdict in ((0.01, 0.5, 'same person'), (0.5, 0.99, 'different people'), (0.5, 0.5, 'unsure')):
+        curve = {'threshold': [-1.0], 'false_accept_rate': [others], 'true_accept_rate': [alike]}
+        verification = {'curve': curve, 'impostor_pairs': 10_000}
+        calibration.write_text(json.dumps({'distance': 'cosine', 'network': None, 'verification': verification}))
+        assert command.run([*pair, f'--calibration={calibration}']) == 0
+        assert f'\n{verdict}: ' in capsys.readouterr().out
+    assert command.run([*pair[:2], str(made / 'visitors'), net]) == 1
+    assert 'visitors holds 2 tracklets; expected one' in capsys.readouterr().err
+
+
+def test_a_damaged_crop_of_a_gallery_does_not_stop_a_search_and_is_said(made, tmp_path, capsys):
+    shutil.copytree(made / 'visitors' / 'ann', tmp_path / 'g' / 'ann')
+    for path in sorted((tmp_path / 'g' / 'ann').glob('*.jpg'))[1:]:
+        path.write_bytes(b'<html>404</html>')
+    arguments = [str(tmp_path / 'g'), str(made / 'visitors'), f'--checkpoint={made / "net"}']
+    assert command.run(arguments) == 0
+    said = capsys.readouterr()
+    assert re.search(r'g: \d+ frames cannot be decoded; neighbours took their places', said.err)
+    assert 'ann' in said.out
