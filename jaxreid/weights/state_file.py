@@ -1,6 +1,7 @@
 """Reads the tensors of a .safetensors file or of a PyTorch checkpoint, without ever running code from the file."""
 
 import pathlib
+import re
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,9 @@ import safetensors.numpy
 
 from jaxreid.process import array_file
 
-WRAPPERS = ('state_dict', 'model')  # keys under which checkpoints nest their tensors
-PREFIX = 'module.'  # of every name that DataParallel saved
+WRAPPERS = ('state_dict', 'model_state_dict', 'model')  # keys under which checkpoints nest their tensors
+PREFIXES = re.compile(r'(module\.|_orig_mod\.)+')  # of every name that DataParallel or torch.compile saved
+TRUNK = 'backbone.'  # of the trunk's names where a network keeps it in a part of that name
 
 
 class WeightsError(ValueError):
@@ -19,7 +21,7 @@ class WeightsError(ValueError):
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Tensors by name; 'state_dict' and 'module.' wrappers are removed, all become float32.
+    """Tensors by name, all float32, without WRAPPERS and PREFIXES, and without TRUNK where the trunk has no other name.
 
     Raises:
       WeightsError: there is no such file, it is damaged or holds something else, or PyTorch is needed and missing.
@@ -33,7 +35,12 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise WeightsError(f'{path} is not a readable .safetensors file ({error}); fetch it again.') from error
     else:
         tensors = _read_torch(path)
-    return {name.removeprefix(PREFIX): np.asarray(value).astype(np.float32) for name, value in tensors.items()}
+    bare = {PREFIXES.sub('', name, count=1) if PREFIXES.match(name) else name: x for name, x in tensors.items()}
+    if f'{TRUNK}conv1.weight' in bare and not any(name.removeprefix(TRUNK) in bare for name in bare if TRUNK in name):
+        bare = {name.removeprefix(TRUNK): x for name, x in bare.items()}
+    if len(bare) < len(tensors):
+        raise WeightsError(f'{path}: two of its names are one without {PREFIXES.pattern}; save one network only.')
+    return {name: np.asarray(x).astype(np.float32) for name, x in bare.items()}
 
 
 def _read_torch(path):

@@ -109,3 +109,27 @@ def test_compressed_tensors_that_become_gigabytes_are_refused(tmp_path):
             small.writestr(name, whole.read(name))
     with pytest.raises(state_file.WeightsError, match=r'a\.pth is not a readable .* claim to be'):
         state_file.read(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.'])
+@pytest.mark.parametrize('trunk', ['', 'backbone.'])
+@pytest.mark.parametrize('wrapper', [None, 'state_dict', 'model', 'model_state_dict'])
+def test_every_prefix_that_training_loops_leave_is_understood(tmp_path, prefix, trunk, wrapper):
+    torch = pytest.importorskip('torch')
+    names = {f'{trunk}conv1.weight': 1.0, f'{trunk}layer1.0.bn1.bias': 2.0, 'classifier.module.weight': 3.0}
+    saved = {f'{prefix}{name}': torch.full((2,), value) for name, value in names.items()}
+    torch.save({wrapper: saved, 'epoch': 3} if wrapper else saved, tmp_path / 'a.pth')
+    found = state_file.read(tmp_path / 'a.pth')
+    assert {name: float(x[0]) for name, x in found.items()} == {
+        'conv1.weight': 1.0, 'layer1.0.bn1.bias': 2.0, 'classifier.module.weight': 3.0,
+    }  # fmt: skip
+
+
+def test_names_that_would_become_one_are_left_or_refused(tmp_path):
+    both = {'backbone.conv1.weight': np.ones(1, np.float32), 'conv1.weight': np.zeros(1, np.float32)}
+    safetensors.numpy.save_file(both, tmp_path / 'a.safetensors')
+    assert set(state_file.read(tmp_path / 'a.safetensors')) == set(both)
+    twice = {'module.conv1.weight': np.ones(1, np.float32), 'conv1.weight': np.zeros(1, np.float32)}
+    safetensors.numpy.save_file(twice, tmp_path / 'b.safetensors')
+    with pytest.raises(state_file.WeightsError, match='two of its names are one'):
+        state_file.read(tmp_path / 'b.safetensors')
