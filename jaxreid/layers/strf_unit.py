@@ -90,31 +90,6 @@ def covariance(rows: jax.Array, columns: jax.Array, *, kappa: float) -> jax.Arra
     return kappa * jnp.einsum('btpc,btqc->bpq', rows, columns, precision='highest', preferred_element_type=dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def gram(vectors: jax.Array, kappa: float, dtype: jnp.dtype) -> jax.Array:
-    """`covariance` of vectors [B, T', P, c] with themselves, whose gradient (G + G^T) T is one product in `dtype`.
-
-    Autodiff makes two of it, in float32 and as precise as the covariance.
-    """
-    del dtype
-    return covariance(vectors, vectors, kappa=kappa)
-
-
-def _gram_forward(vectors, kappa, dtype):
-    return gram(vectors, kappa, dtype), vectors
-
-
-def _gram_backward(kappa, dtype, vectors, g):
-    both = (kappa * (g + g.swapaxes(1, 2))).astype(dtype)
-    slope = jnp.einsum(
-        'bpq,btqc->btpc', both, vectors.astype(dtype), precision='highest', preferred_element_type=g.dtype
-    )
-    return (slope.astype(vectors.dtype),)
-
-
-gram.defvjp(_gram_forward, _gram_backward)
-
-
 def mask(vectors: jax.Array, *, settings: config.Strf) -> jax.Array:
     """M_dk of one branch (eq. 4), from pooled vectors [B, T', P, c]: [B, P, P], at least float32.
 
@@ -142,10 +117,7 @@ def _mix_rows(features, rows, vectors, positions, settings):
     for target masks.
     """
     sources = [
-        jax.nn.softmax(
-            gram(v, settings.kappa, features.dtype) if r is v else covariance(r, v, kappa=settings.kappa), axis=-1
-        )
-        for r, v in zip(rows, vectors, strict=True)
+        jax.nn.softmax(covariance(r, v, kappa=settings.kappa), axis=-1) for r, v in zip(rows, vectors, strict=True)
     ]
     # X M_tau + X M_varsigma = X (M_tau + M_varsigma): one product for both.
     total = functools.reduce(jnp.add, sources).astype(features.dtype)

@@ -162,18 +162,6 @@ def test_masks_are_distributions_and_covariances_positive_semidefinite():
     np.testing.assert_array_equal(target, source.swapaxes(1, 2))
 
 
-@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float64, 1e-12), (jnp.bfloat16, 1e-2)])
-def test_the_gradient_of_a_gram_matrix_is_that_of_its_two_factors(dtype, tolerance):
-    with jax.enable_x64(True):
-        v, weight = (
-            jnp.asarray(np.random.default_rng(i).normal(size=n)) for i, n in enumerate([(2, 3, 7, 5), (2, 7, 7)])
-        )
-        ours = jax.grad(lambda v: (jnp.sin(strf_unit.gram(v, 1.7, dtype)) * weight).sum())(v)
-        by_autodiff = jax.grad(lambda v: (jnp.sin(strf_unit.covariance(v, v, kappa=1.7)) * weight).sum())(v)
-        assert ours.dtype == v.dtype
-        np.testing.assert_allclose(ours, by_autodiff, atol=tolerance * float(jnp.abs(by_autodiff).max()), rtol=0)
-
-
 def test_kappa_zero_gives_a_uniform_mask_and_l2_bounds_the_covariance():
     z = vectors()
     np.testing.assert_allclose(strf_unit.mask(z, settings=settings(kappa=0.0)), 1 / 12, rtol=1e-6)
