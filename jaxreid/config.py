@@ -338,6 +338,10 @@ class Optim:
     memory_rate: float = setting(
         1.0, "factor on the learning rate of the keys, values and BN of STMN's memories", above=0
     )
+    trunk_rate: float = setting(1.0, 'factor on the learning rate of the ResNet, of what is not frozen', above=0)
+    frozen_stages: tuple[Literal[0, 1, 2, 3, 4], ...] = setting(
+        (), 'of the ResNet, 0 is the stem: their parameters stay; BN statistics follow the data', entries='once'
+    )
     weight_decay: float = setting(5e-4, "L2, added to the gradient before Adam's moments", minimum=0)
     schedule: Literal['step', 'cosine', 'constant'] = setting('step', 'of the learning rate')
     decay_epochs: tuple[int, ...] = setting((50, 100, 150, 200), 'step: at whose start lr drops', 'epochs')

@@ -1,5 +1,6 @@
 """Adam with coupled weight decay and the recipes' learning-rate schedules (docs/recipes.md)."""
 
+import re
 from collections.abc import Callable
 
 import jax
@@ -20,14 +21,24 @@ def build(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> optax.Grad
         optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
         optax.scale_by_learning_rate(learning_rate(cfg, steps_per_epoch=steps_per_epoch, epochs=epochs)),
     ]
-    if cfg.memory_rate != 1:  # no part where nothing changes: the state of older checkpoints has none
+    if cfg.memory_rate != 1 or cfg.trunk_rate != 1 or cfg.frozen_stages:  # else no part: older checkpoints have none
 
         def scaled(updates, params=None):
             del params
-            return jax.tree.map_with_path(lambda path, u: u * cfg.memory_rate if _of_memory(path) else u, updates)
+            return jax.tree.map_with_path(lambda path, u: u * _factor(cfg, path), updates)
 
         parts.append(optax.stateless(scaled))
     return optax.chain(*parts)
+
+
+def _factor(cfg: config.Optim, path: tuple) -> float:
+    """What a parameter's update is multiplied by."""
+    if _of_memory(path):
+        return cfg.memory_rate
+    stage = re.match(r'(stem|layer([1-4]))(_|$)', path[0].key)
+    if stage is None:
+        return 1
+    return 0 if int(stage[2] or 0) in cfg.frozen_stages else cfg.trunk_rate
 
 
 def _of_memory(path: tuple) -> bool:

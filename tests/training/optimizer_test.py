@@ -139,3 +139,19 @@ def test_memories_learn_faster_by_their_factor_and_all_else_as_ever():
         expected = 7 if name.startswith(('spatial_memory', 'temporal_memory')) and name.endswith(parts) else 1
         np.testing.assert_allclose(update, expected, rtol=1e-6, err_msg=name)
     assert jax.tree.structure(plain.init(tree)) != jax.tree.structure(fast.init(tree))  # checkpoints of 1 stay readable
+
+
+def test_frozen_stages_stay_and_the_rest_of_the_trunk_learns_by_its_factor():
+    names = ('stem', 'layer1', 'layer2', 'layer4', 'layer4_spatial', 'head', 'head_spatial', 'layer40')
+    tree = {name: {'conv1': {'kernel': jnp.ones(2)}, 'bn1': {'bias': jnp.ones(2)}} for name in names}
+    cfg = config.Optim(trunk_rate=0.1, frozen_stages=(0, 1, 2), weight_decay=0.1)
+    plain, fine = (
+        optimizer.build(one, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)
+        for one in (config.Optim(weight_decay=0.1), cfg)
+    )
+    gradient = jax.tree.map(lambda x: 0.5 * x, tree)
+    one, many = (tx.update(gradient, tx.init(tree), tree)[0] for tx in (plain, fine))
+    ratios = jax.tree.map(jnp.divide, many, one)
+    for name, expected in zip(names, (0, 0, 0, 0.1, 0.1, 1, 1, 1), strict=True):
+        for ratio in jax.tree.leaves(ratios[name]):
+            np.testing.assert_allclose(ratio, expected, rtol=1e-6, err_msg=name)
