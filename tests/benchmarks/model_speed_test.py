@@ -62,7 +62,7 @@ def test_ranks_on_the_device_count_what_lies_nearer():
 def test_rows_of_a_section_are_kept_when_its_time_is_up(monkeypatch, tmp_path):
     monkeypatch.setattr(mars_size, 'RESULTS', tmp_path)
     rows = list(gpu.run('ceilings', toy=True, limit_s=60))
-    assert [row['what'].split()[0] for row in rows] == ['device', 'matmul', 'matmul', 'copy']
+    assert [row['what'].split()[0] for row in rows] == ['device', 'matmul', 'matmul', 'matmul', 'copy']
     assert all(row['median_s'] > 0 for row in rows[1:])
     assert 'ended after' in list(gpu.run('forms', toy=True, limit_s=0.1))[-1]['what']
     assert json.loads(mars_size.write('gpu', rows).read_text())['rows'] == rows
