@@ -51,7 +51,7 @@ def test_groups_of_clips_that_two_processes_share_are_those_of_one(two_processes
     found = np.load(two_processes / 'spread.npz')
     for groups in (1, 2, 4):
         np.testing.assert_allclose(found[str(groups)], gradient_worker.spread(groups, jax.devices()[:1]), rtol=1e-6)
-    assert len(set(found.values())) == 3
+    assert len({float(value) for value in found.values()}) == 3
 
 
 LISTENING = """

@@ -80,5 +80,5 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
 
 
 def test_without_a_manifest_the_message_says_how_to_get_one():
-    with pytest.raises(config.ConfigError, match=r'python -m data_pipelines\.manifest FOLDER OUT\.csv'):
+    with pytest.raises(config.ConfigError, match=r'python -m jaxreid\.data_pipelines\.manifest FOLDER OUT\.csv'):
         command_line.check_root(config.Experiment(data=config.Data(dataset='manifest')))
