@@ -26,7 +26,7 @@ from jaxreid.data import source
 from jaxreid.data.datasets import catalogue, mars
 from jaxreid.data.stores import record_files, record_index
 from jaxreid.data.synthetic import render
-from jaxreid.process import exit_status
+from jaxreid.process import exit_status, paths
 from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
@@ -425,10 +425,10 @@ def test_options_are_spelled_with_dashes_as_well(tmp_path, capsys):
 
 
 def test_ctrl_c_ends_a_build_at_once_with_a_message_and_nothing_half_written(mars_root, tmp_path, capsys, monkeypatch):
-    read, numbers, late = pathlib.Path.read_bytes, itertools.count(), []
+    read, numbers, late = paths.content, itertools.count(), []
 
     def slow(path):
-        if path.suffix == '.jpg':
+        if str(path).endswith('.jpg'):
             number = next(numbers)  # in one step, for threads
             if number == 30:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -440,7 +440,7 @@ def test_ctrl_c_ends_a_build_at_once_with_a_message_and_nothing_half_written(mar
     expected = files(build.build('mars', mars_root, str(tmp_path / 'whole'), frames_per_shard=20))
     arguments = ['mars', mars_root, str(tmp_path / 'out'), '--frames_per_shard=20', '--workers=2']
     monkeypatch.setattr(sys, 'argv', ['build.py', *arguments])
-    monkeypatch.setattr(pathlib.Path, 'read_bytes', slow)
+    monkeypatch.setattr(paths, 'content', slow)
     monkeypatch.delitem(sys.modules, 'data_pipelines.build')  # runpy warns of a module that is there already
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs deaf to Ctrl-C
     try:

@@ -194,7 +194,7 @@ def from_bytes(data: bytes, *, folder: str) -> Index:
         for number, text in enumerate(lines, start=2):  # one by one: JSON of a large set takes more than the index
             line = json_file.parse(text, _Line, where=f'line {number}', what='a tracklet')
             frames = tuple([line['prefix'] + end for end in line['frames']])
-            if not len(frames) == len(line['sizes']) > 0 or not 0 < min(line['sizes']) <= max(line['sizes']) < 2**31:
+            if not len(frames) == len(line['sizes']) > 0 or not 0 <= min(line['sizes']) <= max(line['sizes']) < 2**31:
                 raise ValueError(
                     f'line {number} has {len(frames)} frames of {len(line["sizes"])} sizes, some impossible'
                 )
