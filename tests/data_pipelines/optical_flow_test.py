@@ -16,6 +16,7 @@ from jaxreid.data.flow import optical_flow as tv_l1
 from jaxreid.data.flow import owner as flow_owner
 from jaxreid.data.flow import tv_l1_jax
 from jaxreid.data.stores import folder_store
+from jaxreid.process import digest
 from tests.fixtures import mars_folder as mars_fixture
 
 TRAIN = ((1, 1, 3), (2, 2, 1))
@@ -127,13 +128,18 @@ def test_what_a_flow_folder_says_about_itself_may_be_damaged_and_its_frames_may_
     whole = file.read_text()
     for text in ('', '[]', '{"dataset": "mars", "root": "", "frames": {}}', whole[:-9]):
         file.write_text(text)
-        with pytest.raises(ValueError, match=r'dataset.json (does not hold what|names no frames).*; remove it if .* holds the flow of mars'):
+        with pytest.raises(
+            ValueError,
+            match=r'dataset.json (does not hold what|names no frames).*; remove it if .* holds the flow of mars',
+        ):
             flows(data)
     frames = {'nowhere.jpg': 'a', 'gone.jpg': 'b'}
-    file.write_text(json.dumps(json.loads(whole) | {'frames': frames}))
+    was = json.loads(whole)
+    kept = {'dataset': was['dataset'], 'root': was['root']}
+    file.write_text(json.dumps(digest.signed(kept | {'frames': frames})))
     with pytest.raises(ValueError, match=r'; nowhere.jpg is another image, or none, in mars'):
         flows(data)
-    file.write_text(json.dumps(json.loads(whole) | {'frames': frames | json.loads(whole)['frames']}))
+    file.write_text(json.dumps(digest.signed(kept | {'frames': frames | was['frames']})))
     flows(data)
 
 
