@@ -7,7 +7,7 @@ import pytest
 from flax import traverse_util
 from jax.sharding import PartitionSpec as P
 
-from jaxreid import config
+from jaxreid import config, sharding
 from jaxreid.models import build
 from tests.fixtures import random_network
 
@@ -192,6 +192,7 @@ def gradients(e, v, x, labels, devices):
     model = model_of(e, v['params']['head']['classifier'].dtype, axis_name)
 
     def loss(params, stats, x, labels):
+        params = sharding.varying(params, axis_name)
         out, new = model.apply({'params': params, 'batch_stats': stats}, x, train=True, mutable=['batch_stats'])
         value = (
             jnp.log(jnp.cosh(out.embedding_before_neck)).mean(1) - out.logits[jnp.arange(len(labels)), labels]
