@@ -314,7 +314,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument('out', metavar='OUT', help='folder to make')
         parser.add_argument('--calibration', default='', help='report.calibration.json of the network')
         parser.add_argument(
-            '--threshold', default='', help=f'least similarity, or with --calibration a false-accept rate ({_RATE})'
+            '--threshold', default='', help=f'least similarity, or with --calibration a false-accept rate ({_RATE}%)'
         )
         parser.add_argument(
             '--topology',

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxreid import config
+from jaxreid import config, sharding
 from jaxreid.layers import batch_norm
 from jaxreid.models import resnet
 
@@ -136,6 +136,7 @@ def test_recomputing_activations_changes_no_gradient_or_statistic_on_two_devices
 
     def run(remat):
         def loss(params, x):
+            params = sharding.varying(params, 'data')
             (y, _), new = stage(remat).apply({**v, 'params': params}, x, mutable=['batch_stats'])
             return jax.lax.pmean((y**2).mean(), 'data'), new
 
