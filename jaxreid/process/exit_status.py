@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 
 def run(act: Callable[[], int | None]) -> int:
@@ -13,6 +14,9 @@ def run(act: Callable[[], int | None]) -> int:
     jaxreid raises at its borders is a ValueError, an OSError or an ImportError of an extra that is not installed.
     `JAXREID_TRACEBACK=1` shows where an error came from.
     """
+    if sys.unraisablehook is not _late:
+        _shown.append(sys.unraisablehook)
+        sys.unraisablehook = _late
     try:
         return act() or 0
     except KeyboardInterrupt as e:
@@ -21,6 +25,15 @@ def run(act: Callable[[], int | None]) -> int:
         if os.environ.get('JAXREID_TRACEBACK'):
             raise
         return fail(str(e), 1)
+
+
+_shown: list[Callable[[Any], object]] = []  # what shows errors that nobody can catch, without us
+
+
+def _late(error: Any) -> None:
+    """Passes what Orbax's reads and writes tell a loop that a failure, of a full disk for example, has closed."""
+    if not (isinstance(error.exc_value, RuntimeError) and 'Event loop is closed' in str(error.exc_value)):
+        _shown[-1](error)
 
 
 def fail(message: str, status: int) -> int:
