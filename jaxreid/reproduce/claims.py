@@ -10,7 +10,8 @@ Every training has a folder of its own under --workdir, that of the tables; clai
 The same command continues. Seed by seed all claims are run, and after every run <workdir>/claims-DATASET.md and .json
 are written anew: both rows' mean and deviation, the paired difference with its 95 % interval, how much an oracle gains
 on the row without the part, the share of it that the part takes, and a verdict.
-On the rendered benchmark every claim has a preset, and rows are trained for a short time from a small trained C2D.
+On the rendered benchmark every claim has a preset, and rows are trained for a short time from a small trained C2D, but
+for those of claims that compare whole trainings.
 """
 
 import argparse
@@ -34,13 +35,6 @@ from jaxreid.process import commands, json_file, metrics_log, whole
 from jaxreid.reproduce import claims_page, one_run, runs
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce.published import claims
-
-# Of a training on the rendered benchmark, about: whole epochs. What no frame shows by itself takes longer to learn, and
-# so does which frames to pass over: after 180 steps STMN gives hidden frames 0.49 of the others' weight, after 270 0.30
-# (seed 100).
-STEPS, LONGER = 180, {'occlusion': 270, 'motion': 360}
-# Learning rates of what starts from a trained network, where the recipe's is chosen for a random start.
-RATES = {'star': 5e-4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +102,7 @@ def found_on(dataset: str, names: str | None) -> dict[str, claims.Claim]:
     made: dict[str, claims.Claim] = {}
     for name, claim in chosen.items():
         metric = 'mAP' if claim.metric == 'look_alike_rank1' else claim.metric
-        plain = dataclasses.replace(claim, rendered='', stratum=(), ceiling='', metric=metric)
+        plain = dataclasses.replace(claim, rendered='', stratum=(), ceiling='', metric=metric, whole=False)
         same = (claim.system, claim.row, claim.against, metric)
         if dataset in runs.datasets(claim.system) and same not in [
             (one.system, one.row, one.against, one.metric) for one in made.values()
@@ -128,15 +122,15 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Pair]:
     rendered = catalogue.find(options.dataset).rendered
     if options.preset and not rendered:
         raise flags.Error(f'--preset belongs to --dataset synthetic, not to {options.dataset}')
-    made: dict[tuple[str, str, int], one_run.Run] = {}
+    made: dict[tuple[str, str, int, bool], one_run.Run] = {}
 
     def run(claim: claims.Claim, variant: str, seed: int) -> one_run.Run:
         if rendered:
             *added, preset = claim.rendered.split(',')
             variant = ','.join([variant, *added, options.preset or preset])
-        key = claim.system, variant, seed
+        key = claim.system, variant, seed, claim.whole
         if key not in made:
-            made[key] = _run(options, overrides, claim.system, variant, seed)
+            made[key] = _run(options, overrides, *key)
         return made[key]
 
     return [
@@ -146,21 +140,23 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Pair]:
     ]
 
 
-def _run(options: argparse.Namespace, overrides: list[str], system: str, variant: str, seed: int) -> one_run.Run:
+def _run(
+    options: argparse.Namespace, overrides: list[str], system: str, variant: str, seed: int, whole: bool
+) -> one_run.Run:
     stem = f'{system}_{options.dataset}'
     spec = f'configs/{stem}.py:{variant}'
     added = [f'--config.data.root={options.root}'] if options.root else []
-    if catalogue.find(options.dataset).rendered:
+    if catalogue.find(options.dataset).rendered and not whole:
         experiment = command_line.read_config(spec, added)
-        steps = LONGER.get(experiment.data.preset, STEPS)
+        steps = claims.LONGER.get(experiment.data.preset, claims.STEPS)
         epochs = max(round(steps / (dry_run.steps_per_epoch(experiment) or steps)), 2)
         added += [
             '--config.backbone.init=rendered', f'--config.train.epochs={epochs}',
             '--config.train.eval_every_epochs=0', '--config.test.references=false',
-            *([f'--config.optim.lr={RATES[system]}'] if system in RATES else []),
+            *([f'--config.optim.lr={claims.RATES[system]}'] if system in claims.RATES else []),
         ]  # fmt: skip
     added += [*overrides, f'--config.train.seed={seed}']
-    folder = options.workdir / f'{stem}-{variant}-seed{seed}'
+    folder = options.workdir / f'{stem}-{variant}-{"whole-" if whole else ""}seed{seed}'
     return one_run.Run(0, spec, command_line.read_config(spec, added), folder, tuple(added))
 
 

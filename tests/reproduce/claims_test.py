@@ -94,17 +94,26 @@ def test_a_row_on_the_rendered_benchmark_is_short_and_starts_from_the_rendered_n
     pair = plan(tmp_path, '--dataset=synthetic', '--claims=star-lsta', '--config.optim.lr=0.5')[0]
     e = pair.row.experiment
     assert (e.backbone.init, e.data.preset, e.star.streams, e.optim.lr) == ('rendered', 'distractors', ('rgb',), 0.5)
-    steps = claims.dry_run.planned_steps(e)
-    assert abs(steps - claims.STEPS) <= 0.1 * claims.STEPS
     motion = plan(tmp_path, '--dataset=synthetic', '--claims=star-flow')[0].row.experiment
-    assert abs(claims.dry_run.planned_steps(motion) - claims.LONGER['motion']) <= 0.1 * claims.LONGER['motion']
     occlusion = plan(tmp_path, '--dataset=synthetic', '--claims=star-gsta')[0].row.experiment
-    assert abs(claims.dry_run.planned_steps(occlusion) - claims.LONGER['occlusion']) <= 0.1 * claims.LONGER['occlusion']
-    assert occlusion.optim.lr == claims.RATES['star']
+    longer = published.LONGER
+    for row, steps in (e, published.STEPS), (motion, longer['motion']), (occlusion, longer['occlusion']):
+        assert abs(claims.dry_run.planned_steps(row) - steps) <= 0.1 * steps
+    assert occlusion.optim.lr == published.RATES['star']
     assert pair.row.spec == 'configs/star_synthetic.py:table3_lsta,rgb,distractors'
     assert pair.row.folder == tmp_path / 'star_synthetic-table3_lsta,rgb,distractors-seed0'
     small = plan(tmp_path, '--dataset=synthetic', '--claims=star-lsta', '--preset=tiny')[0]
     assert small.row.experiment.data.preset == 'tiny'
+
+
+def test_a_whole_training_starts_at_random_and_has_a_folder_of_its_own(tmp_path):
+    whole, short = plan(tmp_path, '--dataset=synthetic', '--claims=strf-p3dc-whole,strf-p3dc')
+    e = whole.row.experiment
+    assert (e.backbone.init, e.train.epochs, e.train.seed) == ('random', 16, 0)
+    assert whole.row.folder == tmp_path / 'strf_synthetic-table2_p3dc,demo-whole-seed0'
+    assert short.row.experiment.backbone.init == 'rendered'
+    assert short.row.folder == tmp_path / 'strf_synthetic-table2_p3dc,demo-seed0'
+    assert 'strf-p3dc-whole' not in claims.found_on('mars', None)
 
 
 def test_elsewhere_rows_are_the_papers_recipes_and_the_same_comparison_is_made_once(tmp_path):
