@@ -190,6 +190,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_and_started_again_gives_the_bytes_of_one_that_was_not(tmp_path):
     root = str(render.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
     out, whole = tmp_path / 'killed', tmp_path / 'whole'
@@ -353,6 +354,7 @@ def test_the_end_of_a_large_shard_says_how_many_records_it_has(tmp_path):
     assert record_writer.missing(f'memory://{tmp_path.name}', [shard]) == [shard]
 
 
+@pytest.mark.slow
 def test_a_kill_between_any_two_files_leaves_nothing_temporary_behind_a_second_build(tmp_path):
     root = str(render.ensure(tmp_path / 'tiny', 'tiny', workers=1, progress=False))
     kill = """

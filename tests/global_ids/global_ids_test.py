@@ -175,6 +175,7 @@ def test_a_town_has_a_track_for_every_pass_and_the_truth(drawn):
     assert town.walks(dataclasses.replace(small, seed=1)) != passes
 
 
+@pytest.mark.slow
 def test_boxes_and_their_videos_get_ids_and_scores(drawn, monkeypatch, capsys):
     pytest.importorskip('motmetrics')
     folder, names, _ = drawn

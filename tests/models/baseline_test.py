@@ -208,6 +208,7 @@ def gradients(e, v, x, labels, devices):
     return jax.jit(call)(v['params'], v['batch_stats'], x, labels)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_gradients_of_one():
     with jax.enable_x64(True):
         e = experiment(bn_groups=2, kappa=0.1)  # sharp masks of random units have no gradient

@@ -40,6 +40,7 @@ def lowered(experiment):
     return step.make_train_step(model, e, adam, sharding.make_mesh()).lower(state, batch, None).as_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('recipe', [strf_mars, stmn_mars, sta_mars, star_mars], ids=lambda r: r.__name__)
 def test_no_sum_over_devices_is_made_in_bfloat16(recipe):
     # Not the compiled text: the CPU's compiler sums in float32 whatever was asked for, those of TPUs and GPUs do not.

@@ -1,5 +1,7 @@
 """The rendered benchmark as a data set: `jaxreid.data.synthetic` draws it in MARS' layout, and it is read as MARS."""
 
+import collections
+import functools
 import os
 from typing import Any
 
@@ -53,8 +55,14 @@ def _count(data: facts.Settings) -> contents.Contents:
 
 def _groups(data: facts.Settings, tracklets: int) -> int:
     """As `identity_sampling` cuts an epoch: an identity's last tracklets too few for a group are left out."""
-    owners = [t.identity for t in plan.make_plan(plan.PRESETS[data.preset]).tracklets['train']]
-    return sum(max(owners.count(identity) // tracklets, 1) for identity in set(owners))
+    return sum(max(count // tracklets, 1) for count in _training_tracklets(data.preset))
+
+
+@functools.cache
+def _training_tracklets(preset: str) -> tuple[int, ...]:
+    """Of every identity of a preset."""
+    owners = (t.identity for t in plan.make_plan(plan.PRESETS[preset]).tracklets['train'])
+    return tuple(collections.Counter(owners).values())
 
 
 FACTS = facts.Facts(

@@ -281,6 +281,7 @@ _IN_PROCESSES = """
 """
 
 
+@pytest.mark.slow
 def test_sequence_errors_and_counts_are_the_same_from_two_processes(dataset, tmp_path):
     broken = mars_fixture.write(tmp_path / 'broken', train=((1, 1, 2), (2, 1, 2)))
     for path in sorted((broken / 'bbox_train').rglob('*F001.jpg')):

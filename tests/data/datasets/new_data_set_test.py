@@ -97,6 +97,7 @@ def write(root):
     return root
 
 
+@pytest.mark.slow
 def test_one_file_and_one_config_add_a_data_set_everywhere(house, tmp_path):
     arguments = [write(tmp_path / 'shop'), write(tmp_path / 'again')]
     done = subprocess.run(

@@ -180,6 +180,7 @@ def test_all_others_differ_in_looks():
     assert len(looks) == len(plan.identities) - sum(len(g) - 1 for g in groups)
 
 
+@pytest.mark.slow
 def test_presets_hold_what_they_are_documented_to_hold():
     for name, preset in render.PRESETS.items():
         plan = synthetic_plan.make_plan(preset)
@@ -209,6 +210,7 @@ def test_presets_hold_what_they_are_documented_to_hold():
                 assert max(t.frames for t in tests) > 300
 
 
+@pytest.mark.slow
 def test_a_slice_of_mars_scale_comes_out_at_full_size():
     plan = synthetic_plan.make_plan(render.PRESETS['mars_scale'])
     renderer = render.Renderer(plan)
@@ -396,6 +398,7 @@ def test_a_failing_worker_process_is_reported_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_render_leaves_no_half_data_set_and_the_next_one_cleans_up(tmp_path):
     script = (
         'import sys\n'

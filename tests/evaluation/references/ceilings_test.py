@@ -112,6 +112,7 @@ def helped(everything, monkeypatch):
     return network.Network(experiment, Colours(), {}, meta, 1, sharding.make_mesh(jax.devices()[:1]))
 
 
+@pytest.mark.slow
 def test_every_oracle_that_has_a_use_is_scored_against_the_plain_network(helped):
     rows = {row.name: row for row in ceilings.ceilings(helped)}
     assert list(rows) == [
@@ -162,6 +163,7 @@ def test_a_network_of_another_size_is_refused(everything, tmp_path, monkeypatch)
         ceilings.load(root, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_ceilings_and_what_skeletons_tell(helped, everything, monkeypatch, capsys):
     monkeypatch.setattr(ceilings, 'load', lambda root, path: helped if path == pathlib.Path('runs/plain') else None)
     assert ceilings.main(['tiny', '--root', str(everything[0]), '--checkpoint', 'runs/plain']) == 0

@@ -74,6 +74,7 @@ def rank1(features, identities, cameras, queries):
     return 100 * np.mean(hits)
 
 
+@pytest.mark.slow
 def test_colour_helps_but_does_not_suffice_on_a_part_of_demo():
     plan = synthetic_plan.make_plan(render.PRESETS['demo'])
     rows = plan.tracklets['test']

@@ -79,6 +79,7 @@ def pixel_misfit(gait, tracklet, chosen, seen, body, monkeypatch):
     return min(tried)
 
 
+@pytest.mark.slow
 def test_the_difference_is_in_the_pixels(gait, monkeypatch):
     renderer = render.Renderer(gait)
     grouped = {i for group in gait.groups['test'] for i in group}

@@ -205,6 +205,7 @@ def test_rows_of_channels_are_not_shown_as_positions(root):
     assert {'refinement', 'key_frames', 'refinement_retrieval'} <= set(drawn)
 
 
+@pytest.mark.slow
 def test_the_command_finds_the_checkpoint_of_a_workdir(root, tmp_path, monkeypatch, capsys):
     """From a checkpoint to features, numbers, the figure of the network and the page, as a user does it."""
     experiment = settings('sta', root)
