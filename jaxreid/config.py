@@ -180,7 +180,8 @@ class Backbone:
     weights: str = setting(
         '',
         "imagenet: torchvision's ResNet-50, a .pth or .safetensors file or a Hugging Face repository, '' = in the "
-        'cache; checkpoint: a workdir, a checkpoint, or a file of PyTorch tensors',
+        'cache; checkpoint: a workdir, a checkpoint, a published folder, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, or a '
+        'file of PyTorch tensors',
         affects='training',
     )
 
@@ -578,8 +579,9 @@ def changed(before: Experiment, now: Experiment, what: Affects) -> dict[str, str
 
 
 def changed_amid_run(before: Experiment, now: Experiment) -> dict[str, str]:
-    """`changed` of the training, but for its length where the learning rate does not depend on it."""
-    length = {'train.max_steps'} if now.optim.schedule == 'cosine' else {'train.max_steps', 'train.epochs'}
+    """`changed` of the training, but for its length: a cosine may only become longer."""
+    other_end = now.optim.schedule != 'cosine' or now.train.epochs > before.train.epochs
+    length = {'train.max_steps'} | ({'train.epochs'} if other_end else set())
     return {path: line for path, line in changed(before, now, 'training').items() if path not in length}
 
 
@@ -683,7 +685,7 @@ def _combination_problems(c: Experiment) -> Iterator[str]:
     if (c.backbone.init == 'checkpoint') != bool(c.backbone.weights) and c.backbone.init != 'imagenet':
         yield (
             f'config.backbone.init = {c.backbone.init!r} with config.backbone.weights = {c.backbone.weights!r}: '
-            'init=checkpoint needs the workdir, checkpoint or file to start from, random and rendered read none'
+            'init=checkpoint needs the workdir, folder or file to start from, random and rendered read none'
         )
     if c.loss.triplet != 'off' and c.sampler.num_ids < 2:
         yield 'the triplet needs negatives: config.sampler.num_ids must be at least 2 (or loss.triplet=off)'

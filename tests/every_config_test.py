@@ -28,6 +28,7 @@ FILES = sorted(p.stem for p in pathlib.Path(configs.__file__).parent.glob('*_*.p
 def shrink(e: config.Experiment) -> config.Experiment:
     """Toy sizes in place of all numbers that do not change what is computed."""
     e.backbone.width, e.backbone.depths, e.backbone.strides, e.backbone.init = 4, (1, 1, 1, 1), (1, 1, 1, 1), 'random'
+    e.backbone.weights = ''
     e.data = config.Data(height=HEIGHT, width=WIDTH, num_ids=NUM_IDS, flow='off' if e.data.flow == 'off' else 'tvl1')
     e.sampler = config.Sampler(num_ids=2, tracklets_per_id=2, frames=FRAMES)
     e.augment = config.Augment(translate_px=min(e.augment.translate_px, 1))

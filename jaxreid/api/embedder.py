@@ -1,4 +1,4 @@
-"""A network to be used from Python: clips of any size in, features out, from a checkpoint or an exported folder."""
+"""A network to be used from Python: clips of any size in, features out, from a checkpoint or a folder made of one."""
 
 import dataclasses
 import functools
@@ -148,7 +148,8 @@ def load(path: str | os.PathLike, *, settings: config.Experiment | None = None) 
     """A network that was trained or exported.
 
     Args:
-      path: a workdir, a folder of checkpoints, one checkpoint, or a folder of `jaxreid export`.
+      path: a workdir, a folder of checkpoints, one checkpoint, a folder of `jaxreid export` or `jaxreid publish`, or
+        hf:OWNER/NAME or hf:OWNER/NAME@REVISION for one that lies on the Hugging Face hub.
       settings: to use it under, of the same network; None: those that it was trained with.
 
     Raises:

@@ -43,7 +43,7 @@ class Network:
         """The network of a checkpoint.
 
         Args:
-          path: a workdir, a folder of checkpoints, or one checkpoint.
+          path: a workdir, a folder of checkpoints, one checkpoint, a folder of `weights.publish`, or hf:OWNER/NAME.
           experiment: settings to use it under, of the same network; None: those that it was trained with.
           mesh: devices; None: one of this process.
 
@@ -56,13 +56,13 @@ class Network:
         if experiment is None:
             experiment = config.from_dict(meta['config'])
         else:
-            checkpoint.check_same_model(meta, experiment, folder / str(at))
+            checkpoint.check_same_model(meta, experiment, checkpoint.place(folder, at))
         mesh = mesh or sharding.make_mesh(jax.local_devices()[:1])
         model = build.build(experiment, num_ids=len(meta['labels']), dtype=step_lib.test_dtype(experiment))
         abstract = jax.eval_shape(lambda: step_lib.init_variables(model, experiment, jax.random.key(0)))
         placed = checkpoint.abstract_like(dict(abstract), jax.sharding.NamedSharding(mesh, sharding.COPIED))
         variables = checkpoint.restore(folder, at, placed)
-        return cls(experiment, model, variables, meta, at, mesh, folder / str(at))
+        return cls(experiment, model, variables, meta, at, mesh, checkpoint.place(folder, at))
 
     @functools.cached_property
     def folded(self) -> dict:

@@ -45,6 +45,7 @@ COMMANDS = {
     'export': Command('jaxreid.export', 'write a network as a program that runs without jaxreid'),
     'import-torch': Command('jaxreid.weights.import_torch', 'make a checkpoint of a PyTorch file'),
     'export-torch': Command('jaxreid.weights.export_torch', 'write a checkpoint as PyTorch tensors'),
+    'publish': Command('jaxreid.weights.publish', 'make a folder of a finished training, to share it'),
     'engine': Command('jaxreid.vector_engine', 'put a gallery into Milvus and search it there'),
     'ceilings': Command('jaxreid.evaluation.references.ceilings', 'say what a preset of the rendered benchmark allows'),
     'pools': Command('jaxreid.evaluation.references.stripe_pools', 'score other poolings of the last maps of an STA'),

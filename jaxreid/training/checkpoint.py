@@ -21,6 +21,7 @@ from flax import traverse_util
 from jaxreid import config
 from jaxreid.models import output
 from jaxreid.process import digest
+from jaxreid.training import published
 
 EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
 
@@ -157,12 +158,18 @@ def _first_line(e: BaseException) -> str:
 
 
 def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Finds a checkpoint, as (folder of checkpoints, step): `path` may be a workdir, a folder of checkpoints, or one
-    checkpoint.
+    """Finds a checkpoint, as (folder of checkpoints, step): `path` may be a workdir, a folder of checkpoints, one
+    checkpoint, or a folder of `weights.publish`, which is the only checkpoint in itself; hf:OWNER/NAME is fetched.
 
     Raises:
       CheckpointError: nothing complete is there; says what was looked for.
     """
+    try:
+        path = published.local(path)
+        if published.is_one(path):
+            return path, published.read(path)['step']
+    except ValueError as e:
+        raise CheckpointError(str(e)) from e
     if (path / EXPORTED).is_file():
         raise CheckpointError(
             f'{path} was written by jaxreid.export and holds a program instead of parameters; run it with '
@@ -177,6 +184,11 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
         f'no checkpoint under {path}: expected a workdir with checkpoints/<step>/, a folder of <step>/ folders, '
         'or one <step>/ folder, written by jaxreid'
     )
+
+
+def place(folder: pathlib.Path, step: int) -> pathlib.Path:
+    """Where a checkpoint lies that `find` found."""
+    return folder if published.is_one(folder) else folder / str(step)
 
 
 def _is_one(path: pathlib.Path) -> bool:
@@ -201,8 +213,11 @@ def read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
 
 
 def _read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
-    with _reader(folder) as manager:
-        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+    if published.is_one(folder):
+        meta = published.read(folder)['checkpoint']
+    else:
+        with _reader(folder) as manager:
+            meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
     if wrong := digest.problem(meta):
         raise ValueError(wrong)
     for key in ('config', 'labels', *more):
@@ -262,6 +277,8 @@ def _read_sound(folder: pathlib.Path, step: int, branches: Collection[str]) -> d
 def _read(folder: pathlib.Path, step: int, branches: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of some branches of the state, or all, by name, as they were saved: their digests are compared."""
     digests = _read_meta(folder, step).get('arrays')
+    if published.is_one(folder):
+        return {k: v for k, v in published.arrays(folder).items() if branches is None or k.split('/')[0] in branches}
     with _reader(folder) as manager:
         there = {
             branch: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
@@ -285,7 +302,9 @@ def _read(folder: pathlib.Path, step: int, branches: Collection[str] | None = No
 
 
 def _damaged(folder: pathlib.Path, step: int, error: BaseException) -> CheckpointError:
-    at = folder / str(step)
+    at = place(folder, step)
+    if at == folder:
+        return CheckpointError(f'{folder} is damaged: {_first_line(error)}')
     if not at.exists():
         return CheckpointError(f'checkpoint {at} was removed while it was read, as a run does that goes on; try again')
     for older in sorted((int(p.name) for p in folder.glob('*') if _is_one(p) and int(p.name) < step), reverse=True):

@@ -47,6 +47,20 @@ def _of_memory(path: tuple) -> bool:
     return names[0] in ('spatial_memory', 'temporal_memory') and names[1] in ('keys', 'values', 'norm')
 
 
+def lengthened(cfg: config.Optim, *, steps_per_epoch: int, before: int, now: int, at: int) -> str:
+    """What it means that a run goes on at step `at`, counted from 0, to another length, in epochs; for people."""
+    if cfg.schedule != 'cosine':
+        return (
+            f'{now} epochs, where it had {before}: its learning rates do not depend on the length, so this is the run '
+            f'that {now} epochs from the start would have been'
+        )
+    old, new = (float(learning_rate(cfg, steps_per_epoch=steps_per_epoch, epochs=n)(at)) for n in (before, now))
+    return (
+        f'{now} epochs, where it had {before}: the cosine is stretched over all of them. The learning rate goes from '
+        f'{old:.2g} up to {new:.2g} here and falls to 0 at the end; {now} epochs from the start would be another run'
+    )
+
+
 def learning_rate(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> Callable[[int | jax.Array], jax.Array]:
     """Learning rate as a function of the step, counted from 0.
 

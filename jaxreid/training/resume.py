@@ -9,7 +9,7 @@ import optax
 from flax import linen as nn
 
 from jaxreid import config, sharding
-from jaxreid.training import checkpoint, step
+from jaxreid.training import checkpoint, optimizer, step
 
 
 class Start(NamedTuple):
@@ -59,7 +59,11 @@ def start_or_resume(
         )
     )
     placed = checkpoint.abstract_like(abstract, jax.sharding.NamedSharding(mesh, sharding.COPIED))
-    return Start(checkpoint.restore(newest.directory, at, placed), at, f'checkpoint of step {at}')
+    came_from = f'checkpoint of step {at}'
+    if (before := saved['config']['train']['epochs']) != (now := experiment.train.epochs):
+        length = {'steps_per_epoch': meta['steps_per_epoch'], 'before': before, 'now': now, 'at': at}
+        came_from += f'. It goes on to {optimizer.lengthened(experiment.optim, **length)}'
+    return Start(checkpoint.restore(newest.directory, at, placed), at, came_from)
 
 
 def check_labels(saved: checkpoint.Meta, now: checkpoint.Meta, workdir: pathlib.Path) -> None:

@@ -10,18 +10,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import huggingface_hub
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.process import cache
+from jaxreid.training import hub
 from jaxreid.weights import state_file, torch_names, transfer
 
 CACHE_FILES = ('resnet50.safetensors', 'resnet50.pth')
 HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
-HUB_NAME = re.compile(r'[\w.-]+/[\w.-]+')
+HUB_NAME = re.compile(r'(?:hf:)?[\w.-]+/[\w.-]+')
 IGNORED = re.compile(r'fc\.(weight|bias)|.*\.num_batches_tracked')
 
 
@@ -57,14 +57,14 @@ def find(weights: str) -> pathlib.Path:
         return path
     if path.suffix in ('.pth', '.pt', '.bin', '.safetensors') or not HUB_NAME.fullmatch(weights):
         raise state_file.WeightsError(f'backbone.weights = {weights!r}: there is no such file. {_how_to()}')
-    return _download(weights)
+    return _download(weights.removeprefix('hf:'))
 
 
 def _download(repository: str) -> pathlib.Path:
     problems = []
     for name in HUB_FILES:
         try:
-            return pathlib.Path(huggingface_hub.hf_hub_download(repository, name))
+            return pathlib.Path(hub.library().hf_hub_download(repository, name))
         # Whatever keeps the hub from answering (no network, no such repository, no permission) has one remedy.
         except Exception as error:
             problems.append(f'{name}: {str(error).strip().splitlines()[0] if str(error).strip() else repr(error)}')

@@ -42,7 +42,8 @@ def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]
             return imagenet.initialise(variables, backbone), 'imagenet initialisation'
         case 'checkpoint':
             source = pathlib.Path(backbone.weights).expanduser()
-            return transfer.start(variables, transfer.read(source, experiment), source=str(source))
+            tree, said = transfer.start(variables, transfer.read(source, experiment), source=str(source))
+            return tree, said + transfer.differences(source, experiment)
         case 'rendered':
             source = rendered.folder(backbone)
             return transfer.start(variables, transfer.read(source, experiment), source=str(source))

@@ -12,7 +12,8 @@ import safetensors.numpy
 from jaxreid.process import array_file
 
 WRAPPERS = ('state_dict', 'model_state_dict', 'model')  # keys under which checkpoints nest their tensors
-PREFIXES = re.compile(r'(module\.|_orig_mod\.)+')  # of every name that DataParallel or torch.compile saved
+# What DataParallel and torch.compile put before names, of a whole network or of its trunk.
+PREFIXES = re.compile(r'(?:module\.|_orig_mod\.)*(backbone\.)?(?:module\.|_orig_mod\.)*')
 TRUNK = 'backbone.'  # of the trunk's names where a network keeps it in a part of that name
 
 
@@ -35,11 +36,11 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
             raise WeightsError(f'{path} is not a readable .safetensors file ({error}); fetch it again.') from error
     else:
         tensors = _read_torch(path)
-    bare = {PREFIXES.sub('', name, count=1) if PREFIXES.match(name) else name: x for name, x in tensors.items()}
+    bare = {PREFIXES.sub(r'\1', name, count=1): x for name, x in tensors.items()}  # fits the beginning of every name
     if f'{TRUNK}conv1.weight' in bare and not any(name.removeprefix(TRUNK) in bare for name in bare if TRUNK in name):
         bare = {name.removeprefix(TRUNK): x for name, x in bare.items()}
     if len(bare) < len(tensors):
-        raise WeightsError(f'{path}: two of its names are one without {PREFIXES.pattern}; save one network only.')
+        raise WeightsError(f'{path}: two of its names are one without module. and _orig_mod.; save one network only.')
     return {name: np.asarray(x).astype(np.float32) for name, x in bare.items()}
 
 
@@ -62,9 +63,9 @@ def _read_torch(path):
             f'{path} is not a readable PyTorch checkpoint of plain tensors ({array_file.said_by(error)}); fetch it '
             'again, or save its state_dict.'
         ) from error
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
+    for _ in WRAPPERS:  # one in another, in any order
+        inner = (loaded[name] for name in WRAPPERS if isinstance(loaded, Mapping) and name in loaded)
+        loaded = next((one for one in inner if isinstance(one, Mapping)), loaded)
     if not isinstance(loaded, Mapping):
         raise WeightsError(f'{path} holds a {type(loaded).__name__}, expected a dictionary of tensors by name.')
     tensors = {str(name): value.detach() for name, value in loaded.items() if isinstance(value, torch.Tensor)}

@@ -46,9 +46,9 @@ def origins(path: torch_names.Path) -> list[torch_names.Path]:
 
 
 def read(source: pathlib.Path, experiment: config.Experiment) -> Arrays:
-    """The arrays, by their names here, of a workdir, a folder of checkpoints, one checkpoint, or a .safetensors or .pth
-    file with the names of torchvision, of AP3D's or STMN's code, or of `jaxreid.weights.export_torch`. What a name in a
-    file stands for depends on the network that starts.
+    """The arrays, by their names here, of whatever `checkpoint.find` finds, or of a .safetensors or .pth file with the
+    names of torchvision, of AP3D's or STMN's code, or of `jaxreid.weights.export_torch`. What a name in a file stands
+    for depends on the network that starts.
 
     Raises:
       state_file.WeightsError: there is nothing of that kind.
@@ -61,6 +61,18 @@ def read(source: pathlib.Path, experiment: config.Experiment) -> Arrays:
     except checkpoint.CheckpointError as error:
         raise state_file.WeightsError(f'backbone.weights = {str(source)!r}: {error}') from error
     return traverse_util.flatten_dict(checkpoint.read_arrays(folder, at))
+
+
+def differences(source: pathlib.Path, experiment: config.Experiment) -> str:
+    """What `experiment` sets otherwise than the network of a checkpoint, for people: parts that fit may work otherwise.
+
+    '' of a file, which does not say.
+    """
+    if source.is_file():
+        return ''
+    was = config.from_dict(checkpoint.read_meta(*checkpoint.find(source))['config'])
+    changed = config.changed(was, experiment, 'network')
+    return '; it is another network:\n  ' + '\n  '.join(changed.values()) if changed else ''
 
 
 def _from_torch(tensors, experiment):

@@ -6,12 +6,14 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from configs import strf_manifest
+from configs import finetune_manifest, strf_manifest
 from data_pipelines import manifest
 from jaxreid import command_line, config, loop, sharding
 from jaxreid.evaluation import evaluate, results
 from jaxreid.training import checkpoint
+from jaxreid.weights import publish
 from tests.fixtures import listed_folder as listing_fixture
 
 PATTERN = r'(?P<pid>[^/]+)/cam(?P<camera>\d)/(?P<tracklet>\d)_\d+\.png'
@@ -77,6 +79,39 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
     ):
         with pytest.raises(ValueError, match='nothing can be scored'):
             act()
+
+
+def arrays(workdir):
+    return traverse_util.flatten_dict(checkpoint.read_arrays(*checkpoint.find(workdir)), sep='/')
+
+
+def test_a_network_of_others_goes_on_with_own_people_and_what_is_frozen_stays(tmp_path, monkeypatch, capsys):
+    one = sharding.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(sharding, 'make_mesh', lambda: one)
+    others, mine = own(tmp_path / 'others', range(1, 9)), own(tmp_path / 'mine', ['ann', 'bob', 'cem', 'dee', 'eve'])
+    loop.train_and_evaluate(settings(others), tmp_path / 'first')
+    publish.publish([tmp_path / 'first'], tmp_path / 'shared')
+    before = arrays(tmp_path / 'first')
+
+    e = finetune_manifest.get_config('c2d_small')
+    small = settings(mine)
+    e.data, e.sampler, e.backbone, e.test = small.data, small.sampler, small.backbone, small.test
+    e.sampler.num_ids, e.train.max_steps, e.train.eval_every_epochs, e.optim.warmup_epochs = 2, 2, 0, 0.0
+    e.optim.frozen_stages, e.optim.trunk_rate = (0, 1, 2), 0.5
+    ends = []
+    for name in ('first', 'shared'):
+        e.backbone.init, e.backbone.weights = 'checkpoint', str(tmp_path / name)
+        loop.train_and_evaluate(config.validate(e), tmp_path / f'from-{name}')
+        assert f'arrays from {tmp_path / name}; anew: head' in capsys.readouterr().out
+        ends.append(arrays(tmp_path / f'from-{name}'))
+    assert ends[0].keys() == before.keys()
+    for name, array in ends[0].items():
+        np.testing.assert_array_equal(ends[1][name], array, err_msg=name)  # a published network is the same start
+        if name.startswith(('params/stem', 'params/layer1', 'params/layer2')):
+            np.testing.assert_array_equal(array, before[name], err_msg=name)
+        elif name.startswith(('params/layer3', 'params/layer4')):
+            assert not np.array_equal(array, before[name]), name
+            np.testing.assert_allclose(array, before[name], atol=1.1e-3)  # two steps of half of the rate
 
 
 def test_without_a_manifest_the_message_says_how_to_get_one():

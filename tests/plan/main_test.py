@@ -74,7 +74,8 @@ def test_everything_is_printed_and_kept(monkeypatch, capsys, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
 def test_every_config_has_a_step_to_compile(name):
-    e = program.quick(command_line.read_config(name, ['--config.backbone.width=8', '--config.backbone.init=random']))
+    random = ['--config.backbone.init=random', '--config.backbone.weights=']
+    e = program.quick(command_line.read_config(name, ['--config.backbone.width=8', *random]))
     mesh = sharding.make_mesh(jax.devices()[:1])
     for mode in ('train', 'eval'):
         step, arguments = program.step_on(program.on_accelerators(e, 'tpu'), mesh, mode)

@@ -208,13 +208,18 @@ def test_only_settings_that_change_nothing_may_change_between_parts_of_a_run(tmp
         checkpoint.check_same_run(saved, experiment, tmp_path)
 
 
-def test_the_length_of_a_cosine_run_may_not_change(tmp_path):
+def test_a_cosine_run_may_become_longer_and_not_shorter(tmp_path):
     experiment = config.Experiment()
     experiment.optim.schedule = 'cosine'
     saved = {'config': config.to_dict(experiment)}
     experiment.train.epochs = 300
-    with pytest.raises(checkpoint.CheckpointError, match=r'config.train.epochs: 250 before, 300 now'):
+    checkpoint.check_same_run(saved, experiment, tmp_path)
+    experiment.train.epochs = 200
+    with pytest.raises(checkpoint.CheckpointError, match=r'config.train.epochs: 250 before, 200 now'):
         checkpoint.check_same_run(saved, experiment, tmp_path)
+    experiment.optim.schedule = 'step'
+    saved['config']['optim']['schedule'] = 'step'
+    checkpoint.check_same_run(saved, experiment, tmp_path)
 
 
 def test_a_network_is_told_apart_by_the_options_of_its_own_system_only():

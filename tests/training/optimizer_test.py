@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -155,3 +156,13 @@ def test_frozen_stages_stay_and_the_rest_of_the_trunk_learns_by_its_factor():
     for name, expected in zip(names, (0, 0, 0, 0.1, 0.1, 1, 1, 1), strict=True):
         for ratio in jax.tree.leaves(ratios[name]):
             np.testing.assert_allclose(ratio, expected, rtol=1e-6, err_msg=name)
+
+
+def test_a_longer_run_says_what_its_learning_rate_does():
+    say = functools.partial(optimizer.lengthened, steps_per_epoch=STEPS_PER_EPOCH, before=5, now=10, at=20)
+    for schedule in ('step', 'constant'):
+        text = say(config.Optim(schedule=schedule, warmup_epochs=1))
+        assert 'this is the run that 10 epochs from the start would have been' in text
+    text = say(config.Optim(schedule='cosine', lr=0.5, warmup_epochs=0))
+    assert 'goes from 0 up to 0.25 here and falls to 0 at the end' in text  # half of a cosine is half of the rate
+    assert 'would be another run' in text

@@ -22,7 +22,7 @@ def settings():
 
 
 def meta(experiment, **changes):
-    return checkpoint.Meta(config=config.to_dict(experiment), labels={'3': 0, '5': 1}, **changes)
+    return checkpoint.Meta(config=config.to_dict(experiment), labels={'3': 0, '5': 1}, steps_per_epoch=2, **changes)
 
 
 @pytest.fixture
@@ -58,6 +58,15 @@ def test_the_newest_checkpoint_is_where_it_goes_on_and_the_last_step_where_it_en
         assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(again.state)} == {2}
     with pytest.raises(checkpoint.CheckpointError, match='run is trained to step 4 already, beyond the 3 steps asked'):
         start(last_step=3)
+
+
+def test_another_length_is_said_with_what_it_means(run):
+    start, saved = run
+    longer = settings()
+    longer.train.epochs *= 2
+    again = start(experiment=longer)
+    assert again.came_from.startswith('checkpoint of step 4. It goes on to 500 epochs, where it had 250: its learning')
+    jax.tree.map(np.testing.assert_array_equal, again.state, saved)
 
 
 def test_another_run_s_settings_or_people_are_refused(run):

@@ -1,6 +1,7 @@
 import builtins
 import functools
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -172,21 +173,29 @@ def test_a_repository_is_fetched_from_the_hub(net, tmp_path, monkeypatch):
             raise OSError('404: no such file\nmore lines')
         return str(tmp_path / 'pytorch_model.bin')
 
-    monkeypatch.setattr(imagenet.huggingface_hub, 'hf_hub_download', download)
-    assert imagenet.find('timm/resnet50.tv_in1k') == tmp_path / 'pytorch_model.bin'
-    assert asked == [('timm/resnet50.tv_in1k', n) for n in ('model.safetensors', 'pytorch_model.bin')]
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', download)
+    for name in ('timm/resnet50.tv_in1k', 'hf:timm/resnet50.tv_in1k'):
+        asked.clear()
+        assert imagenet.find(name) == tmp_path / 'pytorch_model.bin'
+        assert asked == [('timm/resnet50.tv_in1k', n) for n in ('model.safetensors', 'pytorch_model.bin')]
 
 
 def test_an_unreachable_hub_says_what_to_place_where(empty_cache, monkeypatch):
     def fail(repository, name):
         raise ConnectionError('name resolution failed')
 
-    monkeypatch.setattr(imagenet.huggingface_hub, 'hf_hub_download', fail)
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', fail)
     with pytest.raises(state_file.WeightsError) as caught:
         imagenet.find('timm/resnet50.tv_in1k')
     message = str(caught.value)
     for part in ('name resolution failed', str(empty_cache / 'resnet50.pth'), '--config.backbone.init=random'):
         assert part in message
+
+
+def test_without_the_hub_s_library_the_message_names_the_extra(empty_cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+    with pytest.raises(state_file.WeightsError, match=r"pip install 'jaxreid\[hub\]'"):
+        imagenet.find('timm/resnet50.tv_in1k')
 
 
 def test_without_weights_the_message_says_what_to_place_where(empty_cache, monkeypatch):
@@ -201,7 +210,7 @@ def test_without_weights_the_message_says_what_to_place_where(empty_cache, monke
         '--config.backbone.weights',
     ):
         assert part in message
-    monkeypatch.setattr(imagenet.huggingface_hub, 'hf_hub_download', lambda *asked: pytest.fail(f'asked for {asked}'))
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', lambda *asked: pytest.fail(f'asked for {asked}'))
     for file in ('/nowhere/resnet50.pth', 'weights/resnet50.pth'):  # the second could be a repository by its form
         with pytest.raises(state_file.WeightsError, match='there is no such file'):
             imagenet.find(file)

@@ -112,13 +112,17 @@ def test_compressed_tensors_that_become_gigabytes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.'])
-@pytest.mark.parametrize('trunk', ['', 'backbone.'])
-@pytest.mark.parametrize('wrapper', [None, 'state_dict', 'model', 'model_state_dict'])
+@pytest.mark.parametrize('trunk', ['', 'backbone.', 'backbone.module.', 'backbone._orig_mod.module.'])
+@pytest.mark.parametrize(
+    'wrapper', ['', 'state_dict', 'model', 'model_state_dict', 'model/state_dict', 'state_dict/model/model_state_dict']
+)
 def test_every_prefix_that_training_loops_leave_is_understood(tmp_path, prefix, trunk, wrapper):
     torch = pytest.importorskip('torch')
     names = {f'{trunk}conv1.weight': 1.0, f'{trunk}layer1.0.bn1.bias': 2.0, 'classifier.module.weight': 3.0}
     saved = {f'{prefix}{name}': torch.full((2,), value) for name, value in names.items()}
-    torch.save({wrapper: saved, 'epoch': 3} if wrapper else saved, tmp_path / 'a.pth')
+    for key in reversed(wrapper.split('/')):
+        saved = {key: saved, 'epoch': 3} if key else saved
+    torch.save(saved, tmp_path / 'a.pth')
     found = state_file.read(tmp_path / 'a.pth')
     assert {name: float(x[0]) for name, x in found.items()} == {
         'conv1.weight': 1.0, 'layer1.0.bn1.bias': 2.0, 'classifier.module.weight': 3.0,
