@@ -1,8 +1,6 @@
 """Cuts the crops of people out of a video and lists them in a manifest."""
 
-import csv
 import datetime
-import io
 import math
 import pathlib
 import shutil
@@ -13,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from jaxreid.from_video import detect, mot_file, track
+from jaxreid.from_video import coco_file, csv_text, detect, mot_file, onnx_detector, track
 from jaxreid.from_video import video as video_lib
 from jaxreid.process import whole
 
@@ -46,7 +44,8 @@ def cut(
     camera: str = '',
     start: str = '',
     detections: pathlib.Path | None = None,
-    min_confidence: float = -math.inf,
+    detector: pathlib.Path | None = None,
+    min_confidence: float | None = None,
     min_height: int = 48,
     min_frames: int = 8,
     max_gap: int = 10,
@@ -61,8 +60,9 @@ def cut(
         `mot_file`.
       camera: its name in the manifest; '' takes the video's.
       start: date and time (ISO 8601) of the first frame; '' counts seconds from it.
-      detections: file of `mot_file` to use instead of what moves.
-      min_confidence: of its boxes.
+      detections: file of `mot_file` or `coco_file` to use instead of what moves.
+      detector: ONNX file of `onnx_detector` to use instead; not both.
+      min_confidence: of their boxes; None: all of a file, those of a detector from `onnx_detector.MIN_CONFIDENCE` on.
       min_height: of a detected person, in pixels.
       min_frames: tracklets with fewer crops are left out.
       max_gap: frames that a person may be lost for.
@@ -76,10 +76,17 @@ def cut(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
     begin, end = _moment('--start', start) if start else None, _end(start, until)
-    boxes, tracked = (None, False) if detections is None else mot_file.read(detections, min_confidence=min_confidence)
+    if detections and detector:
+        raise ValueError('--detections and --detector both say where people are; give one of them')
+    least = -math.inf if min_confidence is None else min_confidence
+    boxes, tracked = (None, False) if detections is None else given_boxes(detections, video, min_confidence=least)
     with video_lib.Video(video) as opened:
-        if boxes is None:
-            find = _detected(detect.Motion(_background(video), min_height=min_height), max_gap)
+        if detector is not None:
+            least = onnx_detector.MIN_CONFIDENCE if min_confidence is None else min_confidence
+            people = onnx_detector.Detector(detector, min_confidence=least, min_height=min_height)
+            find = _detected(people, max_gap, _ALIKE_DETECTIONS)
+        elif boxes is None:
+            find = _detected(detect.Motion(_background(video), min_height=min_height), max_gap, _ALIKE_REGIONS)
         else:
             find = _given(boxes, tracked, max_gap)
         with whole.folder(out) as partial:
@@ -91,7 +98,7 @@ def cut(
             kept = [number for number, boxes in seen.crops.items() if len(boxes) >= min_frames]
             kept.sort(key=lambda number: (seen.crops[number][0][0], number))
             if not kept:
-                raise ValueError(_nobody(video, seen, detections, min_height, min_frames))
+                raise ValueError(_nobody(video, seen, detections, detector, min_height, min_frames))
             rows = []
             for place, number in enumerate(kept, start=1):
                 folder = f'{place:04d}'
@@ -105,10 +112,19 @@ def cut(
                 rows.append(row | {'first_frame': first, 'last_frame': last, 'track': number})
             for left in partial.glob('track-*'):
                 shutil.rmtree(left)
-            _write_manifest(partial / MANIFEST, rows)
+            (partial / MANIFEST).write_text(csv_text.of(rows), encoding='utf-8')
             _write_tracks(partial / TRACKS, [seen.crops[number] for number in kept])
     crops = sum(len(seen.crops[number]) for number in kept)
     return Cut(out / MANIFEST, len(kept), crops, seen.frames, opened.damaged, len(seen.crops) - len(kept), outside)
+
+
+def given_boxes(
+    path: pathlib.Path, video: pathlib.Path, *, min_confidence: float = -math.inf
+) -> tuple[dict[int, mot_file.Boxes], bool]:
+    """Boxes of a video by frame, and whether they are tracks, of either kind of file; errors as there."""
+    if path.suffix.lower() == coco_file.SUFFIX:
+        return coco_file.read(path, video.stem, min_confidence=min_confidence)
+    return mot_file.read(path, min_confidence=min_confidence)
 
 
 class _Seen(NamedTuple):
@@ -144,8 +160,8 @@ class _Ticks:
         return self._tick
 
 
-def _detected(find: Callable, max_gap: int):
-    tracker = track.Tracker(max_gap=max_gap, alike=_ALIKE_REGIONS)
+def _detected(find: Callable, max_gap: int, alike: float):
+    tracker = track.Tracker(max_gap=max_gap, alike=alike)
     return lambda frame, tick: tracker.update(tick, find(frame.image), frame.image)
 
 
@@ -208,13 +224,18 @@ def _check_belongs(detections, boxes, video, frames, size, outside):
         )
 
 
-def _nobody(video, seen, detections, min_height, min_frames):
+def _nobody(video, seen, detections, detector, min_height, min_frames):
     if detections is not None:
         return f'no track of {detections} has {min_frames} crops (the longest of {len(seen.crops)}: {_longest(seen)})'
+    if not seen.crops and detector is not None:
+        return (
+            f'{detector} finds nobody in {video} who is {min_height} pixels high or higher. Try --min-height or '
+            '--min-confidence'
+        )
     if not seen.crops:
         return (
             f'nothing upright moves in {video} that is {min_height} pixels high or higher. Try --min-height, or boxes '
-            'of a detector: --detections FILE'
+            'of a detector: --detector FILE.onnx or --detections FILE'
         )
     return (
         f'no person was followed long enough in {video}: {len(seen.crops)} tracks, the longest with {_longest(seen)} '
@@ -256,14 +277,6 @@ def _time(begin, seconds):
     if begin is None:
         return f'{seconds:.2f}'
     return (begin + datetime.timedelta(seconds=seconds)).isoformat(timespec='milliseconds')
-
-
-def _write_manifest(path: pathlib.Path, rows: list[dict[str, object]]) -> None:
-    text = io.StringIO(newline='')
-    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
-    table.writeheader()
-    table.writerows(rows)
-    path.write_text(text.getvalue(), encoding='utf-8')
 
 
 def _write_tracks(path, tracks):

@@ -59,7 +59,7 @@ def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple
         raise ValueError(
             f'{path} has no boxes' + (f' of confidence {min_confidence:g} or more' if tracked is not None else '')
         )
-    _check_pixels(path, rows)
+    check_pixels(path, max(max(box) for in_frame in rows.values() for _, box, _ in in_frame))
     if tracked:
         rows = _counted(path, rows)
     return {
@@ -68,8 +68,8 @@ def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple
     }, bool(tracked)
 
 
-def _check_pixels(path, rows):
-    largest = max(max(box) for in_frame in rows.values() for _, box, _ in in_frame)
+def check_pixels(path: str | os.PathLike, largest: float) -> None:
+    """Refuses boxes whose `largest` number is that of shares of the image. Raises ValueError: says what to do."""
     if largest <= 2:
         raise ValueError(
             f'{path}: no number of its boxes is above {largest:g}, so they look like shares of the image; expected '

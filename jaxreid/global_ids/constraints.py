@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid.from_video import csv_text
+
 COLUMNS = ('from', 'to', 'minimum', 'maximum')
 _EXPECTED = 'expected a CSV file with the columns from, to (cameras), minimum, maximum (seconds, may be empty)'
 _ENOUGH = 5  # walks between two cameras that limits are learnt from, at least
@@ -95,6 +97,14 @@ def read(path: str, cameras: Sequence[str]) -> dict[tuple[str, str], Limits]:
             raise ValueError(f'{where}: the way from {way[0]} to {way[1]} was given before')
         given[way] = limits
     return {(b, a): limits for (a, b), limits in given.items()} | given
+
+
+def text(limits: Topology) -> str:
+    """Limits as the text of a CSV file that `read` takes."""
+    return csv_text.of([
+        {'from': a, 'to': b, 'minimum': f'{one.minimum:g}', 'maximum': f'{one.maximum:g}'.replace('inf', '')}
+        for (a, b), one in limits.items()
+    ])  # fmt: skip
 
 
 def _seconds(where, text, empty):

@@ -6,6 +6,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxreid.from_video import csv_text
+from jaxreid.process import whole
+
 COLUMNS = ('join', 'first', 'second')
 _EXPECTED = (
     'expected a CSV file with the columns join (must or cannot), first, second (tracklets, as tracklets.csv has them)'
@@ -55,6 +58,21 @@ def read(path: str | pathlib.Path, keys: Sequence[str]) -> list[Correction]:
         made.append(Correction(join, place[both[0]], place[both[1]]))
     check(str(path), made, keys)
     return made
+
+
+def kept(place: pathlib.Path, given: str, keys: Sequence[str]) -> list[Correction]:
+    """Those that a folder keeps in `place`, and those of the file `given`, '' none, which it keeps from now on.
+
+    Raises:
+      ValueError, OSError: as `read`; or they contradict each other, and what was kept is as it was.
+    """
+    earlier = read(place, keys) if place.is_file() else []
+    both = list(dict.fromkeys([*earlier, *(read(given, keys) if given else [])]))
+    if len(both) > len(earlier):
+        check(f'{given} with earlier corrections', both, keys)
+        rows = [{'join': one.join, 'first': keys[one.first], 'second': keys[one.second]} for one in both]
+        whole.write(place, csv_text.of(rows))
+    return both
 
 
 def check(where: str, given: Sequence[Correction], keys: Sequence[str]) -> None:

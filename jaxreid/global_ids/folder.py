@@ -4,17 +4,16 @@
 whatever stops a run, the next one finds a whole folder.
 """
 
-import csv
-import io
-import json
+import math
 import pathlib
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
-from jaxreid.global_ids import inputs
+from jaxreid.global_ids import constraints, corrections, inputs, people
 from jaxreid.process import array_file, json_file, whole
-from jaxreid.search import feature_rows, tracklets
+from jaxreid.search import calibration_file, feature_rows, tracklets
 
 STATE = 'state.json'
 FEATURES, SOURCES, CROPS = 'features', 'sources', 'crops'
@@ -90,6 +89,12 @@ def read(out: pathlib.Path) -> tuple[State, np.ndarray]:
     return state, np.concatenate(features)
 
 
+def calibration(out: pathlib.Path) -> calibration_file.Calibration | None:
+    """What a folder's threshold was chosen by. Raises ValueError, OSError: as `calibration_file.read`."""
+    place = out / CALIBRATION
+    return calibration_file.read(str(place)) if place.is_file() else None
+
+
 def keep(out: pathlib.Path, source: inputs.Source) -> tuple[Kept, list[Sighting], np.ndarray]:
     """Writes an input's features and copies of its tables; what the state says of it."""
     features = source.held.features.take(np.array(source.rows, int)).astype(np.float32)
@@ -134,63 +139,26 @@ def as_tracklets(out: pathlib.Path, state: State, features: np.ndarray) -> track
         time=[inputs.moment_text(one['clock'], one['first']) for one in seen],
         frames=[one['frames'] for one in seen],
         made=state['made'],
-        film=lambda row: [str(out / file) for file in seen[row]['film']],
+        film=films(out, state).__getitem__,
     )
 
 
-def write_tables(out: pathlib.Path, state: State) -> list[pathlib.Path]:
-    """Writes every input's tables with common ids: `out`/CAMERA/NAME with the suffix that the input has."""
-    written = []
-    for one in state['sources']:
-        mine = [s for s in state['sightings'] if (s['camera'], s['source']) == (one['camera'], one['name'])]
-        for column, (kind, place) in enumerate(one['tables']):
-            person = {s['track'][column]: s['person'] for s in mine}
-            _TABLES[kind](out / SOURCES / place, out / place, person)
-            written.append(out / place)
-    return written
+def films(out: pathlib.Path, state: State) -> list[list[str]]:
+    """[N], a few images of each sighting."""
+    return [[str(out / file) for file in one['film']] for one in state['sightings']]
 
 
-def _boxes(source, target, person):
-    """Lines keep what follows the id; tracks without a crop in the image are left out."""
-    lines = []
-    for text in source.read_text(encoding='utf-8', errors='replace').splitlines():
-        frame, _, rest = text.strip().partition(',')
-        number, _, rest = rest.partition(',')
-        if number and (track := str(int(float(number)))) in person:
-            lines.append(f'{frame},{person[track]},{rest}')
-    whole.write(target, '\n'.join(lines) + '\n')
-
-
-def _manifest(source, target, person):
-    text = source.read_text(encoding='utf-8-sig')
-    if source.suffix.lower() != '.csv':
-        rows = [json_file.parse(line, dict, where=str(source)) for line in text.splitlines() if line.strip()]
-        kept = [row | {'pid': person[str(row['tracklet'])]} for row in rows if str(row['tracklet']) in person]
-        whole.write(target, ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in kept))
-        return
-    table = csv.DictReader(io.StringIO(text))
-    made = io.StringIO(newline='')
-    writer = csv.DictWriter(made, fieldnames=list(table.fieldnames or ()), lineterminator='\n', extrasaction='ignore')
-    writer.writeheader()
-    writer.writerows(row | {'pid': person[row['tracklet']]} for row in table if row['tracklet'] in person)
-    whole.write(target, made.getvalue())
-
-
-def _features(source, target, person):
-    arrays = array_file.npz(source)
-    names = arrays['name'] if 'name' in arrays else np.array([f'row {i}' for i in range(len(arrays['pid']))])
-    arrays['pid'] = np.array([person.get(name, -1) for name in names.tolist()])  # -1: of another camera, never ranked
-    with whole.file(target) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-_TABLES = {'mot': _boxes, 'manifest': _manifest, 'features': _features}
-
-
-def table(rows: list[dict[str, object]]) -> str:
-    """Rows with the same keys as CSV text."""
-    text = io.StringIO(newline='')
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def asked(state: State, features: np.ndarray, corrected: Sequence[corrections.Correction]) -> people.Asked:
+    """What people are found from, features [N, D] of the sightings among it; without travel times."""
+    seen = state['sightings']
+    first, last = (np.array([one[end] if one['clock'] else math.nan for one in seen]) for end in ('first', 'last'))
+    return people.Asked(
+        features,
+        constraints.Seen([one['camera'] for one in seen], first, last),
+        state['distance'],
+        state['threshold'],
+        [one['person'] for one in seen],
+        following=state['following'],
+        corrected=corrected,
+        overlap=[frozenset(pair) for pair in state['overlap']],
+    )

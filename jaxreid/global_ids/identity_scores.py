@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxreid.data.tracklets import frame_decode
 from jaxreid.evaluation.references import colour_baseline
-from jaxreid.from_video import mot_file, track
-from jaxreid.global_ids import people
+from jaxreid.from_video import cut, mot_file
+from jaxreid.from_video import track as track_lib
+from jaxreid.global_ids import inputs, people
 
 Boxes = Mapping[int, mot_file.Boxes]  # by frame
 _LEAST_OVERLAP = 0.5  # of a box with the true one, of MOTChallenge
@@ -39,6 +40,78 @@ def evaluator() -> types.ModuleType:
         ) from e
 
 
+def check(opened: Sequence[inputs.Source], truths: Mapping[str, pathlib.Path]) -> None:
+    """Refuses truths, by camera, that nothing can be compared with.
+
+    Raises:
+      ImportError: the evaluator is not installed.
+      ValueError: an input has no boxes.
+      OSError: a file is missing.
+    """
+    evaluator()
+    for source in opened:
+        if source.camera in truths and source.tables[0].kind not in ('mot', 'coco'):
+            raise ValueError(
+                f'--truth {source.camera}={truths[source.camera]} needs boxes, which {source.tables[0].path} has not'
+            )
+        if source.camera in truths and not truths[source.camera].is_file():
+            raise FileNotFoundError(f'--truth {source.camera}: there is no file {truths[source.camera]}')
+
+
+def of_inputs(
+    opened: Sequence[inputs.Source],
+    truths: Mapping[str, pathlib.Path],
+    asked: people.Asked,
+    person: Sequence[int],
+    films: Sequence[Sequence[str]],
+) -> dict[str, dict[str, Scores]]:
+    """Scores of the ids and of what they are compared with, by what ids are of and by camera; {} without truths.
+
+    Args:
+      opened: inputs, whose tracklets are the last of N.
+      truths: files of true boxes, by camera.
+      asked: what the ids were made of.
+      person: [N] ids.
+      films: [N] image files of each tracklet.
+    """
+    if not truths:
+        return {}
+    truth, tracks = {}, {}
+    rows_of: dict[str, dict[int, int]] = {}  # camera -> track -> row
+    row = len(person) - sum(len(source.rows) for source in opened)
+    owner: list[int | None] = [None] * len(person)
+    for source in opened:
+        camera, first = source.camera, row
+        row += len(source.rows)
+        if camera not in truths:
+            continue
+        truth[camera], _ = cut.given_boxes(truths[camera], truths[camera])
+        tracks[camera], _ = cut.given_boxes(source.tables[0].path, source.tables[0].path)
+        rows_of[camera] = {int(float(track[0])): first + i for i, track in enumerate(source.track)}
+        for track, who in owners(truth[camera], tracks[camera]).items():
+            if track in rows_of[camera]:
+                owner[rows_of[camera][track]] = who
+    by_row = {'global ids': list(person), 'no re-identification': list(range(len(person)))}
+    if all(films):
+        by_row['colours alone'] = by_colours(films, asked, owner)
+    found = {}
+    for name, ids in by_row.items():
+        given = {
+            camera: relabelled(tracks[camera], {track: ids[i] for track, i in places.items()})
+            for camera, places in rows_of.items()
+        }
+        found[name] = score(truth, given)
+    return found
+
+
+def lines(scores: Mapping[str, Mapping[str, Scores]]) -> list[str]:
+    """A line each that says how right ids are."""
+    return [
+        f'{name}, over all cameras: IDF1 {one[""]["idf1"]:.3f}, IDP {one[""]["idp"]:.3f}, IDR {one[""]["idr"]:.3f}'
+        for name, one in scores.items()
+    ]
+
+
 def score(truth: Mapping[str, Boxes], given: Mapping[str, Boxes], *, every_camera: bool = True) -> dict[str, Scores]:
     """Scores of each camera, and under '' of all of them together; keys of both arguments are cameras.
 
@@ -53,7 +126,7 @@ def score(truth: Mapping[str, Boxes], given: Mapping[str, Boxes], *, every_camer
         for camera in cameras:
             for frame in sorted(truth[camera].keys() | given[camera].keys()):
                 true, ours = (boxes[camera].get(frame, _NONE) for boxes in (truth, given))
-                overlap = track.overlaps(true.boxes, ours.boxes)
+                overlap = track_lib.overlaps(true.boxes, ours.boxes)
                 events.update(true.ids, ours.ids, np.where(overlap >= _LEAST_OVERLAP, 1 - overlap, np.nan))
         found = host.compute(events, metrics=list(Scores.__annotations__), return_dataframe=False)
         return Scores(idf1=float(found['idf1']), idp=float(found['idp']), idr=float(found['idr']))
@@ -80,7 +153,7 @@ def owners(truth: Boxes, tracks: Boxes) -> dict[int, int]:
         true = truth.get(frame, _NONE)
         if not len(true.ids):
             continue
-        overlap = track.overlaps(places, true.boxes)
+        overlap = track_lib.overlaps(places, true.boxes)
         for number, row in zip(numbers, overlap, strict=True):
             if row.max() >= _LEAST_OVERLAP:
                 votes.setdefault(number, []).append(true.ids[int(row.argmax())])

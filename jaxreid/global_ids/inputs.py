@@ -3,19 +3,24 @@
 import dataclasses
 import datetime
 import functools
+import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from jaxreid.data.datasets import manifest
 from jaxreid.evaluation import network as network_lib
-from jaxreid.from_video import cut, mot_file
-from jaxreid.search import sources, tracklets
+from jaxreid.from_video import coco_file, cut
+from jaxreid.process import whole
+from jaxreid.search import nearest, sources, tracklets
 
 KINDS = (
-    'expected CAMERA=TRACKS, where TRACKS is a file in the format of MOTChallenge with its video '
+    'expected CAMERA=TRACKS, where TRACKS is a file in the format of MOTChallenge, or COCO JSON, with its video '
     '(door=door.txt@door.mp4), a folder that jaxreid.from_video made, a manifest (.csv, .jsonl) or a feature file '
     '(.npz)'
 )
@@ -31,7 +36,7 @@ class Named(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A file whose rows belong to tracks. kind: 'mot', 'manifest' or 'features'."""
+    """A file whose rows belong to tracks. kind: 'mot', 'coco', 'manifest' or 'features'."""
 
     kind: str
     path: pathlib.Path
@@ -114,10 +119,15 @@ def open_source(
             )
         if not given.video.is_file():
             raise FileNotFoundError(f'{given.camera}: there is no video {given.video}, which {place} is of')
-        _, tracked = mot_file.read(place)
+        kind = 'coco' if place.suffix.lower() == coco_file.SUFFIX else 'mot'
+        if kind == 'coco':  # which may be of other videos too
+            held_boxes, _ = coco_file.of_video(place, given.video.stem)
+            place = crops.with_name(f'{crops.name}{coco_file.SUFFIX}')
+            whole.write(place, json.dumps(held_boxes))
+        _, tracked = cut.given_boxes(place, given.video)
         shutil.rmtree(crops, ignore_errors=True)
         cut.cut(given.video, crops, camera=given.camera, detections=place, min_frames=1)
-        tables = [Table('mot', place)] * tracked
+        tables = [Table(kind, place)] * tracked
         place = crops
     elif given.video is not None:
         raise ValueError(f'{given.camera}: only a file of boxes needs a video, {given.tracks} does not')
@@ -156,6 +166,53 @@ def open_source(
     return Source(given.camera, name, tables, held, rows, track, clock, first, last)
 
 
+def agreed(
+    opened: Sequence[Source], made: tracklets.Made, distance: str, features: np.ndarray | None
+) -> tuple[tracklets.Made, str]:
+    """How all features were made, and the distance that they are compared by; nothing is extracted for that.
+
+    Args:
+      opened: what comes.
+      made, distance: of what is there; {} and '' where nothing is.
+      features: [N, D] of what is there, or None.
+
+    Raises:
+      ValueError: they do not fit together; says why.
+    """
+    dim = None if features is None else features.shape[1]
+    for source in opened:
+        tracklets.check_made('the ids that are there', dim, made, source.held)
+        made = source.held.made | made
+    distance = distance or made.get('distance', 'cosine')
+    if distance not in nearest.DISTANCES:
+        raise ValueError(f'distance {distance!r} is unknown; expected one of {", ".join(nearest.DISTANCES)}')
+    return made, distance
+
+
+def check_clocks(there: Mapping[str, str], opened: Sequence[Source]) -> None:
+    """Refuses times that cannot be compared, and says which camera has none.
+
+    Args:
+      there: clock by camera, of what is there.
+      opened: what comes.
+
+    Raises:
+      ValueError: one camera has dates, another one seconds.
+    """
+    clocks = {source.camera: source.clock for source in opened} | dict(there)
+    if len(set(clocks.values()) - {''}) > 1:
+        one, other = (next(camera for camera, clock in clocks.items() if clock == kind) for kind in ('date', 'seconds'))
+        raise ValueError(
+            f'camera {one} has dates and camera {other} seconds; say when the others begin: '
+            f'--start {other}=2026-11-21T14:00:00'
+        )
+    for source in opened:
+        if not source.clock:
+            print(
+                f'{source.camera}: no times, or of several kinds, so nothing keeps its tracklets apart', file=sys.stderr
+            )
+
+
 def _of_camera(held, camera):
     """Rows of a camera where a file has several."""
     cameras = sorted(set(held.camera))
@@ -172,7 +229,7 @@ def _track(table, name, cells):
     match table.kind:
         case 'mot' if table.path.name == cut.TRACKS:
             return str(int(str(cells['folder'])))
-        case 'mot':
+        case 'mot' | 'coco':
             return str(int(float(str(cells['track']))))
         case _:
             return name

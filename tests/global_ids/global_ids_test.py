@@ -207,6 +207,41 @@ def test_boxes_and_their_videos_get_ids_and_scores(drawn, monkeypatch, capsys):
     assert people(folder / 'moved') == found
 
 
+def test_tracks_as_coco_json_get_the_ids_that_the_same_tracks_get_as_lines(drawn, tmp_path, monkeypatch):
+    pytest.importorskip('motmetrics')
+    folder, names, _ = drawn
+    monkeypatch.setattr(sources, 'open_any', by_colours)
+    place = folder / 'town'
+    held = {'videos': [], 'images': [], 'annotations': [], 'categories': [{'id': 1, 'name': 'person'}]}
+    for number, name in enumerate(names):
+        held['videos'].append({'id': number, 'name': name})
+        for frame, (tracks, boxes) in mot_file.read(place / f'{name}.txt')[0].items():
+            image = 10000 * number + frame
+            held['images'].append({'id': image, 'video_id': number, 'frame_id': frame})
+            held['annotations'] += [
+                {'id': 0, 'image_id': image, 'category_id': 1, 'track_id': track, 'bbox': box, 'mine': 'stays'}
+                for track, box in zip(tracks, boxes.tolist(), strict=True)
+            ]
+    (tmp_path / 'all.json').write_text(json.dumps(held))
+    truths = [f'--truth={name}={place / name}.gt.txt' for name in names]
+    for kind, given in (
+        ('lines', [f'{name}={place / name}.txt@{place / name}.avi' for name in names]),
+        ('coco', [f'{name}={tmp_path / "all.json"}@{place / name}.avi' for name in names]),
+    ):
+        assert command.main([*given, str(tmp_path / kind), '--threshold=-1', *truths]) == 0
+    assert json.loads((tmp_path / 'coco' / 'scores.json').read_text()) == json.loads(
+        (tmp_path / 'lines' / 'scores.json').read_text()
+    )
+    for name in names:
+        lines, _ = mot_file.read(tmp_path / 'lines' / name / f'{name}.txt')
+        ours = json.loads((tmp_path / 'coco' / name / 'all.json').read_text())
+        assert [one['name'] for one in ours['videos']] == [name]
+        assert {(one['image_id'] % 10000, one['track_id']) for one in ours['annotations']} == {
+            (frame, person) for frame, boxes in lines.items() for person in boxes.ids
+        }
+        assert all(one['mine'] == 'stays' for one in ours['annotations'])
+
+
 def test_identity_scores_are_those_of_the_best_pairing_of_people():
     pytest.importorskip('motmetrics')
     rng = np.random.default_rng(0)
