@@ -17,17 +17,19 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxreid.from_video import cut, onnx_detector
+from jaxreid.from_video import cut, onnx_detector, video
 from jaxreid.process import commands, exit_status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = commands.parser('video', __doc__)
-    parser.add_argument('video', type=pathlib.Path, metavar='VIDEO', help='of a fixed camera')
+    what = 'of a fixed camera: a file, a folder of images, a stream (rtsp://...) or a device (/dev/video0)'
+    parser.add_argument('video', type=video.place, metavar='VIDEO', help=what)
     parser.add_argument('out', type=pathlib.Path, metavar='OUT', help='folder to make')
     parser.add_argument('--camera', default='', help="name of the camera (the video's)")
-    parser.add_argument('--start', default='', help='date and time of the first frame, 2026-11-21T14:00:00')
+    parser.add_argument('--start', default='', help='date and time of the first frame, 2026-11-21T14:00:00 (live: now)')
+    parser.add_argument('--fps', type=float, help='images per second, of a folder of images')
     boxes = 'boxes in the format of MOTChallenge or COCO, instead of what moves'
     parser.add_argument('--detections', type=pathlib.Path, help=boxes)
     parser.add_argument('--detector', type=pathlib.Path, metavar='ONNX', help='finds people instead of what moves')

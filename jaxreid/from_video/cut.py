@@ -1,28 +1,41 @@
 """Cuts the crops of people out of a video and lists them in a manifest."""
 
+import contextlib
+import dataclasses
 import datetime
+import itertools
 import math
 import pathlib
 import shutil
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import cv2
 import numpy as np
 
-from jaxreid.from_video import coco_file, csv_text, detect, mot_file, onnx_detector, track
+from jaxreid.from_video import coco_file, csv_text, detect, footage, mot_file, onnx_detector
+from jaxreid.from_video import track as track_lib
 from jaxreid.from_video import video as video_lib
 from jaxreid.process import whole
 
 MANIFEST = 'tracklets.csv'
 TRACKS = 'tracks.txt'
+_LINES = 'boxes.txt'  # of a track that is not finished
 _SAMPLES = 31  # images that the background is taken from
 _EMPTY = '{} holds no frame that FFmpeg can read; convert it, for example to .mp4 with H.264'
 # Colours that a track and a box have in common, at least: regions that move merge where people meet, detections do not.
-_ALIKE_REGIONS, _ALIKE_DETECTIONS = 0.7, 0.6
+_ALIKE_REGIONS, _ALIKE_BOXES = 0.7, 0.6
+_NONE = mot_file.Boxes([], np.zeros((0, 4)))
 _MARGIN = 0.05  # around a box, of its height
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
+
+
+class Tracklet(NamedTuple):
+    """Somebody who has left. folder: of the crops. row: of the manifest."""
+
+    folder: pathlib.Path
+    row: dict[str, object]
 
 
 class Cut(NamedTuple):
@@ -38,7 +51,7 @@ class Cut(NamedTuple):
 
 
 def cut(
-    video: pathlib.Path,
+    video: video_lib.Place,
     out: pathlib.Path,
     *,
     camera: str = '',
@@ -51,15 +64,21 @@ def cut(
     max_gap: int = 10,
     every: int = 1,
     until: str = '',
+    fps: float | None = None,
+    came: Callable[[Tracklet], None] = lambda tracklet: None,
 ) -> Cut:
     """Cuts the people of a video into tracklets.
 
+    What is live (a stream, a camera) is cut as people leave: their tracklets are in `out` from then on, numbered in
+    that order, and an interrupt ends the cutting, not what was seen. All else appears whole, in the order in which
+    people come.
+
     Args:
-      video: of a fixed camera; anything that FFmpeg reads.
+      video: of a fixed camera; anything that FFmpeg reads, or a folder of images.
       out: folder to make: one folder of JPEG crops per tracklet, the manifest, and their boxes in the format of
         `mot_file`.
       camera: its name in the manifest; '' takes the video's.
-      start: date and time (ISO 8601) of the first frame; '' counts seconds from it.
+      start: date and time (ISO 8601) of the first frame; '' counts seconds from it, and takes now for what is live.
       detections: file of `mot_file` or `coco_file` to use instead of what moves.
       detector: ONNX file of `onnx_detector` to use instead; not both.
       min_confidence: of their boxes; None: all of a file, those of a detector from `onnx_detector.MIN_CONFIDENCE` on.
@@ -68,6 +87,8 @@ def cut(
       max_gap: frames that a person may be lost for.
       every: crops are kept of every so many frames.
       until: date and time, or seconds of the video, at which cutting ends; '': with the video.
+      fps: images per second of a folder of images; None: their times are not known.
+      came: is told of everybody who has left, while what is live is cut.
 
     Raises:
       ValueError: the video cannot be read, holds nobody, or the detections do not belong to it.
@@ -75,71 +96,123 @@ def cut(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
-    begin, end = _moment('--start', start) if start else None, _end(start, until)
     if detections and detector:
         raise ValueError('--detections and --detector both say where people are; give one of them')
+    live = video_lib.is_live(video)
+    if live and detections:
+        raise ValueError(f'{video_lib.name(video)} is live: nobody has its boxes yet; use --detector')
+    start = start or (datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds') if live else '')
+    begin, end = _moment('--start', start) if start else None, _end(start, until)
     least = -math.inf if min_confidence is None else min_confidence
     boxes, tracked = (None, False) if detections is None else given_boxes(detections, video, min_confidence=least)
-    with video_lib.Video(video) as opened:
+    with footage.open_any(video, rate=fps) as opened:
+        frames = footage.progress(opened, end)
         if detector is not None:
             least = onnx_detector.MIN_CONFIDENCE if min_confidence is None else min_confidence
             people = onnx_detector.Detector(detector, min_confidence=least, min_height=min_height)
-            find = _detected(people, max_gap, _ALIKE_DETECTIONS)
-        elif boxes is None:
-            find = _detected(detect.Motion(_background(video), min_height=min_height), max_gap, _ALIKE_REGIONS)
+            find: Callable = _Tracked(lambda frame: people(frame.image), max_gap=max_gap, alike=_ALIKE_BOXES)
+        elif boxes is not None:
+            given = boxes
+            tracker = _Tracked(lambda frame: given.get(frame.number, _NONE).boxes, max_gap=max_gap, alike=_ALIKE_BOXES)
+            find = (lambda frame: zip(*given.get(frame.number, _NONE), strict=True)) if tracked else tracker
         else:
-            find = _given(boxes, tracked, max_gap)
-        with whole.folder(out) as partial:
-            seen, size, outside = _write_crops(video_lib.progress(opened, end), partial, find, every)
+            if live:  # what it shows first is the background, as far as anybody knows
+                first = list(itertools.islice(frames, _SAMPLES))
+                images, frames = [frame.image for frame in first], itertools.chain(first, frames)
+            else:
+                images = _background(video, fps)
+            if not images:
+                raise ValueError(_EMPTY.format(video_lib.name(video)))
+            moves = detect.Motion(images, min_height=min_height)
+            find = _Tracked(lambda frame: moves(frame.image), max_gap=max_gap, alike=_ALIKE_REGIONS)
+        label = _Label(out.name, camera or video_lib.stem(video), begin)
+        with _live_folder(out) if live else whole.folder(out) as partial:
+            seen = _Seen(partial)
+            if live:
+                made, crops = _as_they_leave(frames, seen, find, every, min_frames, label, came)
+            else:
+                for frame in frames:
+                    _see(seen, frame, find, every)
+                if boxes is not None and seen.frames:
+                    _check_belongs(detections, boxes, video, seen.frames if end is None else max(boxes), seen)
+                made, crops = _all_at_once(seen, min_frames, label)
             if not seen.frames:
-                raise ValueError(_EMPTY.format(video))
-            if boxes is not None:
-                _check_belongs(detections, boxes, video, seen.frames if end is None else max(boxes), size, outside)
-            kept = [number for number, boxes in seen.crops.items() if len(boxes) >= min_frames]
-            kept.sort(key=lambda number: (seen.crops[number][0][0], number))
-            if not kept:
+                raise ValueError(_EMPTY.format(video_lib.name(video)))
+            if not made:
                 raise ValueError(_nobody(video, seen, detections, detector, min_height, min_frames))
-            rows = []
-            for place, number in enumerate(kept, start=1):
-                folder = f'{place:04d}'
-                (partial / f'track-{number}').rename(partial / folder)
-                first, last = seen.crops[number][0][0], seen.crops[number][-1][0]
-                row = {'tracklet': f'{out.name}/{folder}', 'pid': 0}  # nobody knows yet who it is
-                row |= {'camera': camera or video.stem, 'role': 'gallery', 'folder': folder}
-                row |= dict(
-                    zip(('time', 'end'), (_time(begin, seconds) for seconds in seen.times[number]), strict=True)
-                )
-                rows.append(row | {'first_frame': first, 'last_frame': last, 'track': number})
-            for left in partial.glob('track-*'):
+    return Cut(out / MANIFEST, made, crops, seen.frames, opened.damaged, seen.count - made, seen.outside)
+
+
+@contextlib.contextmanager
+def _live_folder(out):
+    """A folder that others read while it is written; what is not finished lies in one of its own, which goes."""
+    out.mkdir(parents=True, exist_ok=True)
+    with whole.alone(out, doing='cutting a stream into'):
+        try:
+            yield out
+        finally:
+            for left in out.glob('track-*'):
                 shutil.rmtree(left)
-            (partial / MANIFEST).write_text(csv_text.of(rows), encoding='utf-8')
-            _write_tracks(partial / TRACKS, [seen.crops[number] for number in kept])
-    crops = sum(len(seen.crops[number]) for number in kept)
-    return Cut(out / MANIFEST, len(kept), crops, seen.frames, opened.damaged, len(seen.crops) - len(kept), outside)
+            if not (out / MANIFEST).exists():
+                shutil.rmtree(out)
 
 
 def given_boxes(
-    path: pathlib.Path, video: pathlib.Path, *, min_confidence: float = -math.inf
+    path: pathlib.Path, video: video_lib.Place, *, min_confidence: float = -math.inf
 ) -> tuple[dict[int, mot_file.Boxes], bool]:
     """Boxes of a video by frame, and whether they are tracks, of either kind of file; errors as there."""
     if path.suffix.lower() == coco_file.SUFFIX:
-        return coco_file.read(path, video.stem, min_confidence=min_confidence)
+        return coco_file.read(path, video_lib.stem(video), min_confidence=min_confidence)
     return mot_file.read(path, min_confidence=min_confidence)
 
 
-class _Seen(NamedTuple):
-    frames: int  # of the video
-    crops: dict[int, list[tuple[int, np.ndarray]]]  # track -> frame from 1 and box of each
-    times: dict[int, tuple[float | None, float | None]]  # track -> seconds of its first and its last frame
+@dataclasses.dataclass
+class _Track:
+    """first, last: frames from 1; begin, end: their seconds, None where nobody knows."""
+
+    number: int
+    first: int
+    begin: float | None
+    last: int = 0
+    end: float | None = None
+    crops: int = 0
 
 
-def _background(video):
+@dataclasses.dataclass
+class _Seen:
+    """What is known so far; crops and boxes of a track lie in its folder."""
+
+    folder: pathlib.Path
+    frames: int = 0
+    size: tuple[int, int] = (0, 0)  # height, width
+    count: int = 0  # tracks
+    boxes: int = 0
+    outside: int = 0  # of the boxes
+    longest: int = 0  # crops of a track
+    tracks: dict[int, _Track] = dataclasses.field(default_factory=dict)  # by number, of those that may go on
+
+    def place(self, number: int) -> pathlib.Path:
+        return self.folder / f'track-{number}'
+
+
+class _Label(NamedTuple):
+    """What rows of the manifest have in common."""
+
+    name: str
+    camera: str
+    begin: datetime.datetime | None
+
+    def row(self, folder: str, track: _Track) -> dict[str, object]:
+        row: dict[str, object] = {'tracklet': f'{self.name}/{folder}', 'pid': 0}  # nobody knows yet who it is
+        row |= {'camera': self.camera, 'role': 'gallery', 'folder': folder}
+        row |= {'time': _time(self.begin, track.begin), 'end': _time(self.begin, track.end)}
+        return row | {'first_frame': track.first, 'last_frame': track.last, 'track': track.number}
+
+
+def _background(video, fps):
     """Images of the whole video: a part of it alone might show somebody who stands."""
-    with video_lib.Video(video) as opened:
-        images = opened.samples(_SAMPLES)
-    if not images:
-        raise ValueError(_EMPTY.format(video))
-    return images
+    with footage.open_any(video, rate=fps) as opened:
+        return opened.samples(_SAMPLES)
 
 
 class _Ticks:
@@ -160,39 +233,98 @@ class _Ticks:
         return self._tick
 
 
-def _detected(find: Callable, max_gap: int, alike: float):
-    tracker = track.Tracker(max_gap=max_gap, alike=alike)
-    return lambda frame, tick: tracker.update(tick, find(frame.image), frame.image)
+class _Tracked:
+    """Finds people in frames and follows them. `expected`: numbers of tracks that may go on."""
+
+    def __init__(self, people: Callable[[video_lib.Frame], np.ndarray], *, max_gap: int, alike: float):
+        self._people, self._tracker, self._ticks = people, track_lib.Tracker(max_gap=max_gap, alike=alike), _Ticks()
+
+    @property
+    def expected(self) -> set[int]:
+        return self._tracker.expected
+
+    def __call__(self, frame: video_lib.Frame) -> list[tuple[int, np.ndarray]]:
+        return self._tracker.update(self._ticks(frame.seconds), self._people(frame), frame.image)
 
 
-def _given(boxes: dict[int, mot_file.Boxes], tracked: bool, max_gap: int):
-    none = mot_file.Boxes([], np.zeros((0, 4)))
-    if tracked:
-        return lambda frame, tick: list(zip(*boxes.get(frame.number, none), strict=True))
-    tracker = track.Tracker(max_gap=max_gap, alike=_ALIKE_DETECTIONS)
-    return lambda frame, tick: tracker.update(tick, boxes.get(frame.number, none).boxes, frame.image)
+def _see(seen: _Seen, frame: video_lib.Frame, find: Callable, every: int) -> None:
+    """Writes the crops of a frame, and a line of each with its box."""
+    seen.frames, seen.size = frame.number, frame.image.shape[:2]
+    for number, box in find(frame):
+        piece = crop(frame.image, box)
+        seen.boxes += 1
+        seen.outside += piece is None
+        if piece is None or (frame.number % every and number in seen.tracks):
+            continue
+        place = seen.place(number)
+        if number not in seen.tracks:
+            seen.count += 1
+            seen.tracks[number] = _Track(number, frame.number, frame.seconds)
+            place.mkdir()
+        track = seen.tracks[number]
+        track.last, track.end, track.crops = frame.number, frame.seconds, track.crops + 1
+        seen.longest = max(seen.longest, track.crops)
+        done, data = cv2.imencode('.jpg', piece, _QUALITY)
+        assert done
+        (place / f'{frame.number:06d}.jpg').write_bytes(data.tobytes())
+        with (place / _LINES).open('a') as file:
+            file.write(f'{frame.number},{",".join(f"{value:.1f}" for value in box)}\n')
 
 
-def _write_crops(frames, folder, find, every) -> tuple[_Seen, tuple[int, int], int]:
-    """Crops of all tracks; height and width of the video, and how many boxes are not in the image."""
-    seen, ticks = _Seen(0, {}, {}), _Ticks()
-    last, outside, size = 0, 0, (0, 0)
-    for frame in frames:
-        last, size = frame.number, frame.image.shape[:2]
-        for number, box in find(frame, ticks(frame.seconds)):
-            piece = crop(frame.image, box)
-            if piece is None:
-                outside += 1
-            elif last % every == 0 or number not in seen.crops:
-                if number not in seen.crops:
-                    (folder / f'track-{number}').mkdir()
-                seen.crops.setdefault(number, []).append((last, box))
-                seen.times[number] = seen.times.get(number, (frame.seconds,))[0], frame.seconds
-                path = folder / f'track-{number}' / f'{last:06d}.jpg'
-                done, data = cv2.imencode('.jpg', piece, _QUALITY)
-                assert done
-                path.write_bytes(data.tobytes())
-    return seen._replace(frames=last), size, outside
+def _keep(seen: _Seen, track: _Track, folder: str, boxes: TextIO) -> None:
+    """Gives a track its folder, and writes its boxes."""
+    place = seen.place(track.number)
+    with (place / _LINES).open() as lines:
+        for line in lines:
+            frame, _, box = line.rstrip().partition(',')
+            boxes.write(f'{frame},{int(folder)},{box},1,-1,-1,-1\n')
+    (place / _LINES).unlink()
+    place.rename(seen.folder / folder)
+
+
+def _all_at_once(seen: _Seen, min_frames: int, label: _Label) -> tuple[int, int]:
+    """Keeps the tracks that are long enough, in the order of their first frames; how many, and how many crops."""
+    kept = sorted((one for one in seen.tracks.values() if one.crops >= min_frames), key=lambda t: (t.first, t.number))
+    rows = []
+    with (seen.folder / TRACKS).open('w', encoding='utf-8') as boxes:
+        for place, track in enumerate(kept, start=1):
+            _keep(seen, track, f'{place:04d}', boxes)
+            rows.append(label.row(f'{place:04d}', track))
+    for left in seen.folder.glob('track-*'):
+        shutil.rmtree(left)
+    if rows:
+        (seen.folder / MANIFEST).write_text(csv_text.of(rows), encoding='utf-8')
+    return len(kept), sum(track.crops for track in kept)
+
+
+def _as_they_leave(frames, seen: _Seen, find, every, min_frames, label: _Label, came) -> tuple[int, int]:
+    """As `_all_at_once`, of everybody when nobody expects them any more; an interrupt is the end of the frames."""
+    made = crops = 0
+
+    def leave(track: _Track) -> None:
+        nonlocal made, crops
+        del seen.tracks[track.number]
+        if track.crops < min_frames:
+            shutil.rmtree(seen.place(track.number))
+            return
+        made, crops = made + 1, crops + track.crops
+        folder = f'{made:04d}'
+        with (seen.folder / TRACKS).open('a', encoding='utf-8') as boxes:
+            _keep(seen, track, folder, boxes)
+        row = label.row(folder, track)
+        text = csv_text.of([row])
+        with (seen.folder / MANIFEST).open('a', encoding='utf-8') as file:  # a line in one piece, after the folder
+            file.write(text if made == 1 else text.partition('\n')[2])
+        came(Tracklet(seen.folder / folder, row))
+
+    with contextlib.suppress(KeyboardInterrupt):
+        for frame in frames:
+            _see(seen, frame, find, every)
+            for track in [one for number, one in seen.tracks.items() if number not in find.expected]:
+                leave(track)
+    for track in list(seen.tracks.values()):
+        leave(track)
+    return made, crops
 
 
 def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
@@ -212,39 +344,36 @@ def crop(image: np.ndarray, box: np.ndarray) -> np.ndarray | None:
     return image[first_row : first_row + h, first_column : first_column + w]
 
 
-def _check_belongs(detections, boxes, video, frames, size, outside):
+def _check_belongs(detections, boxes, video, frames, seen):
     last = max(boxes)
     total = sum(len(in_frame.ids) for in_frame in boxes.values())
     if last > frames:
         raise ValueError(f'{detections} does not belong to {video}: it has boxes in frame {last} of {frames}')
-    if 2 * outside > total:
+    if 2 * seen.outside > total:
         raise ValueError(
-            f'{detections} does not belong to {video}: {outside} of its {total} boxes are outside of the image, which '
-            f'has {size[1]}x{size[0]} pixels'
+            f'{detections} does not belong to {video}: {seen.outside} of its {total} boxes are outside of the image, '
+            f'which has {seen.size[1]}x{seen.size[0]} pixels'
         )
 
 
 def _nobody(video, seen, detections, detector, min_height, min_frames):
+    video, longest = video_lib.name(video), seen.longest
     if detections is not None:
-        return f'no track of {detections} has {min_frames} crops (the longest of {len(seen.crops)}: {_longest(seen)})'
-    if not seen.crops and detector is not None:
+        return f'no track of {detections} has {min_frames} crops (the longest of {seen.count}: {longest})'
+    if not seen.count and detector is not None:
         return (
             f'{detector} finds nobody in {video} who is {min_height} pixels high or higher. Try --min-height or '
             '--min-confidence'
         )
-    if not seen.crops:
+    if not seen.count:
         return (
             f'nothing upright moves in {video} that is {min_height} pixels high or higher. Try --min-height, or boxes '
             'of a detector: --detector FILE.onnx or --detections FILE'
         )
     return (
-        f'no person was followed long enough in {video}: {len(seen.crops)} tracks, the longest with {_longest(seen)} '
-        f'crops, {min_frames} wanted. Try --min-frames, --max-gap, or boxes of a better tracker: --detections FILE'
+        f'no person was followed long enough in {video}: {seen.count} tracks, the longest with {longest} crops, '
+        f'{min_frames} wanted. Try --min-frames, --max-gap, or boxes of a better tracker: --detections FILE'
     )
-
-
-def _longest(seen):
-    return max(map(len, seen.crops.values()), default=0)
 
 
 def _moment(what: str, text: str) -> datetime.datetime:
@@ -277,10 +406,3 @@ def _time(begin, seconds):
     if begin is None:
         return f'{seconds:.2f}'
     return (begin + datetime.timedelta(seconds=seconds)).isoformat(timespec='milliseconds')
-
-
-def _write_tracks(path, tracks):
-    with path.open('w', encoding='utf-8') as file:
-        for number, boxes in enumerate(tracks, start=1):
-            for frame, box in boxes:
-                file.write(f'{frame},{number},{",".join(f"{value:.1f}" for value in box)},1,-1,-1,-1\n')

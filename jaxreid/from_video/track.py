@@ -73,6 +73,11 @@ class Tracker:
             self._tracks.append(_Track(self._count, left_top + size / 2, np.zeros(2), size, seen[box], frame))
         return [(track.number, track.expected(frame)) for track in self._tracks if track.seen == frame]
 
+    @property
+    def expected(self) -> set[int]:
+        """Numbers of the tracks that may go on."""
+        return {track.number for track in self._tracks}
+
     def _shared(self, frame, boxes) -> np.ndarray:
         """[n] bool, detections that two tracks claim and no other detection tells apart: people who meet.
 

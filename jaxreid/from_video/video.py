@@ -1,21 +1,27 @@
-"""Frames of a video file in order, each with the time that the file gives it: FFmpeg, through PyAV.
+"""Frames of a video in order, each with the time that the video gives it: FFmpeg, through PyAV.
 
-OpenCV's reader gives neither the times of a variable frame rate nor the frames of a transport stream after a seek, and
-invents a number of frames where the file says none.
+A video is a file, a stream (rtsp://host/door) or a camera of this machine (/dev/video0). OpenCV's reader gives neither
+the times of a variable frame rate nor the frames of a transport stream after a seek, and invents a number of frames
+where the file says none.
 """
 
 import contextlib
 import pathlib
+import urllib.parse
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
-import tqdm
 
 from jaxreid.data.tracklets import image_damage
 
 _ONWARD = 300  # frames that are decoded after a key frame to come to a sample, at most
+_PATIENCE = 15.0  # seconds that a stream may take to open, or be silent, before it has broken off
+# PyAV from 19 on keeps what is no UTF-8 by itself; older ones stop at it unless they are told not to.
+_LENIENT: dict[str, Any] = {'metadata_errors': 'ignore'} if int(av.__version__.split('.')[0]) < 19 else {}
+
+Place = pathlib.Path | str  # a file, a folder or a device; or the address of a stream
 
 
 class Frame(NamedTuple):
@@ -26,14 +32,37 @@ class Frame(NamedTuple):
     image: np.ndarray  # [H, W, 3] uint8 BGR
 
 
-class Video:
-    """A video file that is read once, from its first frame to its last."""
+def place(text: str) -> Place:
+    """What a command line names."""
+    return text if '://' in text else pathlib.Path(text).expanduser()
 
-    def __init__(self, path: pathlib.Path):
-        """Opens the first video stream of a file.
+
+def is_live(source: Place) -> bool:
+    """Whether it is seen as it happens: nothing of it can be seen before, or again."""
+    return isinstance(source, str) or source.is_char_device()
+
+
+def name(source: Place) -> str:
+    """What a video is called in messages: an address without a password."""
+    if isinstance(source, pathlib.Path):
+        return str(source)
+    parts = urllib.parse.urlsplit(source)
+    return parts._replace(netloc=parts.netloc.rpartition('@')[2], query='').geturl()
+
+
+def stem(source: Place) -> str:
+    """What a camera is called that nobody names: as the file, or as the host of a stream."""
+    return source.stem if isinstance(source, pathlib.Path) else urllib.parse.urlsplit(source).hostname or 'stream'
+
+
+class Video:
+    """A video that is read once, from its first frame to its last."""
+
+    def __init__(self, path: Place):
+        """Opens the first video stream of a file, a stream or a device.
 
         Raises:
-          ValueError: it is a folder, or nothing that FFmpeg can read.
+          ValueError: it is nothing that FFmpeg can read.
           FileNotFoundError: there is no such file.
         """
         self.path = path
@@ -58,7 +87,7 @@ class Video:
     def length(self) -> float:
         """Seconds that the file says it takes, 0 where it does not."""
         if self._stream.duration is not None:
-            return float(self._stream.duration * self._stream.time_base)
+            return self._stream.duration * float(self._stream.time_base)
         return (self._container.duration or 0) / av.time_base
 
     def __iter__(self) -> Iterator[Frame]:
@@ -78,11 +107,11 @@ class Video:
     def samples(self, count: int) -> list[np.ndarray]:
         """At most `count` images [H, W, 3] uint8 BGR of one size, evenly spread over the file; reading moves."""
         images: dict[float, np.ndarray] = {}
-        start = float((self._stream.start_time or 0) * self._stream.time_base)
+        start = (self._stream.start_time or 0) * float(self._stream.time_base)
         last = self.length - 1 / float(self._stream.guessed_rate or 25)
         for at in np.linspace(start, start + last, count) if last > 0 else ():
             with contextlib.suppress(av.error.FFmpegError):
-                self._container.seek(int(at / self._stream.time_base), stream=self._stream)
+                self._container.seek(int(at / float(self._stream.time_base)), stream=self._stream)
                 frame = None
                 for _, frame in zip(range(_ONWARD), self._decoded(), strict=False):
                     if frame.time is None or frame.time >= at - 1e-3:
@@ -125,45 +154,34 @@ class Video:
                 self.damaged += 1
 
 
-def progress(video: Video, until: float | None) -> Iterator[Frame]:
-    """The frames before `until` (seconds, None: all) with a bar; says where the file breaks off."""
-    length = video.length if until is None else min(until, video.length or until)
-    number = 0
-    with tqdm.tqdm(total=round(length) or None, desc=video.path.name, unit='s', leave=False) as bar:
-        for frame in video:
-            if until is not None and frame.seconds is not None and frame.seconds >= until:
-                return
-            number = frame.number
-            if frame.seconds is not None:
-                bar.update(max(int(frame.seconds) - bar.n, 0))
-            bar.set_postfix_str(f'frame {number}', refresh=False)
-            yield frame
-    if video.broken_off:
-        tqdm.tqdm.write(f'{video.path} breaks off after frame {number}: {video.broken_off}')
-    elif number < 0.9 * video.said:
-        tqdm.tqdm.write(f'{video.path} says that it has {video.said} frames, but only {number} can be read')
-
-
 def _open(path):
-    if path.is_dir():
-        raise ValueError(f'{path} is a folder; name a video file, one at a time')
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no video {path}')
     av.logging.set_level(av.logging.PANIC)
+    if is_live(path):
+        how: dict[str, Any] = {'timeout': _PATIENCE}
+        if isinstance(path, str):
+            address = path
+            how['options'] = {'rtsp_transport': 'tcp'} if path.startswith('rtsp') else {}
+        else:
+            address, how['format'] = str(path), 'v4l2'
+    elif not path.is_file():
+        raise FileNotFoundError(f'there is no video {path}')
+    else:  # one that names others (a playlist) may name files only
+        address, how = f'file:{path.absolute()}', {'options': {'protocol_whitelist': 'file'}}
     try:
-        # A file that names others (a playlist) may name files only.
-        container = av.open(f'file:{path.absolute()}', options={'protocol_whitelist': 'file'}, metadata_errors='ignore')
-    except av.error.FFmpegError as e:
-        raise ValueError(
-            f'{path} is no video that FFmpeg can read ({e.strerror}); convert it, for example to .mp4 with H.264'
-        ) from e
+        container = av.open(address, **how, **_LENIENT)
+    except (av.error.FFmpegError, OSError) as e:
+        advice = 'is it sending?' if is_live(path) else 'convert it, for example to .mp4 with H.264'
+        said = f'{name(path)} is no video that FFmpeg can read ({e.strerror})'
+        raise ValueError(f'{said}; {advice}') from e
     if not container.streams.video:
         container.close()
-        raise ValueError(f'{path} holds no video, only {", ".join({s.type for s in container.streams}) or "nothing"}')
+        raise ValueError(
+            f'{name(path)} holds no video, only {", ".join({s.type for s in container.streams}) or "nothing"}'
+        )
     width, height = container.streams.video[0].width, container.streams.video[0].height
     if width * height > image_damage.MAX_PIXELS:
         container.close()
-        raise ValueError(f'{path} claims frames of {height}x{width} pixels; {image_damage.MAX_PIXELS:,} are read')
+        raise ValueError(f'{name(path)} claims frames of {height}x{width} pixels; {image_damage.MAX_PIXELS:,} are read')
     return container
 
 

@@ -31,7 +31,7 @@ def listed(folder):
 
 def test_everybody_is_followed_and_nobody_is_mixed_up(video):
     path, truth = video
-    find = detect.Motion(cut._background(path), min_height=48)
+    find = detect.Motion(cut._background(path, None), min_height=48)
     tracker = track.Tracker(max_gap=10, alike=0.7)
     followed = {}
     with video_lib.Video(path) as opened:
@@ -208,6 +208,7 @@ def test_what_a_killed_process_left_goes_and_what_a_running_one_makes_stays(vide
 def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, capfd):
     path = video[0]
     (tmp_path / 'text.mp4').write_text('hello')
+    (tmp_path / 'empty').mkdir()
     still = tmp_path / 'still.avi'
     rendered_video.write(still, [], frames=12)
     grey = cv2.VideoWriter(str(tmp_path / 'grey.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 160))
@@ -221,7 +222,7 @@ def test_what_makes_no_tracklets_is_said_and_leaves_nothing(video, tmp_path, cap
     before = sorted(tmp_path.iterdir())
     for arguments, message in [
         ([tmp_path / 'none.mp4'], 'there is no video'),
-        ([tmp_path], 'is a folder; name a video file'),
+        ([tmp_path / 'empty'], r'empty holds no images .* name a video, or their folder'),
         ([path, '--detections=nope.txt'], 'there is no file nope.txt; expected boxes in the format of MOTChallenge'),
         ([tmp_path / 'text.mp4'], 'is no video that FFmpeg can read'),
         ([still], 'nothing upright moves in .* that is 48 pixels high or higher'),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxreid.from_video import __main__ as command
-from jaxreid.from_video import cut, mot_file
+from jaxreid.from_video import cut, footage, mot_file
 from jaxreid.from_video import video as video_lib
 
 H, W = 96, 160
@@ -121,7 +121,7 @@ def test_a_recording_that_breaks_off_ends_with_what_was_seen(tmp_path, capsys):
     path = write(tmp_path / 'a.mp4', [picture(i) for i in range(120)], options={'movflags': 'faststart'})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with video_lib.Video(path) as opened:
-        count = len(list(video_lib.progress(opened, None)))
+        count = len(list(footage.progress(opened, None)))
     assert 20 < count < 120
     assert re.search(rf'breaks off after frame|has 120 frames, but only {count} can be read', capsys.readouterr().out)
 
@@ -208,7 +208,7 @@ def test_what_cannot_be_made_is_said_before_the_video_is_read(tmp_path, monkeypa
     path = write(tmp_path / 'a.mp4', [picture(i) for i in range(10)])
     (tmp_path / 'here').mkdir()
     monkeypatch.chdir(tmp_path / 'here')
-    monkeypatch.setattr(cut, '_write_crops', None)
+    monkeypatch.setattr(cut, '_see', None)
     assert command.run([str(path), '.']) == 1
     assert 'here is the folder that you are in' in capsys.readouterr().err
     with pytest.raises(SystemExit):
