@@ -65,13 +65,13 @@ def cut(
     every: int = 1,
     until: str = '',
     fps: float | None = None,
-    came: Callable[[Tracklet], None] = lambda tracklet: None,
+    came: Callable[[Tracklet], None] | None = None,
 ) -> Cut:
     """Cuts the people of a video into tracklets.
 
-    What is live (a stream, a camera) is cut as people leave: their tracklets are in `out` from then on, numbered in
-    that order, and an interrupt ends the cutting, not what was seen. All else appears whole, in the order in which
-    people come.
+    What is live (a stream, a camera), or where `came` wants to know, is cut as people leave: their tracklets are in
+    `out` from then on, numbered in that order, and an interrupt ends the cutting, not what was seen. All else appears
+    whole, in the order in which people come.
 
     Args:
       video: of a fixed camera; anything that FFmpeg reads, or a folder of images.
@@ -88,7 +88,7 @@ def cut(
       every: crops are kept of every so many frames.
       until: date and time, or seconds of the video, at which cutting ends; '': with the video.
       fps: images per second of a folder of images; None: their times are not known.
-      came: is told of everybody who has left, while what is live is cut.
+      came: is told of everybody who has left.
 
     Raises:
       ValueError: the video cannot be read, holds nobody, or the detections do not belong to it.
@@ -99,8 +99,9 @@ def cut(
     if detections and detector:
         raise ValueError('--detections and --detector both say where people are; give one of them')
     live = video_lib.is_live(video)
-    if live and detections:
-        raise ValueError(f'{video_lib.name(video)} is live: nobody has its boxes yet; use --detector')
+    leaving = live or came is not None
+    if leaving and detections:
+        raise ValueError('--detections is for a video that is over; name a detector, --detector FILE.onnx')
     start = start or (datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds') if live else '')
     begin, end = _moment('--start', start) if start else None, _end(start, until)
     least = -math.inf if min_confidence is None else min_confidence
@@ -126,10 +127,10 @@ def cut(
             moves = detect.Motion(images, min_height=min_height)
             find = _Tracked(lambda frame: moves(frame.image), max_gap=max_gap, alike=_ALIKE_REGIONS)
         label = _Label(out.name, camera or video_lib.stem(video), begin)
-        with _live_folder(out) if live else whole.folder(out) as partial:
+        with _growing(out) if leaving else whole.folder(out) as partial:
             seen = _Seen(partial)
-            if live:
-                made, crops = _as_they_leave(frames, seen, find, every, min_frames, label, came)
+            if leaving:
+                made, crops = _as_they_leave(frames, seen, find, every, min_frames, label, came or (lambda left: None))
             else:
                 for frame in frames:
                     _see(seen, frame, find, every)
@@ -144,7 +145,7 @@ def cut(
 
 
 @contextlib.contextmanager
-def _live_folder(out):
+def _growing(out):
     """A folder that others read while it is written; what is not finished lies in one of its own, which goes."""
     out.mkdir(parents=True, exist_ok=True)
     with whole.alone(out, doing='cutting a stream into'):

@@ -81,8 +81,10 @@ def open_any(path: video_lib.Place, *, rate: float | None = None) -> video_lib.V
     """Opens what a path or an address names; errors as `Video` and `Pictures`, whose `rate` it is.
 
     Raises:
-      ValueError: a rate is given for a video, which has times of its own.
+      ValueError: a rate is none, or is given for a video, which has times of its own.
     """
+    if rate is not None and not rate > 0:
+        raise ValueError(f'--fps {rate:g}: expected images per second')
     if isinstance(path, pathlib.Path) and path.is_dir():
         return Pictures(path, rate=rate)
     if rate is not None:

@@ -4,6 +4,7 @@
   python -m jaxreid.search shop.npz visitors.csv --checkpoint runs/strf_mars --calibration report.calibration.json
   python -m jaxreid.search same A B                                          do two of these show one person?
   python -m jaxreid.search add GALLERY NEW [NEW ...]                         a gallery that grows (docs/search.md)
+  python -m jaxreid.search watch GALLERY rtsp://door OUT --checkpoint C      who is this, as people leave a live video
 
 GALLERY, QUERY and NEW are feature files (.npz, --mode extract), manifests (.csv, .jsonl) or folders of tracklets (one
 folder of images each; both need --checkpoint), or galleries made with `add`. Of a manifest or feature file the
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 
 from jaxreid import command_line
 from jaxreid.process import commands, exit_status, whole
-from jaxreid.search import calibration_file, gallery, nearest, page, results, sources, tracklets
+from jaxreid.search import calibration_file, gallery, nearest, page, results, sources, tracklets, watch
 
 _SHOWN = 20  # queries in the terminal
 _TOP = 10  # answers per query
@@ -126,8 +127,12 @@ def add(options: argparse.Namespace) -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    adding, two = argv[:1] == ['add'], argv[:1] == ['same']
-    parser = commands.parser('search', __doc__, sub='add' * adding + 'same' * two)
+    adding, two, watching = (argv[:1] == [sub] for sub in ('add', 'same', 'watch'))
+    parser = commands.parser('search', __doc__, sub='add' * adding + 'same' * two + 'watch' * watching)
+    parser.set_defaults(act=add if adding else same if two else watch.watch if watching else search)
+    if watching:
+        watch.arguments_of(parser)
+        return parser.parse_args(argv[1:])
     what = 'folder of the gallery' if adding else 'one tracklet' if two else 'where to search'
     parser.add_argument('gallery', metavar='A' if two else 'GALLERY', help=what)
     how = 'what a tracklet is in a folder of images: the folder, or each file in it'
@@ -140,7 +145,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('query', metavar='B' if two else 'QUERY', help='the other' if two else 'what to search for')
     parser.add_argument('--calibration', default='', help='report.calibration.json of the same network')
     parser.add_argument('--distance', choices=nearest.DISTANCES, help='default: that of the features, else cosine')
-    parser.set_defaults(same=two)
     if two:
         return parser.parse_args(argv[1:])
     parser.add_argument('--top', type=int, help=f'answers per query ({_TOP})')
@@ -161,7 +165,7 @@ def run(argv: Sequence[str]) -> int:
 
     def act() -> int:
         command_line.set_up('float32')
-        (add if 'new' in options else same if options.same else search)(options)
+        options.act(options)
         return 0
 
     return exit_status.run(act)

@@ -279,35 +279,39 @@ def table(
 
     `all_in` says what has the other queries; `hints` go to `meaning`.
     """
-    lines = []
-    for row, hits in enumerate(answers.hits[:shown]):
-        known = ' · '.join(text for text in describe(queries, row) if text)
-        said = conclusion(answers, hits)
-        lines.append(exit_status.printable(f'{queries.name[row]}  {known}' + (f': {said}' if said else '')))
-        cells = [
-            [
-                f'#{place}',
-                f'{hit.similarity:.3f}',
-                gallery.name[hit.row],
-                *describe(gallery, hit.row),
-                verdict(answers, hit),
-                error_rates(answers, hit) if rates else '',
-            ]
-            for place, hit in enumerate(hits, start=1)
-        ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
-            lines.append(
-                exit_status.printable(
-                    '  ' + '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True) if w).rstrip()
-                )
-            )
-        if not hits:
-            lines.append('  nobody here')
-        lines.append('')
+    lines = [
+        line
+        for row in range(len(answers.hits[:shown]))
+        for line in of_query(gallery, queries, answers, row, rates=rates)
+    ]
     if len(answers.hits) > shown:
         lines.append(f'... and {len(answers.hits) - shown} more queries ({all_in} all)\n')
     return '\n'.join([*lines, *meaning(answers, **hints)])
+
+
+def of_query(
+    gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers: Answers, row: int, *, rates: bool = False
+) -> list[str]:
+    """The answers to one query as lines of a `table`, the last one empty."""
+    hits = answers.hits[row]
+    known = ' · '.join(text for text in describe(queries, row) if text)
+    said = conclusion(answers, hits)
+    lines = [f'{queries.name[row]}  {known}' + (f': {said}' if said else '')]
+    cells = [
+        [
+            f'#{place}',
+            f'{hit.similarity:.3f}',
+            gallery.name[hit.row],
+            *describe(gallery, hit.row),
+            verdict(answers, hit),
+            error_rates(answers, hit) if rates else '',
+        ]
+        for place, hit in enumerate(hits, start=1)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        lines.append('  ' + '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True) if w).rstrip())
+    return [exit_status.printable(line) for line in [*lines, *['  nobody here'] * (not hits), '']]
 
 
 def check_output(path: str, ours: Callable[[pathlib.Path], bool], read: Sequence[str]) -> None:
