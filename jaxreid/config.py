@@ -22,7 +22,9 @@ DATASETS = tuple(catalogue.by_name())
 SPLITS = tuple([str(i) for i in range(max(facts.num_splits for facts in catalogue.by_name().values()))])
 PRESETS = tuple([preset for facts in catalogue.by_name().values() for preset in facts.presets])
 _OWN_PROTOCOLS = [facts.protocol for facts in catalogue.by_name().values()]
-PROTOCOLS = tuple(dict.fromkeys(['mars-paper', 'mars-official', 'torchreid', 'ste-nvan', *_OWN_PROTOCOLS]))
+_OF_OUTFITS = ['general', 'same-clothes', 'clothes-changing']
+_PUBLISHED = ['mars-paper', 'mars-official', 'torchreid', 'ste-nvan', *_OF_OUTFITS]
+PROTOCOLS = tuple(dict.fromkeys([*_PUBLISHED, *_OWN_PROTOCOLS]))
 
 Affects = Literal['network', 'training', 'test', 'nothing']  # each changes what comes after it too
 EFFECTS: tuple[Affects, ...] = typing.get_args(Affects)

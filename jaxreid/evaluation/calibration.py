@@ -94,6 +94,7 @@ def collect(
     low: float,
     high: float,
     ignored: np.ndarray | None = None,
+    left_out: np.ndarray | None = None,
 ) -> Similarities:
     """Counts the similarities (minus the distances) of a block of queries on the grid from `low` to `high`, see
     `bounds`; the other arguments are those of `ranking.rank`.
@@ -101,6 +102,8 @@ def collect(
     ranked = np.ones(distances.shape, bool) if ignored is None else np.repeat(~ignored[None], len(distances), 0)
     same = query_ids[:, None] == gallery_ids[None]
     ranked &= ~(same & (query_cameras[:, None] == gallery_cameras[None]))
+    if left_out is not None:
+        ranked &= ~left_out
     similarity = -distances.astype(np.float64)
     place = np.clip((similarity - low) * (BINS / (high - low)), 0, BINS - 1).astype(np.int32)
     genuine, impostor = ranked & same, ranked & ~same

@@ -18,6 +18,7 @@ from jaxreid.evaluation import frame_weights
 from jaxreid.process import array_file, json_file, whole
 
 NECKS = ('after', 'before')
+OUTFIT = 'outfit'  # the attribute that tells a person's outfits apart: equal for one outfit of one person
 _NEEDED = ('pid', 'camera', 'query', 'gallery')
 _ATTRIBUTE = 'attr:'  # what the names of attributes begin with in the file
 _LARGEST = 2**31 - 1  # of ids, camera numbers and frames of a tracklet
@@ -218,6 +219,11 @@ def _checked(path: pathlib.Path, arrays: dict[str, np.ndarray], chosen: str, rol
             if name.startswith(_ATTRIBUTE)
         },
     )
+
+
+def known(column: np.ndarray) -> np.ndarray:
+    """[N] bool, the tracklets of which an attribute [N] says something: it is neither '' nor NaN."""
+    return ~np.isin(column.astype(str), ('', 'nan'))
 
 
 def _not_finite(embedding: np.ndarray, start: int) -> list[int]:

@@ -19,6 +19,10 @@ JUNK_ID = -1  # boxes without a person
 DISTRACTOR_ID = 0  # people nobody asks for
 CMC_RANKS = (1, 5, 10, 20)
 SAME_CAMERA = ('drop_matches', 'drop', 'keep')
+OUTFITS = ('any', 'same', 'other')
+
+
+_WORN = {'any': '', 'same': ' in the same outfit', 'other': ' in another outfit'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Protocol:
     # drop_matches: a query's own identity in its own camera is not ranked | drop: nothing of its own camera is, as in
     # `search` | keep: everything is, but the query itself and copies of it
     same_camera: str = 'drop_matches'
+    # any: outfits do not matter | same: a query's own identity in another outfit is not ranked | other: in the same one
+    outfits: str = 'any'
     unanswerable: str = 'skip'  # skip: queries without a match are left out of the mean | zero: they count as missed
     rank_cut: int | None = None  # matches behind this place of the list, dropped items included, are missed
     cmc: str = 'per_query'  # per_query: the first match of all | single_shot: one item per id, see `single_shot`
@@ -45,6 +51,7 @@ class Protocol:
             ('junk', self.junk, ('drop', 'negatives')),
             ('distractors', self.distractors, ('keep', 'drop')),
             ('same_camera', self.same_camera, SAME_CAMERA),
+            ('outfits', self.outfits, OUTFITS),
             ('unanswerable', self.unanswerable, ('skip', 'zero')),
             ('cmc', self.cmc, ('per_query', 'single_shot')),
         ):
@@ -72,6 +79,7 @@ class Description(feature_file.Making):
     junk: str
     distractors: str
     same_camera: str
+    outfits: str
     unanswerable: str
     rank_cut: int | None
     cmc: str
@@ -108,7 +116,9 @@ def named(name: str) -> Protocol:
     KaiyangZhou/deep-person-reid. ste-nvan: jackie840129/STE-NVAN, whose list ends after 10,000 items. Named after a
     data set: the rule of papers on it, which is mars-paper's; they differ in the rows that the reader marks.
     DukeMTMC-VideoReID's gallery has copies of the queries, LS-VID's the queries themselves; iLIDS-VID and PRID-2011
-    have one gallery tracklet per id, so that CMC says all.
+    have one gallery tracklet per id, so that CMC says all. general, same-clothes, clothes-changing:
+    guxinqian/Simple-CCReID (`evaluate`, and `evaluate_with_clothes` in the modes SC and CC) and Kitware/MEVID, which
+    copied them; the gallery is as the data set marks it.
 
     Raises:
       ValueError: if there is none.
@@ -120,6 +130,9 @@ def named(name: str) -> Protocol:
             return Protocol(name, ap='step', gallery='without_queries')
         case 'ste-nvan':
             return Protocol(name, ap='trapezoid', gallery='with_queries', rank_cut=10_000)
+        case 'same-clothes' | 'clothes-changing':
+            worn = 'same' if name == 'same-clothes' else 'other'
+            return Protocol(name, ap='step', gallery='with_queries', outfits=worn)
         case _ if name in config.PROTOCOLS:
             return Protocol(name, ap='step', gallery='with_queries')
         case _:
@@ -145,12 +158,14 @@ def score(features: feature_file.Features, protocol: Protocol, *, distance: str 
 
     Args:
       features: `embedding` [N, D] float, which the cosine normalises; `pid` [N] int, -1 for junk and 0 for distractors;
-        `camera` [N] int; `query` and `gallery` [N] bool, a tracklet may be both. Nothing else of them is read.
+        `camera` [N] int; `query` and `gallery` [N] bool, a tracklet may be both. Rules about outfits read the
+        attribute `outfit`. Nothing else of them is read.
       protocol: the rules.
       distance: 'cosine' or 'euclidean'.
 
     Raises:
-      ValueError: if lengths differ, a feature is not finite, there is no query or no gallery, or no query has a match.
+      ValueError: if lengths differ, a feature is not finite, there is no query or no gallery, no query has a match, or
+        the rule asks for outfits and some are not known.
     """
     return summarize(rank_queries(features, protocol, distance=distance), features, protocol, distance=distance)
 
@@ -168,7 +183,8 @@ def summarize(ranked: Results, features: feature_file.Features, protocol: Protoc
     if not len(values):
         raise ValueError(
             f'None of the {len(ranked.answered)} queries has a match in the gallery that protocol {protocol.name!r} '
-            'leaves: the same id, seen by another camera. Check that ids and cameras belong to the same rows.'
+            f'leaves: the same id, seen by another camera{_WORN[protocol.outfits]}. Check that ids and cameras belong '
+            'to the same rows.'
         )
     in_gallery = ranked_gallery(features, protocol)
     counts = {
@@ -248,9 +264,13 @@ def look_alike_rank1(
     ids, cameras, column_groups = pid[columns], camera[columns], group[columns]
     right, chances = [], []
     for rows, distances in of_features(features.embedding, inside, distance)(columns):
-        for row, i, seen_by, of_group in zip(distances, pid[inside][rows], camera[inside][rows], group[inside][rows]):
-            other = ids != i if protocol.same_camera != 'drop' else False
-            eligible = (column_groups == of_group) & (other | (cameras != seen_by))
+        asked = np.flatnonzero(inside)[rows]
+        out = left_out(features, protocol, asked, columns)
+        for at, (row, q) in enumerate(zip(distances, asked, strict=True)):
+            i = pid[q]
+            eligible = (column_groups == group[q]) & ((ids != i) | (cameras != camera[q]))
+            if out is not None:
+                eligible &= ~out[at]
             members = np.unique(ids[eligible])
             if i not in members or len(members) < 2:
                 continue
@@ -277,20 +297,64 @@ def rank_blocks(distance_blocks: Blocks, features: feature_file.Features, protoc
     _check_rows(features, protocol)
     pid, camera, query = features.pid, _own_cameras(features, protocol), features.query
     columns = _in_gallery(features, protocol)
-    common: dict[str, Any] = {
-        'whole_camera': protocol.same_camera == 'drop',
-        'ignored': pid[columns] == JUNK_ID if protocol.junk == 'drop' else None,
-    }
+    ignored = pid[columns] == JUNK_ID if protocol.junk == 'drop' else None
     parts, shots = [], []
     blocks = tqdm.tqdm(distance_blocks(columns), desc=f'rank {protocol.name}', unit='block', leave=False, delay=2)
     for rows, distances in blocks:
         items = distances, pid[query][rows], camera[query][rows], pid[columns], camera[columns]
+        out = left_out(features, protocol, np.flatnonzero(query)[rows], columns)
+        common: dict[str, Any] = {'left_out': out, 'ignored': ignored}
         parts.append(ranking.rank(*items, ap=protocol.ap, cut=protocol.rank_cut, **common))
         if protocol.cmc == 'per_query':
             shots.append(parts[-1].first_hit[:, None])
         else:
             shots.append(single_shot.first_hits(*items, **common, seed=protocol.cmc_seed, first_query=rows.start))
     return Results(*ranking.join(parts), np.concatenate(shots))
+
+
+def left_out(
+    features: feature_file.Features, protocol: Protocol, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray | None:
+    """What else the rankings of some queries leave out than their own identity in their own camera.
+
+    Args:
+      features, protocol: as `score`.
+      rows: [Q] int, of the queries.
+      columns: [N] bool, marks of the gallery, G of them.
+
+    Returns:
+      [Q, G] bool; None where nothing else is left out.
+
+    Raises:
+      ValueError: the rule asks for outfits, and one of a person who is asked for is not known.
+    """
+    if protocol.same_camera != 'drop' and protocol.outfits == 'any':
+        return None
+    out = np.zeros((len(rows), np.count_nonzero(columns)), bool)
+    if protocol.same_camera == 'drop':
+        out |= features.camera[rows, None] == features.camera[columns]
+    if protocol.outfits != 'any':
+        outfit = _outfits(features, protocol)
+        alike = outfit[rows, None] == outfit[columns]
+        own = features.pid[rows, None] == features.pid[columns]
+        out |= own & (alike if protocol.outfits == 'other' else ~alike)
+    return out
+
+
+def _outfits(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
+    """[N] int, equal for one outfit of one person."""
+    name, n = feature_file.OUTFIT, len(features.pid)
+    column = features.attributes.get(name, np.full(n, ''))
+    needed = np.isin(features.pid, features.pid[features.query]) & (features.query | features.gallery)
+    missing = np.flatnonzero(needed & ~feature_file.known(column))
+    if len(missing):
+        raise ValueError(
+            f'Protocol {protocol.name!r} compares outfits, and {len(missing)} of {needed.sum()} tracklets of the '
+            f'people who are asked for have none, first {features.name[missing[0]]}. Name them in the attribute '
+            f'{name!r}: the column attr:{name} of a manifest, the column {name} of attributes.csv, or the array '
+            f'attr:{name} of a feature file.'
+        )
+    return np.unique(column.astype(str), return_inverse=True)[1]
 
 
 def _own_cameras(features: feature_file.Features, protocol: Protocol) -> np.ndarray:

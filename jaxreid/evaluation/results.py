@@ -74,6 +74,7 @@ def table(rows: Sequence[Result]) -> str:
         lines.append(
             f'  gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '
             f'{p["distractors"]}, own camera: {p["same_camera"]}'
+            + (f', outfits: {p["outfits"]}' if p.get('outfits', 'any') != 'any' else '')  # older results do not say
         )
         lines.append(
             f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
@@ -123,7 +124,8 @@ def append(path: pathlib.Path, rows: Sequence[Result]) -> None:
 
     def identity(row):
         data = row.get('trained_on'), row.get('tested_on')
-        return json.dumps([row['step'], row['selected'], row['protocol'], *data], sort_keys=True)
+        protocol = {'outfits': 'any'} | row['protocol']  # older results do not say
+        return json.dumps([row['step'], row['selected'], protocol, *data], sort_keys=True)
 
     new = {identity(r) for r in rows}
     kept = [r for r in old if identity(r) not in new]

@@ -27,9 +27,11 @@ def every(files: Sequence[feature_file.Features], distance: str) -> list[Rule]:
 
     other = 'euclidean' if distance == 'cosine' else 'cosine'
     by_other = dataclasses.replace(protocols.named('mars-paper'), name=f'mars-paper with distance={other}')
+    named = [protocols.named(name) for name in config.PROTOCOLS]
+    outfits = all(feature_file.OUTFIT in file.attributes for file in files)
     longest = int(files[0].gallery.sum())
     rules = [
-        *(Rule(protocols.named(name), distance) for name in config.PROTOCOLS),
+        *(Rule(rule, distance) for rule in named if outfits or rule.outfits == 'any'),
         vary('mars-paper', ap='sklearn_pr'),
         vary('torchreid', unanswerable='zero'),
         vary('mars-paper', distractors='drop'),

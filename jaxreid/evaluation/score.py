@@ -40,6 +40,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     changes.add_argument('--junk', choices=('drop', 'negatives'))
     changes.add_argument('--unanswerable', choices=('skip', 'zero'))
     changes.add_argument('--same-camera', choices=protocols.SAME_CAMERA)
+    changes.add_argument('--outfits', choices=protocols.OUTFITS)
     changes.add_argument('--cmc', choices=('per_query', 'single_shot'))
     changes.add_argument('--rank-cut', type=_cut, metavar='N|none')
     refine = parser.add_argument_group('refined distances')
@@ -67,7 +68,7 @@ def rules_of(options: argparse.Namespace, files: Sequence[feature_file.Features]
     said = feature_file.setting(files[0].meta, 'test', 'protocols', config.PROTOCOLS, 'mars-paper')
     changed = {
         k: getattr(options, k)
-        for k in ('ap', 'gallery', 'distractors', 'junk', 'unanswerable', 'same_camera', 'cmc')
+        for k in ('ap', 'gallery', 'distractors', 'junk', 'unanswerable', 'same_camera', 'outfits', 'cmc')
         if getattr(options, k)
     }
     if options.rank_cut is not None:

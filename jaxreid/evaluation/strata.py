@@ -93,7 +93,7 @@ def parts(column: np.ndarray) -> list[tuple[str, np.ndarray]]:
     bool, that together are all of the queries; none of the members is empty.
     """
     texts = column.astype(str)
-    known = ~np.isin(texts, ('', 'nan'))
+    known = feature_file.known(column)
     try:
         numbers = np.where(known, texts, 'nan').astype(float)
     except ValueError:

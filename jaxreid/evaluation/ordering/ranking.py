@@ -39,7 +39,7 @@ def rank(
     gallery_cameras: np.ndarray,
     *,
     ap: str,
-    whole_camera: bool = False,
+    left_out: np.ndarray | None = None,
     ignored: np.ndarray | None = None,
     cut: int | None = None,
 ) -> Ranked:
@@ -55,8 +55,8 @@ def rank(
         the precision at the match and just before it, which is 1 before the first rank (official MARS evaluation,
         `compute_AP.m`). 'sklearn_pr': area under scikit-learn's precision-recall curve, points joined by lines: the
         trapezoid, but items at one distance are one point of the curve.
-      whole_camera: take every gallery item of the query's camera out of its ranking, and not only those of its
-        identity as well, with which the query's own copy goes.
+      left_out: [Q, G] bool, further items taken out of each query's ranking. Those of its identity in its camera always
+        are, and with them the query's own copy.
       ignored: [G] bool, items taken out of every ranking.
       cut: matches behind this place of the list count as missed. Items that are taken out occupy places here (and
         nowhere else), as in STE-NVAN's `util/cmc.py`.
@@ -86,8 +86,9 @@ def rank(
         row, same = distances[i], gallery_cameras[own] == query_cameras[i]
         removed = np.concatenate([everywhere, own[same]])
         own = own[~same]
-        if whole_camera:
-            removed = np.union1d(everywhere, np.flatnonzero(gallery_cameras == query_cameras[i]))
+        if left_out is not None:
+            own = own[~left_out[i, own]]
+            removed = np.union1d(removed, np.flatnonzero(left_out[i]))
         if not len(own):
             continue
         result.answered[i] = True

@@ -19,7 +19,7 @@ def first_hits(
     gallery_ids: np.ndarray,
     gallery_cameras: np.ndarray,
     *,
-    whole_camera: bool = False,
+    left_out: np.ndarray | None = None,
     ignored: np.ndarray | None = None,
     seed: int = 0,
     first_query: int = 0,
@@ -27,7 +27,7 @@ def first_hits(
     """Rank of the one match among the drawn items.
 
     Args:
-      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, whole_camera, ignored: as `ranking.rank`.
+      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, left_out, ignored: as `ranking.rank`.
       seed: of the draws.
       first_query: number of the first row of `distances` among all queries. A query's draws depend on its number and
         the seed only, not on how queries are split into blocks.
@@ -42,10 +42,12 @@ def first_hits(
     result = np.zeros((len(distances), REPEATS), np.int64)
     for i, own in enumerate(ranking.own_items(query_ids, gallery_ids, ignored)):
         own = own[gallery_cameras[own] != query_cameras[i]]
+        if left_out is not None:
+            own = own[~left_out[i, own]]
         if not len(own):
             continue
-        if whole_camera:
-            listed = order[gallery_cameras[order] != query_cameras[i]]
+        if left_out is not None:
+            listed = order[~left_out[i, order]]
             of_ids = np.unique(gallery_ids[listed], return_index=True, return_counts=True)
         ids, starts, counts = of_ids
         draws = np.random.default_rng((seed, first_query + i)).random((REPEATS, len(ids)))

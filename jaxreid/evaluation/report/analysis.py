@@ -7,7 +7,7 @@ import tqdm
 
 from jaxreid.evaluation import calibration, feature_file, protocols, strata, uncertainty
 from jaxreid.evaluation.ordering import ranking
-from jaxreid.evaluation.report import ranked_lists
+from jaxreid.evaluation.report import outfits, ranked_lists
 
 CAMERAS = 24  # of the table of pairs, those with most tracklets
 PAIRS_AT_ONCE = 1 << 22  # query-gallery pairs whose distances are held at once
@@ -19,7 +19,9 @@ class Analysis:
 
     score: protocols.Score
     intervals: np.ndarray  # [2 + ranks of CMC, 2] ends of the 95 % intervals of mAP, mINP and CMC, percent; NaN: none
+    by_matches: list[strata.Stratum]  # by what the matches of a query wear
     strata: list[strata.Stratum]
+    outfits: list[protocols.Score]  # under the rules about outfits; none where they are not known
     queries: np.ndarray  # [Q] rows of the features
     gallery: np.ndarray  # [G] rows of the features, junk included where it is taken out of the rankings
     ranked: protocols.Results
@@ -46,6 +48,7 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
     numbers, tracklets = np.unique(features.camera[np.concatenate([queries, gallery])], return_counts=True)
     cameras = np.sort(numbers[np.argsort(-tracklets, kind='stable')[:CAMERAS]])
     low, high = calibration.bounds(features.embedding[np.concatenate([queries, gallery])], distance)
+    marked = np.isin(np.arange(len(features.pid)), gallery)
     lists, pairs, similarities = [], [], []
     embeddings = features.embedding[queries], features.embedding[gallery]
     block = max(1, min(ranking.BLOCK, PAIRS_AT_ONCE // len(gallery)))
@@ -63,9 +66,10 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
             features.pid[gallery],
             features.camera[gallery],
         )
-        lists.append(ranked_lists.nearest(*of, top=top, distractor=protocols.DISTRACTOR_ID, ignored=junk))
-        pairs.append(ranked_lists.camera_pairs(*of, cameras=cameras, ap=protocol.ap, ignored=junk))
-        similarities.append(calibration.collect(*of, low=low, high=high, ignored=junk))
+        out = {'ignored': junk, 'left_out': protocols.left_out(features, protocol, queries[rows], marked)}
+        lists.append(ranked_lists.nearest(*of, top=top, distractor=protocols.DISTRACTOR_ID, **out))
+        pairs.append(ranked_lists.camera_pairs(*of, cameras=cameras, ap=protocol.ap, **out))
+        similarities.append(calibration.collect(*of, low=low, high=high, **out))
     joined = ranked_lists.join(lists)
     collected = calibration.join(similarities)
     first = np.argmax(joined.rank == 1, axis=1)[:, None]
@@ -74,6 +78,8 @@ def analyse(features: feature_file.Features, protocol: protocols.Protocol, *, di
         score=score,
         intervals=100 * uncertainty.intervals([protocols.per_query(ranked, protocol)], seed=0),
         strata=strata.scores([features], [ranked], protocol),
+        outfits=outfits.scores(features, distance=distance),
+        by_matches=strata.scores([outfits.of_matches(features)], [ranked], protocol),
         queries=queries,
         gallery=gallery,
         ranked=ranked,

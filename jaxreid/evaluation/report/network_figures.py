@@ -166,7 +166,8 @@ def _with_and_without(footage, seen, features, protocol, distance):
 
 
 def _first_places(embedding, row, features, protocol, distance):
-    columns = np.flatnonzero(protocols.ranked_gallery(features, protocol))
+    gallery = protocols.ranked_gallery(features, protocol)
+    columns = np.flatnonzero(gallery)
     one = slice(row, row + 1)
     ((_, distances),) = ranking.distance_blocks(embedding[one], embedding[columns], distance=distance)
     lists = ranked_lists.nearest(
@@ -177,6 +178,7 @@ def _first_places(embedding, row, features, protocol, distance):
         features.camera[columns],
         top=LIST,
         taken_out=0,
+        left_out=protocols.left_out(features, protocol, np.array([row]), gallery),
     )
     return [(columns[i], m) for i, m in zip(lists.item[0], lists.mark[0]) if i != ranked_lists.NOTHING]
 

@@ -135,6 +135,8 @@ def render(
         settings=settings,
         cameras=camera_table(analysis),
         strata=analysis.strata,
+        outfits=analysis.outfits,
+        by_matches=analysis.by_matches,
         camera_names=[int(c) for c in analysis.cameras],
         confusions=_confusions(analysis, features, album, confused),
         all_confusions=len(analysis.confusions),
@@ -219,6 +221,9 @@ def facts(protocol: protocols.Description, features: feature_file.Features, dist
          + (f' ({"left out" if protocol["unanswerable"] == "skip" else "counted as missed"})' if unanswered else '')),
         ('Gallery', f'{protocol["gallery_size"]:,} tracklets, {protocol["queries_in_gallery"]:,} of them queries'),
         ('Same person, same camera', 'taken out'),
+        *([] if protocol['outfits'] == 'any' else [
+            (f'Same person, {"another" if protocol["outfits"] == "same" else "the same"} outfit', 'taken out'),
+        ]),
         ('Junk', 'taken out' if protocol['junk'] == 'drop' else 'ranked as other people'),
         ('Distractors', 'ranked as other people' if protocol['distractors'] == 'keep' else 'taken out'),
         ('Distance', f'{distance}, after the neck'),

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxreid.evaluation.ordering import ranking
 
-RIGHT, WRONG, DISTRACTOR, SAME_CAMERA, JUNK = range(5)
-MARKS = ('right', 'wrong', 'distractor', 'same camera', 'junk')
+RIGHT, WRONG, DISTRACTOR, SAME_CAMERA, JUNK, OUTFIT = range(6)
+MARKS = ('right', 'wrong', 'distractor', 'same camera', 'junk', 'outfit')
 NOTHING = -1  # in `Lists.item`, behind the end of a list
 
 
@@ -35,10 +35,11 @@ def nearest(
     top: int,
     taken_out: int = 2,
     ignored: np.ndarray | None = None,
+    left_out: np.ndarray | None = None,
     distractor: int = 0,
 ) -> Lists:
     """The first `top` ranked items of every query, and the items in between that the protocol takes out: those of the
-    query's identity and camera, and `ignored` ones.
+    query's identity and camera, `ignored` ones, and those `left_out` for their outfit.
 
     Equal distances keep the gallery's order, as in `ranking.rank`; only the nearest candidates are sorted.
 
@@ -49,6 +50,7 @@ def nearest(
       top: ranked items per query.
       taken_out: at most so many items that the protocol takes out are in a list, the nearest.
       ignored: [G] bool, items taken out of every ranking: junk.
+      left_out: [Q, G] bool, as `ranking.rank`.
       distractor: identity of people nobody asks for.
 
     Returns:
@@ -67,7 +69,8 @@ def nearest(
     for i, row in enumerate(distances):
         same = gallery_ids == query_ids[i]
         own_camera = same & (gallery_cameras == query_cameras[i])
-        removed = ignored | own_camera
+        by_outfit = np.zeros(g, bool) if left_out is None else left_out[i]
+        removed = ignored | own_camera | by_outfit
         ranked = row[~removed]
         if not len(ranked):
             continue
@@ -83,6 +86,7 @@ def nearest(
         marks = np.full(len(order), WRONG)
         marks[gallery_ids[order] == distractor] = DISTRACTOR
         marks[same[order]] = RIGHT
+        marks[by_outfit[order]] = OUTFIT
         marks[own_camera[order]] = SAME_CAMERA
         marks[ignored[order]] = JUNK
         n = np.count_nonzero(shown)
@@ -131,11 +135,12 @@ def camera_pairs(
     cameras: np.ndarray,
     ap: str,
     ignored: np.ndarray | None = None,
+    left_out: np.ndarray | None = None,
 ) -> CameraPairs:
     """How well queries of one camera find their matches in one other, as if the gallery were that camera alone.
 
     Args:
-      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, ignored: as `nearest`.
+      distances, query_ids, query_cameras, gallery_ids, gallery_cameras, ignored, left_out: as `nearest`.
       cameras: [C] int, sorted: rows and columns of the result; queries and items of others do not count.
       ap: as `ranking.rank`.
 
@@ -145,6 +150,7 @@ def camera_pairs(
     sums = CameraPairs(*(np.zeros((len(cameras),) * 2, dtype) for dtype in (np.int64, np.float64, np.int64)))
     known = np.isin(query_cameras, cameras)
     distances, query_ids, query_cameras = distances[known], query_ids[known], query_cameras[known]
+    left_out = None if left_out is None else left_out[known]
     place = np.searchsorted(cameras, query_cameras)
     for column, camera in enumerate(cameras):
         inside = gallery_cameras == camera
@@ -158,6 +164,7 @@ def camera_pairs(
             gallery_cameras[inside],
             ap=ap,
             ignored=None if ignored is None else ignored[inside],
+            left_out=None if left_out is None else left_out[:, inside],
         )
         np.add.at(sums.answered[:, column], place, ranked.answered)
         np.add.at(sums.ap[:, column], place, ranked.ap)

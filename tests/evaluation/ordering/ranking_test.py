@@ -30,7 +30,8 @@ def rank_features(queries, gallery, query_ids, query_cameras, *of_gallery, dista
 
 def check(drawn, *, ap, ignored=None, cut=None, whole_camera=False):
     distances, query_ids, query_cameras, gallery_ids, gallery_cameras = drawn
-    found = ranking.rank(*drawn, ap=ap, ignored=ignored, cut=cut, whole_camera=whole_camera)
+    out = query_cameras[:, None] == gallery_cameras if whole_camera else None
+    found = ranking.rank(*drawn, ap=ap, ignored=ignored, cut=cut, left_out=out)
     left_out = set() if ignored is None else set(np.flatnonzero(ignored).tolist())
     for i in range(len(query_ids)):
         average_precision, first, matches = oracle.query(

@@ -74,5 +74,5 @@ def test_nobody_of_the_own_camera_is_drawn_where_all_of_it_is_taken_out():
     """The own camera's items are nearest, and would come first: without them the match is alone with one stranger."""
     distances = np.array([[0.0, 0.1, 0.2, 0.3, 0.4]])
     args = distances, np.array([1]), np.array([7]), np.array([2, 3, 1, 1, 2]), np.array([7, 7, 7, 8, 8])
-    np.testing.assert_array_equal(single_shot.first_hits(*args, whole_camera=True), 1)
+    np.testing.assert_array_equal(single_shot.first_hits(*args, left_out=args[2][:, None] == args[4]), 1)
     assert (single_shot.first_hits(*args) > 1).all()

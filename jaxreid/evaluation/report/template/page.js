@@ -1,8 +1,8 @@
 'use strict';
 (() => {
   const data = JSON.parse(document.getElementById('data').textContent);
-  const MARKS = ['right', 'wrong', 'distractor', 'same camera', 'junk'];
-  const GLYPHS = ['✓', '✗', '○', '=', '–'];
+  const MARKS = ['right', 'wrong', 'distractor', 'same camera', 'junk', 'outfit'];
+  const GLYPHS = ['✓', '✗', '○', '=', '–', '≈'];
   const PER_PAGE = {strips: 10, table: 25};
   const COLUMNS = [
     ['name', 'query', true], ['pid', 'id'], ['camera', 'camera'], ['frames', 'frames'],
@@ -87,7 +87,7 @@
     line.append(list);
     const out = data.leftOff[q];
     const rest = out ? [element('div', {className: 'soft', textContent:
-      `${out} more of the same person and camera, or junk, in between: not ranked, not shown`})] : [];
+      `${out} more of the same person and camera or outfit, or junk, in between: not ranked, not shown`})] : [];
     return element('li', {}, head, line, ...rest);
   }
 
