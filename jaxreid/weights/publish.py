@@ -192,7 +192,7 @@ def card(said: published.Published, experiment: config.Experiment, parameters: i
         'tags': ['person-re-identification', 'video', 'jax', experiment.system],
         'model-index': [{'name': said['name'], 'results': measured}],
     }
-    template = jinja2.Template(pathlib.Path(__file__).with_name('card.md').read_text(), keep_trailing_newline=True)
+    template = jinja2.Template(pathlib.Path(__file__).with_name('card.md.jinja').read_text(), keep_trailing_newline=True)
     return template.render(
         front=[f'{key}: {json.dumps(value)}' for key, value in front.items()],  # JSON is YAML
         said=said,

@@ -87,7 +87,7 @@ def arrays(workdir):
 
 def test_a_network_of_others_goes_on_with_own_people_and_what_is_frozen_stays(tmp_path, monkeypatch, capsys):
     one = sharding.make_mesh(jax.devices()[:1])
-    monkeypatch.setattr(sharding, 'make_mesh', lambda: one)
+    monkeypatch.setattr(sharding, 'make_mesh', lambda *_: one)
     others, mine = own(tmp_path / 'others', range(1, 9)), own(tmp_path / 'mine', ['ann', 'bob', 'cem', 'dee', 'eve'])
     loop.train_and_evaluate(settings(others), tmp_path / 'first')
     publish.publish([tmp_path / 'first'], tmp_path / 'shared')
