@@ -9,14 +9,17 @@ own people in a manifest, and trains every start with the same settings and seed
 import argparse
 import csv
 import pathlib
-import tempfile
 from collections.abc import Iterator
+from typing import Any
+
+import jax
 
 from benchmarks import mars_size
 from configs import finetune_manifest
 from jaxreid import command_line, config, loop
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
+from jaxreid.evaluation import results
 from jaxreid.reproduce import paired
 
 # Start -> what differs from configs/finetune_manifest.py:c2d_small.
@@ -48,46 +51,52 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--people', type=int, default=20)
     parser.add_argument('--tracklets', type=int, default=6)
-    parser.add_argument('--epochs', type=int, default=30)
+    parser.add_argument('--epochs', type=int, default=16)
     parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--preset', default='demo')
+    parser.add_argument('--workdir', type=pathlib.Path, default=pathlib.Path('runs/finetune'), help='goes on there')
     options = parser.parse_args()
     command_line.parse_absl()
     command_line.set_up('float32')
-    dataset = source.read(config.Data(dataset='synthetic', preset=options.preset))
-    scores: dict[str, list[dict[str, float]]] = {name: [] for name in STARTS}
-    steps = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        rows = list(own(dataset, people=options.people, tracklets=options.tracklets))
-        with open(folder / 'own.csv', 'w', newline='') as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-        for seed in range(options.seeds):
-            for start, changes in STARTS.items():
-                e = finetune_manifest.get_config('c2d_small')
-                config.apply(e, {
-                    'data.root': str(folder / 'own.csv'), 'data.frames_root': str(dataset.root), 'train.seed': seed,
-                    'train.epochs': options.epochs, 'train.eval_every_epochs': 0, 'test.clips': 'even', **changes,
-                })  # fmt: skip
-                row = loop.train_and_evaluate(config.validate(e), folder / f'{start}-{seed}')[0]
-                scores[start].append({'mAP': row['mAP'], 'rank1': row['cmc']['1']})
-                steps = row['step']
-    made = []
-    for start, of in scores.items():
-        one = {'start': start, 'people': options.people, 'tracklets': options.tracklets, 'steps': steps}
-        for metric in ('rank1', 'mAP'):
-            values, base = ([round(seed[metric], 2) for seed in found] for found in (of, scores['random']))
-            more = paired.compare(values, base)
-            one |= {
-                metric: values,
-                f'{metric} more than random': more.mean,
-                'interval of that, ' + metric: more.interval,
-            }
-        made.append(one)
-        print(one)
-    print(mars_size.write('finetune', made))
+    dataset = source.read(config.Data(dataset='synthetic', preset='demo'))
+    rows = list(own(dataset, people=options.people, tracklets=options.tracklets))
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    with open(options.workdir / 'own.csv', 'w', newline='') as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    scores: dict[str, list[results.Result]] = {start: [] for start in STARTS}
+    for seed in range(options.seeds):
+        for start, changes in STARTS.items():
+            e = finetune_manifest.get_config('c2d_small')
+            config.apply(e, {
+                'data.root': str(options.workdir / 'own.csv'), 'data.frames_root': str(dataset.root),
+                'train.seed': seed, 'train.epochs': options.epochs, 'train.eval_every_epochs': 0, 'test.clips': 'even',
+                **changes,
+            })  # fmt: skip
+            folder = options.workdir / f'{start}-{seed}'.replace(' ', '_')
+            scores[start].append(loop.train_and_evaluate(config.validate(e), folder)[0])
+        print(
+            mars_size.write('finetune', [table_row(start, of, scores['random'], rows) for start, of in scores.items()])
+        )
+
+
+def table_row(
+    start: str, found: list[results.Result], base: list[results.Result], rows: list[dict[str, str]]
+) -> dict[str, Any]:
+    """Scores by seed, percent, and how much more they are than those of `base`, seed by seed with a 95 % interval."""
+    trained = [row for row in rows if row['role'] == 'train']
+    made: dict[str, Any] = {
+        'start': start,
+        'people': len({row['pid'] for row in trained}),
+        'tracklets': len(trained),
+        'steps': found[0]['step'],
+        'versions': {'jax': jax.__version__},
+    }
+    for name, pick in (('rank1', lambda one: one['cmc']['1']), ('mAP', lambda one: one['mAP'])):
+        ours, theirs = ([round(pick(one), 2) for one in of] for of in (found, base))
+        more = paired.compare(ours, theirs)
+        made |= {name: ours, f'{name}_more': more.mean, f'{name}_interval': more.interval}
+    return made
 
 
 if __name__ == '__main__':
