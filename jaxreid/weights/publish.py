@@ -192,8 +192,8 @@ def card(said: published.Published, experiment: config.Experiment, parameters: i
         'tags': ['person-re-identification', 'video', 'jax', experiment.system],
         'model-index': [{'name': said['name'], 'results': measured}],
     }
-    template = jinja2.Template(pathlib.Path(__file__).with_name('card.md.jinja').read_text(), keep_trailing_newline=True)
-    return template.render(
+    template = pathlib.Path(__file__).with_name('card.md.jinja').read_text()
+    return jinja2.Template(template, keep_trailing_newline=True).render(
         front=[f'{key}: {json.dumps(value)}' for key, value in front.items()],  # JSON is YAML
         said=said,
         experiment=experiment,
