@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.layers import strf_unit
+from jaxreid.layers import affinity, strf_unit
 from tests.oracles import strf as oracle
 
 SMALL = config.Strf(reduction=2)
@@ -150,25 +150,25 @@ def vectors(seed=3):
     return jnp.asarray(clips(c=4, seed=seed).reshape(2, 3, 12, 4))
 
 
+def mask(z, *, norm='frame', kappa=4.0):
+    """M of pooled vectors [B, T', P, c], rows sum to 1, and the covariance it is made of."""
+    v = strf_unit.factors(z, norm=norm).swapaxes(1, 2).reshape(z.shape[0], z.shape[2], -1)
+    (made,), _ = affinity.masks([v], [v], jnp.arange(z.shape[2])[None], kappa)
+    return np.asarray(made), kappa * np.einsum('bpd,bqd->bpq', v, v)
+
+
 def test_masks_are_distributions_and_covariances_positive_semidefinite():
-    z = vectors()
-    cov = np.asarray(strf_unit.covariance(z, z, kappa=4.0))
-    np.testing.assert_allclose(cov, cov.swapaxes(1, 2), rtol=1e-5, atol=1e-5)
+    source, cov = mask(vectors())
     assert np.linalg.eigvalsh(cov.astype(np.float64)).min() > -1e-4
-    source = strf_unit.mask(z, settings=settings())
     assert float(source.min()) >= 0
     np.testing.assert_allclose(source.sum(2), 1, rtol=1e-5)
-    target = strf_unit.mask(z, settings=settings(softmax_axis='target'))
-    np.testing.assert_array_equal(target, source.swapaxes(1, 2))
 
 
 def test_kappa_zero_gives_a_uniform_mask_and_l2_bounds_the_covariance():
-    z = vectors()
-    np.testing.assert_allclose(strf_unit.mask(z, settings=settings(kappa=0.0)), 1 / 12, rtol=1e-6)
-    unit_vectors = strf_unit.factors(z * 100, norm='l2')
-    cov = strf_unit.covariance(unit_vectors, unit_vectors, kappa=4.0)
-    assert float(jnp.abs(cov).max()) <= 4.0001
-    np.testing.assert_allclose(jnp.diagonal(cov, axis1=1, axis2=2), 4, rtol=1e-5)
+    np.testing.assert_allclose(mask(vectors(), kappa=0.0)[0], 1 / 12, rtol=1e-6)
+    _, cov = mask(vectors() * 100, norm='l2')
+    assert float(np.abs(cov).max()) <= 4.0001
+    np.testing.assert_allclose(np.diagonal(cov, axis1=1, axis2=2), 4, rtol=1e-5)
 
 
 def test_extent_one_pools_nothing_so_dynamic_branches_of_equal_weights_coincide():
@@ -243,7 +243,7 @@ def test_parallel_is_the_sum_and_a_disabled_dimension_is_the_identity():
 
 
 @pytest.mark.parametrize('axis', ['source', 'target'])
-def test_large_maps_are_worked_in_bands_with_the_same_result_and_gradient(axis, monkeypatch):
+def test_large_maps_are_worked_in_tiles_with_the_same_result_and_gradient(axis, monkeypatch):
     f = clips(h=6)
     s = settings(softmax_axis=axis, pool_mode='strided', r_tau=2, r_sigma=3)
     weight = clips(h=6, seed=7)
@@ -256,30 +256,33 @@ def test_large_maps_are_worked_in_bands_with_the_same_result_and_gradient(axis, 
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(kernels(), f)
 
     whole = both()
-    monkeypatch.setattr(strf_unit, 'MAX_POSITIONS', 8)
-    monkeypatch.setattr(strf_unit, 'ROWS', 7)
-    monkeypatch.setattr(strf_unit, 'ENTROPY_STRIDE', 1)
-    bands = both()
-    monkeypatch.setattr(strf_unit, 'MAX_POSITIONS', 1000)
-    for a, b in zip(jax.tree.leaves((bands[0][0], bands[1])), jax.tree.leaves((whole[0][0], whole[1])), strict=True):
+    monkeypatch.setattr(affinity, 'MAX_POSITIONS', 8)
+    monkeypatch.setattr(affinity, 'ROWS', 7)
+    monkeypatch.setattr(affinity, 'ENTROPY_STRIDE', 1)
+    tiles = both()
+    monkeypatch.setattr(affinity, 'MAX_POSITIONS', 1000)
+    for a, b in zip(jax.tree.leaves((tiles[0][0], tiles[1])), jax.tree.leaves((whole[0][0], whole[1])), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     for name, value in both()[0][1].items():
-        np.testing.assert_allclose(bands[0][1][name], value, rtol=1e-5)
+        np.testing.assert_allclose(tiles[0][1][name], value, rtol=1e-5)
 
 
 @pytest.mark.parametrize('axis', ['source', 'target'])
-def test_bands_run_inside_shard_map(axis, monkeypatch):
-    monkeypatch.setattr(strf_unit, 'MAX_POSITIONS', 8)
-    monkeypatch.setattr(strf_unit, 'ROWS', 6)
+def test_tiles_run_inside_shard_map(axis, monkeypatch):
+    monkeypatch.setattr(affinity, 'MAX_POSITIONS', 8)
+    monkeypatch.setattr(affinity, 'ROWS', 5)
     f, s, spec = clips(), settings(softmax_axis=axis), jax.sharding.PartitionSpec
     mesh = jax.make_mesh((2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
-    call = jax.shard_map(
-        lambda p, f: strf_unit.StrfUnit(s).apply({'params': p}, f)[0],
-        mesh=mesh,
-        in_specs=(spec(), spec('data')),
-        out_specs=spec('data'),
-    )
-    np.testing.assert_allclose(jax.jit(call)(kernels(), f), unit(s, f), rtol=1e-4, atol=1e-5)
+
+    def both(params, f):
+        out, back = jax.vjp(lambda params, f: strf_unit.StrfUnit(s).apply({'params': params}, f)[0], params, f)
+        return out, *back(jnp.sin(out))
+
+    specs = spec(), spec('data')
+    call = jax.shard_map(both, mesh=mesh, in_specs=specs, out_specs=(spec('data'), *specs))
+    whole = jax.jit(both)(kernels(), f)
+    for a, b in zip(jax.tree.leaves(jax.jit(call)(kernels(), f)), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_logged_tells_uniform_identical_and_collapsed_masks_apart():
@@ -300,9 +303,9 @@ def test_what_is_logged_tells_uniform_identical_and_collapsed_masks_apart():
     assert float(collapsed['mask_busiest']) > 0.999
 
 
-def test_masks_of_bfloat16_features_are_float32():
-    z = vectors().astype(jnp.bfloat16)
-    assert strf_unit.mask(z, settings=settings()).dtype == jnp.float32
+def test_vectors_and_what_is_shown_of_bfloat16_features_are_float32():
+    for norm in ('frame', 'l2', 'centre', 'none'):
+        assert strf_unit.factors(vectors().astype(jnp.bfloat16), norm=norm).dtype == jnp.float32
     out, shown = strf_unit.StrfUnit(settings(), dtype=jnp.bfloat16).apply(
         {'params': kernels()}, jnp.asarray(clips(), jnp.bfloat16)
     )
@@ -320,8 +323,7 @@ def test_positions_without_features_are_unlike_all_and_have_finite_gradients():
 
     gradients = jax.jit(jax.grad(loss, (0, 1)))(kernels(), f)
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradients)) < 1e3
-    source = strf_unit.mask(jnp.zeros((2, 3, 12, 4)), settings=SMALL)
-    np.testing.assert_allclose(source, 1 / 12, rtol=1e-6)
+    np.testing.assert_allclose(mask(jnp.zeros((2, 3, 12, 4)))[0], 1 / 12, rtol=1e-6)
 
 
 def test_channels_that_do_not_reduce_are_refused():
