@@ -13,6 +13,7 @@ from jaxreid.training import checkpoint
 from jaxreid.weights import export_torch, rendered, start, state_file
 
 IDS = 5
+HEAD = ('head', 'classifier'), ('head', 'classifier_bias')  # of other people
 SIZE = {'frames': 2, 'height': 64, 'width': 32}
 
 
@@ -116,6 +117,22 @@ def test_a_file_of_the_exporter_starts_like_the_checkpoint(c2d, tmp_path, to):
     trunk = [path for path in fresh if path[1] not in ('head', 'fc')]
     for path in trunk:
         np.testing.assert_array_equal(by_file[path], by_checkpoint[path])
+
+
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'backbone.', 'module._orig_mod.backbone.module.'])
+@pytest.mark.parametrize('wrappers', [[], ['model_state_dict'], ['model', 'state_dict']], ids=str)
+def test_a_pytorch_file_starts_a_network_whatever_a_training_loop_wrote_before_its_names(tmp_path, prefix, wrappers):
+    torch = pytest.importorskip('torch')
+    tensors = export_torch.state_dict(variables('baseline', num_ids=3, seed=1), settings())
+    saved = {f'{prefix}{name}': torch.tensor(array) for name, array in tensors.items()}
+    for name in reversed(wrappers):
+        saved = {name: saved, 'epoch': 7}
+    torch.save(saved, tmp_path / 'theirs.pth')
+    fresh, given = flat_variables('baseline'), flat_variables('baseline', num_ids=3, seed=1)
+    after, said = started(settings(weights=tmp_path / 'theirs.pth'), fresh)
+    assert said.endswith('; anew: head')
+    for path, value in after.items():
+        np.testing.assert_array_equal(value, (fresh if path[1:] in HEAD else given)[path])
 
 
 def test_a_start_that_does_not_fit_or_is_not_there_is_refused(c2d, tmp_path):
