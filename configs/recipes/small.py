@@ -30,6 +30,11 @@ SIZES: dict[str, Changes] = {
     'misaligned': {'data.preset': 'misaligned', 'data.num_ids': 120},
     # Frames side by side: at every second one the legs are where they were half a cycle ago.
     'motion': {'data.preset': 'motion', 'data.num_ids': 96, 'sampler.stride_frames': 1},
+    'outfits': {
+        'data.preset': 'outfits',
+        'data.num_ids': 80,
+        'test.protocols': ('general', 'same-clothes', 'clothes-changing'),
+    },
 }
 
 

@@ -30,6 +30,7 @@ def of(plan: plan_lib.Plan, tracklet: plan_lib.Walk) -> dict[str, str]:
       the frames in which it does. shift: mean distance of the body from the middle of the crop, as a share of the crop.
       scale: mean size of the body, 1 fills the crop as the camera would have it. cut: mean share of the joints outside
       the crop. look_alikes: how many others have the same looks. clutter: none, left or right, where a dummy stands.
+      outfit, where people have several: which of the person's own, from 1; '' for distractors and junk.
     """
     body = plan_lib.layout(plan, tracklet)
     preset, person = plan.preset, plan.people[tracklet.person]
@@ -51,6 +52,7 @@ def of(plan: plan_lib.Plan, tracklet: plan_lib.Walk) -> dict[str, str]:
         'cut': _share(~body.inside),
         'look_alikes': str(max(0, len(group) - 1)),
         'clutter': clutter,
+        **({'outfit': str(tracklet.outfit or '')} if preset.outfits > 1 else {}),
     }
 
 

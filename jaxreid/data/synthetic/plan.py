@@ -58,6 +58,7 @@ class Preset:
     only_cadence: bool = False  # look-alikes share build and gait as well and differ in their cadence alone
     light: float = 1.0  # power of the factor by which light differs between walks; 0: not at all
     views: tuple[str, ...] = tuple(VIEWS)  # from which a tracklet draws its own
+    outfits: int = 1  # of every identity; each tracklet draws one of them
 
 
 _PRESET_NAMES = ('tiny', 'demo', 'gait', 'mars_scale')
@@ -103,6 +104,9 @@ PRESETS |= {
     'distractors': dataclasses.replace(_CLEAN, name='distractors', clutter=0.85),
     'misaligned': dataclasses.replace(_CLEAN, name='misaligned', wander=0.14),
     'motion': dataclasses.replace(_CLEAN, name='motion', **_MOTION),
+    'outfits': dataclasses.replace(
+        _CLEAN, name='outfits', train_ids=80, test_ids=60, tracklets_per_camera=(2, 3), outfits=2
+    ),
 }
 
 
@@ -133,6 +137,7 @@ class Walk:
     stripe: int = 0  # quarter of the height, from 1 at the top, that a board hides; 0 without one
     clutter: int = -1  # row of Plan.people whose clothes the dummy wears; -1 no dummy
     wander: float = 0.0  # how far the box of every frame is off, standard deviation as a share of the crop
+    outfit: int = 0  # which of the identity's outfits, from 1; 0 where everybody has one
 
     def rng(self, stream: int) -> np.random.Generator:
         """Random numbers of this tracklet for one purpose."""
@@ -156,15 +161,24 @@ class Plan:
         """The plan as plain dicts and lists, with the renderer's version."""
         return {
             'version': RENDERER_VERSION,
-            'preset': dataclasses.asdict(self.preset),
+            'preset': _said(self.preset),
             'seed': self.seed,
             'cameras': [dataclasses.asdict(c) for c in self.cameras],
             'people': [dataclasses.asdict(p) for p in self.people],
             'identities': {str(k): v for k, v in self.identities.items()},
             'groups': self.groups,
             'queries': self.queries,
-            'tracklets': {split: [dataclasses.asdict(t) for t in rows] for split, rows in self.tracklets.items()},
+            'tracklets': {split: [_said(t) for t in rows] for split, rows in self.tracklets.items()},
         }
+
+
+_SINCE = ('outfits', 'outfit')  # not written where nothing is new: what was rendered before keeps its bytes
+
+
+def _said(value: Preset | Walk) -> dict[str, typing.Any]:
+    kept = [f.name for f in dataclasses.fields(value) if f.name not in _SINCE or getattr(value, f.name) != f.default]
+    said = dataclasses.asdict(value)
+    return {name: said[name] for name in kept}
 
 
 def build_dataclass(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
@@ -228,6 +242,16 @@ def _people(preset, seed, split_code, count, seen):
     order = rng.permutation(count)  # so that ids say nothing about groups
     place = np.argsort(order)
     return [people[i] for i in order], [sorted(int(place[i]) for i in group) for group in lookalikes]
+
+
+def _dressed(rng, person, seen):
+    """A person in other clothes: skin and hair, build and gait stay."""
+    body = {name: getattr(person.appearance, name) for name in ('skin', 'hair', 'hair_style')}
+    while True:
+        appearance = dataclasses.replace(person_lib.draw_appearance(rng), **body)
+        if _looks_key(appearance) not in seen:
+            seen.add(_looks_key(appearance))
+            return dataclasses.replace(person, appearance=appearance)
 
 
 def _looks_key(a):
@@ -337,8 +361,15 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
         identities.update({first_id + i: first_row + i for i in range(count)})
         groups[split] = [[first_id + i for i in group] for group in lookalikes]
         rows = []
+        wardrobes = {identity: [identities[identity]] for identity in range(first_id, first_id + count)}
+        rng = np.random.default_rng((seed, 10, code))
+        for wardrobe in wardrobes.values():
+            for _ in range(preset.outfits - 1):
+                wardrobe.append(len(people))
+                people.append(_dressed(rng, people[wardrobe[0]], seen))
         for identity in range(first_id, first_id + count):
             rng = np.random.default_rng((seed, 2, identity))
+            worn = np.random.default_rng((seed, 11, identity))
             number = 0
             seen_by = 1 + rng.choice(
                 preset.cameras, int(rng.integers(preset.cameras_per_id[0], preset.cameras_per_id[1] + 1)), replace=False
@@ -352,8 +383,10 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
                 for _ in range(int(rng.integers(preset.tracklets_per_camera[0], preset.tracklets_per_camera[1] + 1))):
                     number += 1
                     name, who = f'{identity:04d}C{camera}T{number:04d}', {'identity': identity, 'camera': camera}
-                    who |= {'person': identities[identity], 'people': len(people)}
-                    rows.append(_tracklet(preset, rng, seed=(seed, 3, identity, number), name=name, **who))
+                    outfit = int(worn.integers(preset.outfits))
+                    who |= {'person': wardrobes[identity][outfit], 'people': len(people)}
+                    made = _tracklet(preset, rng, seed=(seed, 3, identity, number), name=name, **who)
+                    rows.append(dataclasses.replace(made, outfit=outfit + 1) if preset.outfits > 1 else made)
         tracklets[split] = rows
 
     others, _ = _people(
@@ -378,13 +411,15 @@ def make_plan(preset: Preset, *, seed: int | None = None) -> Plan:
 
 
 def _queries(rows, seed):
-    """One tracklet of every identity and camera, where another camera has the identity too (the MARS rule)."""
+    """One tracklet of every identity, camera and outfit, where another camera has the identity too (the MARS rule)."""
     rng = np.random.default_rng((seed, 6))
-    places: dict[int, dict[int, list[int]]] = {}
+    places: dict[int, dict[tuple[int, int], list[int]]] = {}
     for row, tracklet in enumerate(rows):
         if tracklet.identity > 0:
-            places.setdefault(tracklet.identity, {}).setdefault(tracklet.camera, []).append(row)
-    return sorted(int(rng.choice(rows)) for cameras in places.values() if len(cameras) > 1 for rows in cameras.values())
+            place = tracklet.camera, tracklet.outfit
+            places.setdefault(tracklet.identity, {}).setdefault(place, []).append(row)
+    asked = [of.values() for of in places.values() if len({camera for camera, _ in of}) > 1]
+    return sorted(int(rng.choice(rows)) for of in asked for rows in of)
 
 
 class Layout(typing.NamedTuple):
