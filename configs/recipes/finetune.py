@@ -14,6 +14,7 @@ RECIPE: Changes = {
     'optim.schedule': 'cosine',
     'optim.warmup_epochs': 2.0,
     'train.epochs': 30,
+    'train.eval_every_epochs': 10,
 }
 _SYSTEMS = {'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d}
 

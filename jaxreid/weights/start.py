@@ -40,11 +40,10 @@ def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]
             return variables, 'random initialisation'
         case 'imagenet':
             return imagenet.initialise(variables, backbone), 'imagenet initialisation'
-        case 'checkpoint':
-            source = pathlib.Path(backbone.weights).expanduser()
-            tree, said = transfer.start(variables, transfer.read(source, experiment), source=str(source))
-            return tree, said + transfer.differences(source, experiment)
-        case 'rendered':
-            source = rendered.folder(backbone)
-            return transfer.start(variables, transfer.read(source, experiment), source=str(source))
+        case 'checkpoint' | 'rendered':
+            given = backbone.init == 'checkpoint'
+            source = pathlib.Path(backbone.weights).expanduser() if given else rendered.folder(backbone)
+            arrays, differs = transfer.read(source, experiment)
+            tree, said = transfer.start(variables, arrays, source=str(source))
+            return tree, said + differs * given
     raise config.unknown('backbone.init', backbone.init)

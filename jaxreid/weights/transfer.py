@@ -5,6 +5,7 @@ the stem, 3-D kernels as their 2-D ones in the middle, temporal kernels and unit
 start anew.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -45,34 +46,29 @@ def origins(path: torch_names.Path) -> list[torch_names.Path]:
     return [path] if origin is None else [path, (path[0], origin, *path[2:])]
 
 
-def read(source: pathlib.Path, experiment: config.Experiment) -> Arrays:
+def read(source: pathlib.Path, experiment: config.Experiment) -> tuple[Arrays, str]:
     """The arrays, by their names here, of whatever `checkpoint.find` finds, or of a .safetensors or .pth file with the
     names of torchvision, of AP3D's or STMN's code, or of `jaxreid.weights.export_torch`. What a name in a file stands
     for depends on the network that starts.
+
+    The text says what `experiment` sets otherwise than the network of a checkpoint: parts that fit may work otherwise.
+    It is empty where nothing is, and of a file, which does not say.
 
     Raises:
       state_file.WeightsError: there is nothing of that kind.
       checkpoint.CheckpointError: the checkpoint is damaged.
     """
     if source.is_file():
-        return _from_torch(state_file.read(source), experiment)
+        return _from_torch(state_file.read(source), experiment), ''
     try:
         folder, at = checkpoint.find(source)
     except checkpoint.CheckpointError as error:
         raise state_file.WeightsError(f'backbone.weights = {str(source)!r}: {error}') from error
-    return traverse_util.flatten_dict(checkpoint.read_arrays(folder, at))
-
-
-def differences(source: pathlib.Path, experiment: config.Experiment) -> str:
-    """What `experiment` sets otherwise than the network of a checkpoint, for people: parts that fit may work otherwise.
-
-    '' of a file, which does not say.
-    """
-    if source.is_file():
-        return ''
-    was = config.from_dict(checkpoint.read_meta(*checkpoint.find(source))['config'])
-    changed = config.changed(was, experiment, 'network')
-    return '; it is another network:\n  ' + '\n  '.join(changed.values()) if changed else ''
+    said, meta = '', checkpoint.read_meta(folder, at)
+    with contextlib.suppress(config.ConfigError):  # of settings that are not known any more the arrays may do
+        if changed := config.changed(config.from_dict(meta['config']), experiment, 'network'):
+            said = '; it is another network:\n  ' + '\n  '.join(changed.values())
+    return traverse_util.flatten_dict(checkpoint.read_arrays(folder, at)), said
 
 
 def _from_torch(tensors, experiment):

@@ -74,6 +74,7 @@ def test_units_and_temporal_kernels_start_afresh_and_the_classifier_of_other_peo
     assert said.startswith(f'{len(fresh) - len(anew)} of {len(fresh)} arrays from {c2d}; anew: ')
     for module in ('layer2/block0/temporal', 'layer3/block0/strf', 'head'):
         assert module in said
+    assert "; it is another network:\n  config.backbone.block: 'c2d' before, 'p3dc' now\n  config.strf.stages" in said
 
 
 def test_a_2d_kernel_is_the_centre_of_a_3d_one(c2d):
