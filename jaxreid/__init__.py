@@ -9,7 +9,10 @@ Nothing is imported before one of the names in `__all__` is used.
 """
 
 import os
+import signal
 from typing import TYPE_CHECKING
+
+from jaxreid.process import exit_status
 
 if TYPE_CHECKING:
     from jaxreid.api.calls import evaluate as evaluate
@@ -27,6 +30,10 @@ __all__ = ['evaluate', 'load', 'rank', 'read', 'rerank', 'score', 'settings', 't
 # configs/ and data_pipelines/ are packages of jaxreid: within it where it was installed, beside it in a checkout.
 if not os.path.isdir(os.path.join(__path__[0], 'configs')):
     __path__.append(os.path.dirname(__path__[0]))
+
+# A command of ours that is stopped while it imports.
+if exit_status.module_run().split('.')[0] in ('jaxreid', 'data_pipelines'):
+    signal.signal(signal.SIGINT, exit_status.stop)
 
 
 def __getattr__(name: str):

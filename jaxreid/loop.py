@@ -21,7 +21,7 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, feature_file, network, results, uncertainty
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build
-from jaxreid.process import freed_memory, interrupt, metrics_log, whole
+from jaxreid.process import exit_status, freed_memory, interrupt, metrics_log, whole
 from jaxreid.training import checkpoint, optimizer, resume, schedule, step
 from jaxreid.training import in_flight as flight
 from jaxreid.visualize import svg, training_curves
@@ -97,7 +97,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
     log = metrics_log.MetricsLog(workdir, start_step=start_step) if jax.process_index() == 0 else None
     if log:
         whole.write(workdir / 'settings.toml', command_line.settings_text(experiment, recipe))
-    in_flight = flight.InFlight(newest)
+    in_flight = flight.InFlight(newest, dtype)
     window = flight.Window(clips_per_step)
 
     def trained(at: int) -> network.Network:
@@ -216,6 +216,8 @@ def score_amid(trained: network.Network, dataset: tracklet.Dataset) -> tuple[che
     score = checkpoint.Monitored(
         mAP=row['mAP'], rank1=row['cmc']['1'], step=trained.step, clips=row['protocol']['clips']
     )
+    for warning in row.get('warnings', []):
+        metrics_log.say(f'step {trained.step}: warning: {exit_status.printable(warning)}')
     metrics_log.say(
         f'step {trained.step}: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, monitoring)'
     )

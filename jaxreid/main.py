@@ -11,17 +11,17 @@ an interrupted run. Ctrl-C and SIGTERM save first.
 """
 
 import argparse
+import contextlib
 import pathlib
 import sys
 import textwrap
 from collections.abc import Sequence
 
-import jax
 from absl import flags
 
 from jaxreid import command_line, config, summary
 from jaxreid.api import calls
-from jaxreid.process import commands
+from jaxreid.process import commands, peers
 
 MODES = ('train', 'eval', 'extract', 'summary')
 
@@ -89,20 +89,18 @@ def dispatch(argv: list[str]) -> int:
         return 0
     config.validate(experiment)
     workdir = options.workdir or command_line.default_workdir(options.config)
-    if options.distributed or options.coordinator:
-        # Whoever reaches the coordinator's port may join: it listens at the address asked for, and at no other.
-        jax.distributed.initialize(
-            options.coordinator, options.num_processes, options.process_id, coordinator_bind_address=options.coordinator
-        )
-    match options.mode:
-        case 'train':
-            calls.train(experiment, workdir, recipe=options.config)
-        case 'eval' | 'extract':
-            calls.evaluate(experiment, options.checkpoint or workdir, workdir, scored=options.mode == 'eval')
-        case 'summary':
-            command_line.set_up(experiment.train.compute_dtype)
-            command_line.make_workdir(workdir)
-            summary.write(experiment, workdir)
+    several = options.distributed or options.coordinator
+    cluster = options.coordinator, options.num_processes, options.process_id
+    with peers.joined(*cluster) if several else contextlib.nullcontext():
+        match options.mode:
+            case 'train':
+                calls.train(experiment, workdir, recipe=options.config)
+            case 'eval' | 'extract':
+                calls.evaluate(experiment, options.checkpoint or workdir, workdir, scored=options.mode == 'eval')
+            case 'summary':
+                command_line.set_up(experiment.train.compute_dtype)
+                command_line.make_workdir(workdir)
+                summary.write(experiment, workdir)
     return 0
 
 

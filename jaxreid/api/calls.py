@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jaxreid.api.embedder import load as load
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate as evaluation
-from jaxreid.evaluation import feature_file, protocols, refinement, results, rule_scores, rules, uncertainty
+from jaxreid.evaluation import feature_file, protocols, refinement, results, rule_scores, rules, sanity, uncertainty
 from jaxreid.evaluation.ordering import ranking
 from jaxreid.evaluation.ordering import rerank as rerank_lib
 from jaxreid.process import transcript
@@ -158,8 +159,13 @@ def rerank(
     k2: int = 6,
     weight: float = 0.3,
 ) -> np.ndarray:
-    """Distances [Q, G] after k-reciprocal re-ranking; arguments as `rank`, and see `ordering.rerank`."""
+    """Distances [Q, G] after k-reciprocal re-ranking; arguments as `rank`, and see `ordering.rerank`.
+
+    Warns where k1 is beyond the gallery.
+    """
     queries, gallery = _features(queries, gallery)
+    for warning in refinement.Refinement(distance, rerank=True, k1=k1).warnings(len(gallery)):
+        warnings.warn(warning, stacklevel=2)
     return rerank_lib.rerank(queries, gallery, distance=distance, k1=k1, k2=k2, weight=weight)
 
 
@@ -185,7 +191,7 @@ def score(
     rerank: bool = False,
     resamples: int = uncertainty.RESAMPLES,
 ) -> rule_scores.RuleScore:
-    """mAP and ranks of features under one published rule, as `jaxreid score` prints them.
+    """mAP and ranks of features under one published rule, as `jaxreid score` prints them, and its `warnings`.
 
     Args:
       features: a feature file (docs/protocols.md) or what one holds; several, of splits, are averaged.
@@ -205,4 +211,7 @@ def score(
     refined = refinement.Refinement(distance, rerank=rerank)
     distances = [refinement.Distances(one, refined) for one in files]
     rule = rules.Rule(protocols.named(protocol), distance)
-    return rule_scores.score(files, rule, distances, refined, resamples=resamples)[0]
+    made = rule_scores.score(files, rule, distances, refined, resamples=resamples)[0]
+    if doubts := [warning for one in files for warning in sanity.warnings(one, distances=[distance])]:
+        made['warnings'] = doubts + made.get('warnings', [])
+    return made

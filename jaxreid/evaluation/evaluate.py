@@ -10,7 +10,7 @@ from jaxreid import config, sharding
 from jaxreid.data import mixing, source
 from jaxreid.data.stores import frame_cache, frame_store
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import feature_file, network, protocols, refinement, results, rules, strata
+from jaxreid.evaluation import feature_file, network, protocols, refinement, results, rules, sanity, strata
 from jaxreid.evaluation import features as features_lib
 from jaxreid.process import host_memory, interrupt, metrics_log
 from jaxreid.training import checkpoint
@@ -68,6 +68,7 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
         test.distance, rerank=test.rerank, k1=test.rerank_k1, k2=test.rerank_k2, weight=test.rerank_lambda
     )
     distances = refinement.Distances(features, refined)
+    doubts = sanity.of_values(features)
     made: list[results.Result] = []
     for name in test.protocols:
         rule = rules.Rule(protocols.named(name), test.distance)
@@ -76,6 +77,8 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
         re_ranking = refined.describe()['re_ranking']
         scored['protocol'] |= {**_making(meta), 're_ranking': re_ranking, 'feature': 'after neck'}
         result = results.Result(**scored, step=meta['step'], selected=selected)
+        if warnings := doubts + refined.warnings(scored['protocol']['gallery_size']):
+            result['warnings'] = warnings
         if not made and (by_stratum := strata.scores([features], [ranked], rule.protocol)):
             result['strata'] = by_stratum
         also = {key: meta[key] for key in ('trained_on', 'tested_on', 'used_items', 'frame_weights') if meta.get(key)}

@@ -99,7 +99,8 @@ class Score(TypedDict):
     """A score in percent with its protocol; `cmc` by rank: '1', '5', '10', '20'.
 
     mINP is the mean of (matches) / (rank of the last match) (Ye et al., TPAMI 2021). asked_people: whom the counted
-    queries ask for; of several files the most. Older files lack it.
+    queries ask for; of several files the most. Older files lack it. warnings: sentences on what makes the numbers
+    doubtful, where something does.
     """
 
     protocol: Description
@@ -107,6 +108,7 @@ class Score(TypedDict):
     mINP: float
     cmc: dict[str, float]
     asked_people: NotRequired[int]
+    warnings: NotRequired[list[str]]
 
 
 def named(name: str) -> Protocol:

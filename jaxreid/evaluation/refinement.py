@@ -42,6 +42,16 @@ class Refinement:
             'expansion': f'{means} neighbours, power {self.power:g}' if means else 'none',
         }
 
+    def warnings(self, gallery: int) -> list[str]:
+        """A sentence for each number of neighbours that a gallery of that size does not have."""
+        asked = ('re-ranking (k1)', self.k1 * self.rerank), ('query expansion', self.expand_queries), (
+            'gallery augmentation', self.augment_gallery)  # fmt: skip
+        return [
+            f'{what} looks for {count} neighbours, but the gallery holds {gallery}: far ones count as near'
+            for what, count in asked
+            if count >= gallery
+        ]
+
     def label(self, name: str, neck: str) -> str:
         """The name of a rule, and what else its score depends on that is not as usual."""
         described = self.describe()

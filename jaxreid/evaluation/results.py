@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 
 from jaxreid.evaluation import feature_file, frame_weights, protocols, uncertainty
 from jaxreid.evaluation import strata as strata_lib
-from jaxreid.process import json_file, whole
+from jaxreid.process import exit_status, json_file, whole
 
 
 class SplitScore(TypedDict):
@@ -60,6 +60,7 @@ def table(rows: Sequence[Result]) -> str:
     lines = ['                                       mAP     R-1     R-5    R-10    R-20']
     for row in rows:
         p, cmc = row['protocol'], row['cmc']
+        lines += [f'  warning: {exit_status.printable(warning)}' for warning in row.get('warnings', [])]
         numbers = ''.join(f'{x:8.2f}' for x in (row['mAP'], *(cmc[k] for k in ('1', '5', '10', '20'))))
         lines.append(f'{p["dataset"] + " " + p["name"]:<34}{numbers}')
         if 'trained_on' in row:

@@ -2,7 +2,7 @@
 in a metric."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -10,25 +10,40 @@ from jaxreid.evaluation import feature_file, protocols
 
 _CAMERA_IN_NAME = re.compile(r'C(\d+)_?[TF]\d')  # MARS: 0001C1T0001; DukeMTMC-VideoReID: 0001C6F0099
 _MANY_CAMERAS = 100  # no data set has so many; frame numbers do
+NAMED = 3
 _FEW_ROWS = 10  # too few to say anything of their cameras
 
 
 def warnings(features: feature_file.Features, *, distances: Collection[str]) -> list[str]:
     """One sentence or two per sign that was found; none for features that are as the `distances` want them."""
-    checks = _values(features, distances), _cameras(features), _roles(features), _copies(features)
+    checks = of_values(features), _lengths(features, distances), _cameras(features), _roles(features)
     return [warning for some in checks for warning in some]
 
 
-def _values(features, distances):
+def of_values(features: feature_file.Features) -> list[str]:
+    """Those of `warnings` that say that features mean nothing: no numbers, zeros, copies."""
+    return [*_values(features), *_copies(features)]
+
+
+def first_names(names: Sequence[str]) -> str:
+    """A few of them."""
+    return ', '.join(map(str, names[:NAMED])) + ' ...' * (len(names) > NAMED)
+
+
+def _values(features):
     finite = np.isfinite(features.embedding).all(axis=1)
     if not finite.all():
         yield f'{(~finite).sum()} rows hold NaN or infinity; no distance to them means anything.'
         return
     zeros = ~features.embedding.any(axis=1)
     if zeros.any():
-        yield f'{zeros.sum()} features are all zeros (first: {features.name[zeros.argmax()]}).'
+        yield f'{zeros.sum()} features are all zeros (first: {first_names(features.name[zeros])}).'
+
+
+def _lengths(features, distances):
     # Of numbers whose squares neither overflow nor vanish.
-    norms = np.sqrt(np.einsum('nd,nd->n', features.embedding, features.embedding, dtype=np.longdouble))[~zeros]
+    norms = np.sqrt(np.einsum('nd,nd->n', features.embedding, features.embedding, dtype=np.longdouble))
+    norms = norms[np.isfinite(norms) & (norms > 0)]
     if 'euclidean' in distances and len(norms) and norms.max() > 10 * norms.min():
         yield (
             f'lengths of features vary from {norms.min():.3g} to {norms.max():.3g}: Euclidean distances then mostly '
@@ -122,16 +137,17 @@ def _key(features, row):
 
 def _copies(features):
     for role in ('query', 'gallery'):
-        rows = np.flatnonzero(getattr(features, role))
+        rows = np.flatnonzero(getattr(features, role) & features.embedding.any(axis=1))
         hashes, first, counts = np.unique(
             [hash(features.embedding[i].tobytes()) for i in rows], return_index=True, return_counts=True
         )
+        again = np.delete(rows, first)
         copies = len(rows) - len(hashes)
         if len(rows) > 1 and len(hashes) == 1:
             yield f'all {len(rows)} features marked {role} are equal: the network has collapsed.'
         elif copies:
             name = features.name[rows[first[counts.argmax()]]]
             yield (
-                f'{copies} of {len(rows)} rows marked {role} repeat the feature of another one (most often {name}, '
-                f'{counts.max()} times).'
+                f'{copies} of {len(rows)} rows marked {role} repeat the feature of another one (first: '
+                f'{first_names(features.name[again])}; most often {name}, {counts.max()} times).'
             )

@@ -106,10 +106,13 @@ def run(options: argparse.Namespace) -> Scores:
     distance = options.distance or feature_file.setting(files[0].meta, 'test', 'distance', ranking.DISTANCES, 'cosine')
     asked = rules_of(options, [*files, *others], distance)
     distances = list(dict.fromkeys(rule.distance for rule in asked))
+    doubts: list[str] = []
     for path, file in zip([*options.features, *options.against], files + others, strict=True):
         print(exit_status.printable(f'{path}: {facts(file)}'))
-        for warning in sanity.warnings(file, distances=distances):
+        warnings = sanity.warnings(file, distances=distances)
+        for warning in warnings:
             print(exit_status.printable(f'  warning: {warning}'))
+        doubts += [f'{path}: {warning}' for warning in warnings]
 
     scores: Scores = {}
     for distance in distances:  # one matrix of distances at a time
@@ -126,6 +129,12 @@ def run(options: argparse.Namespace) -> Scores:
                 if len(asked) == 1:
                     raise
                 scores[name] = str(e)
+    made = [score for score in scores.values() if not isinstance(score, str)]
+    for warning in dict.fromkeys(warning for score in made for warning in score.get('warnings', [])):
+        print(f'warning: {warning}')
+    for score in made:
+        if doubts:
+            score['warnings'] = doubts + score.get('warnings', [])
     print(f'\n{distances_used(scores)}\n{rule_scores.table(scores)}')
     if others:
         print(f'\n{", ".join(options.against)} minus {", ".join(options.features)}')

@@ -30,7 +30,8 @@ class Requests:
         if self._at_once or self.number is not None:
             raise Interrupted(number, 'stopped; run the same command again to continue')
         self.number = number
-        os.write(2, b'\nstopping after this step; once more to stop at once\n')
+        with contextlib.suppress(OSError):  # Ctrl-C ends the `tee` that the terminal was read by as well
+            os.write(2, b'\nstopping after this step; once more to stop at once\n')
         if jax.process_count() > 1 and number == signal.SIGINT:
             # The distributed runtime listens to SIGTERM and lets all processes agree on a last step.
             os.kill(os.getpid(), signal.SIGTERM)

@@ -18,7 +18,8 @@ _STEERING = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')  # of a terminal's cursor and c
 def kept(workdir: pathlib.Path) -> Iterator[None]:
     """Copies what the block prints to the end of `<workdir>/log.txt`, below a line with the time and the command.
 
-    Of several processes the first does. An error that ends the block is the last line.
+    Of several processes the first does. An error that ends the block is the last line. Where nobody reads the terminal
+    any more (Ctrl-C ends `tee` too), the file alone is written.
 
     Raises:
       OSError: the file cannot be opened; says what to do.
@@ -53,10 +54,15 @@ class _Copied:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        written = self._stream.write(text)
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(text)
         if '\r' not in text:  # with which a bar begins
             self.copy(text)
-        return written
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.flush()
 
     def copy(self, text: str) -> None:
         *lines, self._line = (self._line + _STEERING.sub('', text)).split('\n')

@@ -45,6 +45,16 @@ class Rows:
         """Of .npy files. A file is mapped while a piece of it is copied: pages that stay mapped count as memory."""
         return cls([functools.partial(array_file.npy, path, mapped=True) for path in paths], lengths, **how)
 
+    def watched(self, see: Callable[[np.ndarray, np.ndarray], None]) -> 'Rows':
+        """The same rows; `see` gets whatever is read of them, their numbers [m] and values [m, D]."""
+
+        def check(part: int, rows: np.ndarray, values: np.ndarray) -> None:
+            self._check(part, rows, values)
+            see(rows + (self._ends[part - 1] if part else 0), values)
+
+        lengths = np.diff([0, *self._ends]).tolist()
+        return Rows(self._opens, lengths, dim=self._dim, check=check)
+
     @property
     def at_hand(self) -> bool:
         """Whether nothing has to be extracted to read them."""

@@ -78,7 +78,7 @@ def render(
             }
         )
     template, asset = report_page.template('search.html', 'jaxreid.search', 'jaxreid.evaluation.report')
-    notes = []
+    notes = [f'Doubtful: {warning}.' for warning in answers.warnings]
     if without:
         notes.append(f'Pictures of the first {len(entries) - without} queries are kept; the others are listed without.')
     if album.unreadable:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxreid.process import exit_status, json_file
-from jaxreid.search import calibration_file, nearest, tracklets
+from jaxreid.search import calibration_file, doubtful, nearest, tracklets
 
 _OTHER_CLOCK = '--after and --before are given'
 _SAME = 1e-9  # similarities that differ by no more are of equal features
@@ -66,6 +66,7 @@ class Answers:
     known: list[int]  # queries whose person is among them, by the names of persons
     first: list[int]  # those of them that have that person first
     notes: Sequence[str] = ()  # what else there is to say
+    warnings: Sequence[str] = ()  # what makes them doubtful
 
 
 def search(
@@ -108,9 +109,10 @@ def search(
     if not searched:
         said = ''.join(f'. {note}' for note in notes if note.startswith(_OTHER_CLOCK))
         raise ValueError(f'the filters leave none of the {len(gallery)} tracklets of {gallery.where}{said}')
+    seen = doubtful.Seen(gallery), doubtful.Seen(queries)
     index, similarity = nearest.top(
-        queries.features.read(0, len(queries)),
-        gallery.features,
+        seen[1].features.read(0, len(queries)),
+        seen[0].features,
         count=min(top + 1, len(gallery)),  # one may be the query itself
         distance=distance,
         allowed=lambda start, stop: allowed(slice(start, stop)),
@@ -129,7 +131,8 @@ def search(
     first = [
         row for row in known if hits[row] and tracklets.who(gallery, hits[row][0].row) == tracklets.who(queries, row)
     ]
-    return Answers(hits, distance, threshold, calibration, searched, known, first, notes)
+    warnings = [warning for one in seen for warning in one.warnings()]
+    return Answers(hits, distance, threshold, calibration, searched, known, first, notes, warnings)
 
 
 def _itself(queries, row, gallery, item, similarity, distance):
@@ -279,7 +282,8 @@ def table(
 
     `all_in` says what has the other queries; `hints` go to `meaning`.
     """
-    lines = [
+    lines = [exit_status.printable(f'warning: {warning}') for warning in answers.warnings]
+    lines += [
         line
         for row in range(len(answers.hits[:shown]))
         for line in of_query(gallery, queries, answers, row, rates=rates)
@@ -351,6 +355,7 @@ def to_json(gallery: tracklets.Tracklets, queries: tracklets.Tracklets, answers:
         'calibration': None if answers.calibration is None else answers.calibration.where,
         'searched': answers.searched,
         'notes': list(answers.notes),
+        'warnings': list(answers.warnings),
         'queries_with_their_person_in_the_gallery': len(answers.known),
         'of_those_with_that_person_first': len(answers.first),
         'results': [

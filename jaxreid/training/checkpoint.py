@@ -21,9 +21,12 @@ from flax import traverse_util
 from jaxreid import config
 from jaxreid.models import output
 from jaxreid.process import digest
-from jaxreid.training import published
+from jaxreid.training import patient_loops, published
 
 EXPORTED = 'model.json'  # what a folder written by `jaxreid.export` holds
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_DISKS = (*_FULL, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG,
+             errno.EMFILE, errno.ENFILE, errno.ESTALE)  # fmt: skip
 
 
 class Monitored(TypedDict):
@@ -67,6 +70,7 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, *, keep: int):
         """Opens (and creates) the folder; `keep` newest checkpoints stay."""
         self.directory = directory
+        patient_loops.use()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
@@ -120,13 +124,15 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as e:
             self._check_there()
+            if not (isinstance(e, OSError) or _says(e, _OF_DISKS)):  # of devices, or of another process
+                raise
             try:
                 kept = self.latest()
             except (OSError, ValueError):
                 kept = None
             safe = 'no complete checkpoint exists' if kept is None else f'the last complete checkpoint is step {kept}'
             free, remedy = '', 'Run'
-            if any(os.strerror(number) in str(e) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+            if _says(e, _FULL):
                 free = f' ({shutil.disk_usage(self.directory).free / 2**20:.0f} MiB free there)'
                 remedy = 'Make space (or raise the file size limit) and run'
             raise CheckpointError(
@@ -150,6 +156,11 @@ class Best:
             self.score = score
             self.checkpoints.save(score['step'], state, {**meta, 'score': score, 'selected': 'on the test set'})
             self.checkpoints.wait()
+
+
+def _says(e: BaseException, numbers: Collection[int]) -> bool:
+    """Whether an error is one of the system's, which libraries in C++ have as text alone."""
+    return any(os.strerror(number) in str(e) for number in numbers)
 
 
 def _first_line(e: BaseException) -> str:
@@ -319,6 +330,7 @@ def _damaged(folder: pathlib.Path, step: int, error: BaseException) -> Checkpoin
 
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
+    patient_loops.use()
     return ocp.CheckpointManager(
         folder.absolute(),
         options=ocp.CheckpointManagerOptions(read_only=True),

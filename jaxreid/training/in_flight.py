@@ -6,6 +6,7 @@ import math
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreid.training import checkpoint
@@ -18,9 +19,9 @@ class NonFiniteLoss(ValueError):
 class InFlight:
     """Metrics that are still on the device: waiting for them would keep the device from the next steps."""
 
-    def __init__(self, checkpoints: checkpoint.Checkpoints):
-        """`checkpoints`: of the run, named where it has to stop."""
-        self._checkpoints = checkpoints
+    def __init__(self, checkpoints: checkpoint.Checkpoints, dtype: jnp.dtype):
+        """`checkpoints`: of the run, named where it has to stop. `dtype`: that it computes in."""
+        self._checkpoints, self._dtype = checkpoints, dtype
         self._pending: collections.deque[tuple[range, dict[str, jax.Array]]] = collections.deque()
 
     def add(self, steps: range, metrics: dict[str, jax.Array]) -> None:
@@ -41,9 +42,10 @@ class InFlight:
                 self._checkpoints.wait()
                 good = self._checkpoints.latest()
                 kept = 'no checkpoint is written yet' if good is None else f'the last good checkpoint is step {good}'
+                coarse = jnp.finfo(self._dtype).bits < 32
+                finer = ', or --config.train.compute_dtype=float32' if coarse else ''
                 raise NonFiniteLoss(
-                    f'{problem}; {kept}. Try a lower --config.optim.lr, a warm-up, or '
-                    '--config.train.compute_dtype=float32 in a new --workdir.'
+                    f'{problem}; {kept}. Try a lower --config.optim.lr or a warm-up{finer} in a new --workdir.'
                 )
             newest = {k: float(v[-1]) for k, v in metrics.items()}
         return newest

@@ -1,5 +1,6 @@
 """`import jaxreid`: features equal those of extraction, wrong input is refused, and nothing heavy is imported early."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -204,6 +205,8 @@ def test_rank_and_rerank_order_a_gallery():
     np.testing.assert_allclose(
         jaxreid.rerank(queries, gallery, distance='euclidean', k1=3, k2=1, weight=1.0).argsort(1), euclidean.argsort(1)
     )
+    with pytest.warns(UserWarning, match=r're-ranking \(k1\) looks for 20 neighbours, but the gallery holds 6'):
+        jaxreid.rerank(queries, gallery)
     for wrong, message in (
         ((queries[0], gallery), r'queries is float64 \[8\], expected float \[N, D\]'),
         ((queries, gallery[:, :5]), 'queries have 8 dimensions, the gallery 5'),
@@ -228,6 +231,8 @@ def test_score_reads_files_and_what_they_hold(tmp_path):
     assert 33 < scored['mAP'] <= 100
     assert scored['mAP'] == jaxreid.score([features, features], resamples=0)['mAP']
     assert jaxreid.score(features, rerank=True, resamples=0)['protocol']['re_ranking'].startswith('k-reciprocal')
+    zeros = dataclasses.replace(features, embedding=np.zeros_like(features.embedding))
+    assert 'all zeros' in jaxreid.score(zeros, resamples=0)['warnings'][0]
 
 
 def test_data_sets_are_read_and_settings_made_by_name(shop):

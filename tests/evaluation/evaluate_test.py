@@ -139,6 +139,23 @@ def test_the_table_says_how_clips_were_chosen(how, text):
     assert text in results.table(evaluate.score(ours, config.Experiment(), selected='last step'))
 
 
+def test_what_makes_numbers_doubtful_is_said_before_them_and_kept_with_them():
+    experiment = config.Experiment()
+    assert 'warnings' not in evaluate.score(found(), experiment, selected='last step')[0]
+    embedding = found().embedding.copy()
+    embedding[[0, 4]] = 0
+    embedding[3] = embedding[2]
+    experiment.test.rerank = True
+    (row,) = evaluate.score(dataclasses.replace(found(), embedding=embedding), experiment, selected='last step')
+    zeros, copies, far = row['warnings']
+    assert zeros == '2 features are all zeros (first: t0, t4).'
+    assert copies.startswith('1 of 4 rows marked gallery repeat the feature of another one (first: t3; most often t2')
+    assert far.startswith('re-ranking (k1) looks for 20 neighbours, but the gallery holds 5')
+    said = results.table([row])
+    for warning in row['warnings']:
+        assert 0 <= said.index(warning) < said.index(f'{row["mAP"]:.2f}')
+
+
 def test_results_grow_and_the_same_row_is_replaced(tmp_path):
     path = tmp_path / 'results.json'
     experiment = config.Experiment()

@@ -270,6 +270,21 @@ def test_warnings_are_printed_beside_the_file(tmp_path, capsys):
     assert 'warning: every camera id is 1' in capsys.readouterr().out
 
 
+def test_warnings_and_too_many_neighbours_stand_before_the_numbers_and_in_the_json(tmp_path, capsys):
+    embedding = arrays()['embedding']
+    embedding[:2] = 0
+    path = write(tmp_path / 'a.npz', embedding=embedding)
+    run(path, '--rerank', '--k1', 150, '--expand-queries', 150, '--augment-gallery', 3, '--json', tmp_path / 'out.json')
+    said, kept = capsys.readouterr().out, read(tmp_path / 'out.json')['mars-paper']['warnings']
+    gallery = read(tmp_path / 'out.json')['mars-paper']['protocol']['gallery_size']
+    assert f'{path}: 2 features are all zeros (first: row 0, row 1).' in kept
+    for what in ('re-ranking (k1)', 'query expansion'):
+        assert any(one.startswith(f'{what} looks for 150 neighbours, but the gallery holds {gallery}') for one in kept)
+    assert not any('augmentation' in one for one in kept)
+    for one in kept:
+        assert said.index(one.removeprefix(f'{path}: ')) < said.index('\nmars-paper;')
+
+
 def test_names_do_not_steer_the_terminal(tmp_path, capsys):
     escapes = {'name': np.array(['\x1b[2Jgone\n'] * 150), 'embedding': np.zeros((150, 6), np.float32)}
     run(write(tmp_path / 'a.npz', **escapes, meta=np.array(json.dumps({'dataset': '\x1b[31m'}))))

@@ -1,8 +1,6 @@
 """Commands end with a message and a status, whatever a user did."""
 
 import signal
-import sys
-import types
 
 import pytest
 
@@ -48,12 +46,3 @@ def test_errors_of_ours_keep_their_traceback(monkeypatch):
 
 def test_a_command_that_returns_nothing_succeeded():
     assert [exit_status.run(lambda: None), exit_status.run(lambda: 3)] == [0, 3]
-
-
-def test_a_late_word_to_a_closed_loop_is_not_shown_and_another_late_error_is(monkeypatch):
-    shown = []
-    monkeypatch.setattr(sys, 'unraisablehook', shown.append)
-    assert exit_status.run(lambda: 0) == 0
-    for text in ('Event loop is closed', 'something else'):
-        sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
-    assert [str(one.exc_value) for one in shown] == ['something else']

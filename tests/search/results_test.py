@@ -143,6 +143,33 @@ def test_a_threshold_may_leave_nobody():
     assert 'minus the Euclidean distance' in results.table(GALLERY, QUERIES, found, shown=9)
 
 
+def test_features_of_zeros_and_copies_are_said_before_the_answers_and_kept():
+    many = [f't{i}' for i in range(3000)]
+    held = made(many, np.linspace(1, 80, 3000))
+    values = held.features.read(0, 3000)
+    values[[7, 2000]] = 0
+    values[[9, 11, 12, 2500]] = values[5]
+    held = dataclasses.replace(
+        held, features=feature_rows.Rows([lambda: values[:10], lambda: values[10:]], [10, 2990], dim=2)
+    )
+    found = results.search(held, QUERIES, top=2, distance='cosine', filters=results.Filters())
+    assert found.warnings == [
+        '2 of the 3,000 tracklets of here have features of zeros only, which are like nothing (first: t7, t2000)',
+        '4 of the 3,000 tracklets of here repeat the features of another one (first: t9, t11, t12 ...)',
+    ]
+    lines = results.table(held, QUERIES, found, shown=2).splitlines()
+    assert lines[:2] == [f'warning: {one}' for one in found.warnings]
+    assert results.to_json(held, QUERIES, found)['warnings'] == found.warnings
+    assert found.warnings[0] in page.render(held, QUERIES, found, budget_mb=0, when='')
+    assert not results.search(GALLERY, QUERIES, top=2, distance='cosine', filters=results.Filters()).warnings
+
+
+def test_features_whose_sums_agree_by_chance_are_no_copies():
+    swapped = np.array([[1, 2], [2, 1], [3, 4]], np.float32)
+    held = dataclasses.replace(made(['a', 'b', 'c'], [0, 1, 2]), features=feature_rows.Rows.of(swapped))
+    assert not results.search(held, QUERIES, top=2, distance='cosine', filters=results.Filters()).warnings
+
+
 def test_the_table_moves_no_cursor_and_json_says_it_all():
     hostile = made(['\x1b[2J\u202eevil'], [5])
     found = results.search(GALLERY, hostile, top=1, distance='cosine', filters=results.Filters())

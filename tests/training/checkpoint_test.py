@@ -1,9 +1,14 @@
 """Checkpoints come back on any placement, and what does not fit is named."""
 
+import errno
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
+import sys
+import time
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -171,6 +176,70 @@ def test_a_folder_that_is_removed_is_no_full_disk(folder):
     shutil.rmtree(folder)
     with pytest.raises(checkpoint.CheckpointError, match='was removed while the run was at work'):
         checkpoints.save(5, sharding.copy_to_all(STATE, sharding.make_mesh(jax.devices()[:1])), META)
+
+
+MANY = {'params': {f'a{i}': np.random.default_rng(i).random((60, 100)) for i in range(100)}}
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """What nobody can catch, since it is raised in threads of others."""
+    said = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda error: said.append(str(error.exc_value)))
+    return said
+
+
+def test_a_save_that_fails_ends_when_all_its_writes_have_ended(tmp_path, late):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for number in range(3):
+        folder = tmp_path / str(number) / 'checkpoints'
+        checkpoints = checkpoint.Checkpoints(folder, keep=1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # a full disk
+        try:
+            checkpoints.save(1, MANY, META)
+            with pytest.raises(checkpoint.CheckpointError, match='Make space'):
+                checkpoints.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        there = sorted(folder.rglob('*'))
+        time.sleep(0.1)
+        assert sorted(folder.rglob('*')) == there
+    assert late == []
+
+
+def test_a_restore_that_fails_ends_when_all_its_reads_have_ended(tmp_path, late):
+    checkpoints = checkpoint.Checkpoints(tmp_path / 'checkpoints', keep=1)
+    checkpoints.save(1, MANY, META)
+    checkpoints.close()
+    for file in (tmp_path / 'checkpoints' / '1' / 'state').rglob('d/*'):
+        file.write_bytes(file.read_bytes()[:10])
+    for _ in range(10):
+        with pytest.raises(checkpoint.CheckpointError, match='is damaged'):
+            checkpoint.read_arrays(tmp_path / 'checkpoints', 1)
+    time.sleep(0.1)
+    assert late == []
+
+
+@pytest.mark.parametrize(
+    ('error', 'disk'),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), True),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), True),
+        (ValueError('RESOURCE_EXHAUSTED: writing [OS error 122: EDQUOT Disk quota exceeded]'), True),
+        (jax.errors.JaxRuntimeError('Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:4242'), False),
+        (jax.errors.JaxRuntimeError('INTERNAL: Connection reset by peer'), False),
+        (ValueError('an array of another kind'), False),
+    ],
+)
+def test_only_an_error_of_the_disk_is_called_one(folder, monkeypatch, error, disk):
+    checkpoints = checkpoint.Checkpoints(folder / 'checkpoints', keep=2)
+    monkeypatch.setattr(checkpoints._manager, 'wait_until_finished', mock.Mock(side_effect=error))
+    with pytest.raises(checkpoint.CheckpointError if disk else type(error)) as raised:
+        checkpoints.wait()
+    assert ('cannot write a checkpoint' in str(raised.value)) == disk
+    assert ('MiB free' in str(raised.value)) == (disk and 'Read-only' not in str(raised.value))
+    if not disk:
+        assert raised.value is error
 
 
 def test_another_model_is_refused_with_every_difference(folder):

@@ -1,5 +1,6 @@
 """Metrics on their way to the host: what is fetched when, and which step is blamed."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ class Kept:
 
 
 def test_the_newest_dispatches_are_left_on_the_device():
-    flight = in_flight.InFlight(Kept(None))
+    flight = in_flight.InFlight(Kept(None), jnp.float32)
     for at in range(1, 7, 2):
         flight.add(range(at, at + 2), {'loss': np.float32([at, at + 1])})
     assert flight.fetch(leave=3) == {}
@@ -33,13 +34,15 @@ def test_the_newest_dispatches_are_left_on_the_device():
 @pytest.mark.parametrize(
     ('step', 'message'), [(4, 'the last good checkpoint is step 4'), (None, 'no checkpoint is written yet')]
 )
-def test_a_loss_that_is_no_number_stops_the_run_when_it_is_fetched(step, message):
-    flight = in_flight.InFlight(Kept(step))
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float32])
+def test_a_loss_that_is_no_number_stops_the_run_when_it_is_fetched(step, message, dtype):
+    flight = in_flight.InFlight(Kept(step), dtype)
     flight.add(range(5, 7), {'loss': np.float32([1, np.nan])})
     flight.add(range(7, 9), {'loss': np.float32([1, 1])})
     assert flight.fetch(leave=2) == {}
-    with pytest.raises(in_flight.NonFiniteLoss, match=rf'step 6: loss is nan; {message}\. Try a lower'):
+    with pytest.raises(in_flight.NonFiniteLoss, match=rf'step 6: loss is nan; {message}\. Try a lower') as error:
         flight.fetch(leave=1)
+    assert ('float32' in str(error.value)) == (dtype == jnp.bfloat16)  # no advice to do what is done
 
 
 def test_the_first_step_of_a_dispatch_that_is_not_finite_is_named_with_its_terms():

@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 from jaxreid.data.tracklets import image_damage
 from jaxreid.process import silence
 
+_BLACK = 2**12  # of 16 bits: what 12 reach
+
 
 def one_thread_each() -> None:
     """Keeps OpenCV from starting threads of its own beside the pipeline's; a setting of the whole process."""
@@ -61,8 +63,9 @@ def resized(image: np.ndarray, *, height: int, width: int, resize: str) -> np.nd
 def decode_as_stored(data: bytes, *, known_whole: bool = False) -> np.ndarray:
     """Decodes an image in its own size.
 
-    Channels of more than 8 bits are divided by the smallest of 1, 4, 16, 64, 256 that their largest value needs to fit
-    in 8: cameras write 10, 12 or 14 bits into 16 and seldom say so. Floats from 0 to 1 become 0 to 255.
+    What is 0 to 65535 in channels of 16 bits, 0 to the maximum that a PNM or JPEG 2000 states, or 0 to 1 in floats,
+    becomes 0 to 255, the same in every frame. Cameras also write 10 or 12 bits into 16 and do not say so: such frames,
+    which are black by what they say, are refused.
 
     Args:
       data: content of a JPEG or PNG file or of another format of `image_damage`.
@@ -94,7 +97,8 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
         with silence.stderr() if tiff else contextlib.nullcontext(), Image.open(io.BytesIO(data)) as image:
             turned = ImageOps.exif_transpose(image)  # OpenCV turns by EXIF too
             if turned.mode.startswith(('I', 'F')):  # which Pillow cuts off at 255
-                return _in_8_bits(np.asarray(turned))
+                numbers = np.asarray(turned)
+                return _in_8_bits(numbers.astype(np.uint16) if image.format == 'PPM' else numbers)  # scaled by Pillow
             return np.asarray(turned.convert('RGB'))
     except Exception as error:  # Pillow's plug-ins raise many kinds
         raise ValueError(f'no image, or a damaged one, of {len(data)} bytes: {error}') from error
@@ -108,8 +112,15 @@ def _in_8_bits(image: np.ndarray) -> np.ndarray:
             raise ValueError(f'its floats go from {low:g} to {high:g}; of 0 to 1 a picture can be made: scale them')
         image = np.rint(image * 255)
     else:
-        if not (low >= 0 and high < 2**16):
-            raise ValueError(f'its numbers go from {low} to {high}; of 0 to 65535 a picture can be made: scale them')
-        image = image >> next(bits for bits in (0, 2, 4, 6, 8) if int(high) >> bits < 256)
+        if image.dtype.kind != 'u' or image.dtype.itemsize != 2:
+            raise ValueError(
+                f'its numbers are {image.dtype}, and nothing says which is white; write it with 8 or 16 bits'
+            )
+        if 0 < high < _BLACK:
+            raise ValueError(
+                f'its numbers go to {high} of 65535, which would be black: where a camera wrote 10 or 12 bits into 16, '
+                'multiply them by 64 or 16, or write them with 8 bits'
+            )
+        image = (image.astype(np.uint32) + 128) // 257
     image = image.astype(np.uint8)
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)

@@ -49,7 +49,8 @@ def check(data: bytes, *, whole: bool) -> bool:
         one); single bits may be others without a trace.
 
     Returns:
-      Whether OpenCV, too, would read it without a word, or refuse it: libjpeg warns the terminal of other JPEGs.
+      Whether OpenCV, too, would read it without a word, or refuse it: libjpeg warns the terminal of other JPEGs, and of
+      PNM and JPEG 2000 it leaves the numbers as they are, whatever their maximum.
 
     Raises:
       ValueError: empty, cut off, damaged, of no known format, or of more pixels than any crop has.
@@ -70,6 +71,7 @@ def check(data: bytes, *, whole: bool) -> bool:
         problem = _claims(*_webp_size(data))
     else:
         problem = _claims(*_other_size(data))
+        plain = not data.startswith((b'P', b'\xff\x4f')) and data[4:8] != b'jP  '
     if problem:
         raise ValueError(f'no image, or a damaged one, {size}: {problem}')
     return plain

@@ -45,7 +45,10 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     out = pathlib.Path(options.out or file.parent / 'report.html')
     files = out.with_name(out.stem + '_files')
     analysis = report_analysis.analyse(features, protocol, distance=distance, top=options.top)
-    notes = [f'Look at the features first: {warning}' for warning in sanity.warnings(features, distances=[distance])]
+    doubts = sanity.warnings(features, distances=[distance])
+    for warning in doubts:
+        metrics_log.say(exit_status.printable(f'warning: {warning}'))
+    notes = [f'Look at the features first: {warning}' for warning in doubts]
 
     networks = _networks(options, workdir, compute_dtype, notes) if options.pictures else []
     footage, album = None, None
@@ -98,6 +101,7 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         'accept': 'where the similarity is at least the threshold',
         'distance': distance,
         'network': features.meta.get('network'),
+        'warnings': doubts,
     }
     for name, chart in made.items():
         whole.write(files / f'{name}.svg', svg.document(chart))

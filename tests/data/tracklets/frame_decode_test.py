@@ -251,21 +251,60 @@ def test_no_decoder_sees_what_claims_an_absurd_size(kind, monkeypatch):
         frame_decode.decode_as_stored(data)
 
 
-@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
-@pytest.mark.parametrize('suffix', ['.png', '.tiff', '.pgm'])
-def test_pictures_of_more_than_8_bits_are_as_bright_as_they_were(bits, suffix):
-    grey = cv2.cvtColor(_photo(4), cv2.COLOR_RGB2GRAY)
-    grey[0, 0] = 255
-    wide = grey.astype(np.uint16) << (bits - 8)
-    image = frame_decode.decode_as_stored(cv2.imencode(suffix, wide)[1].tobytes())
-    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=2))
+GREY = cv2.cvtColor(_photo(4), cv2.COLOR_RGB2GRAY)
+
+
+def _written(suffix, image):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def _pgm(image, maximum):
+    head = f'P5\n# from a camera\n{image.shape[1]} {image.shape[0]}\n{maximum}\n'.encode()
+    return head + image.astype('>u2' if maximum > 255 else np.uint8).tobytes()
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tiff', '.pgm', '.jp2'])
+def test_pictures_of_16_bits_are_as_bright_as_they_were(suffix):
+    large = cv2.resize(GREY, (96, 192))
+    image = frame_decode.decode_as_stored(_written(suffix, large.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(image, np.repeat(large[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize('maximum', [100, 255, 1023, 4095, 16383, 65535])
+def test_so_are_those_that_state_their_maximum(maximum):
+    image = frame_decode.decode_as_stored(_pgm(np.rint(GREY / 255 * maximum), maximum))
+    off = np.abs(image[..., 0].astype(int) - GREY)
+    assert off.max() <= (1 if maximum < 255 else 0)
+
+
+def test_frames_of_one_tracklet_are_scaled_alike_however_bright_each_is():
+    for suffix in ('.png', '.tiff', '.pgm'):
+        dark, twice, bright = (
+            frame_decode.decode_as_stored(_written(suffix, (GREY.astype(np.uint16) * times)))[..., 0].astype(int)
+            for times in (25, 50, 100)
+        )
+        assert np.abs(twice - 2 * dark).max() <= 1
+        assert np.abs(bright - 2 * twice).max() <= 1
+
+
+@pytest.mark.parametrize('bits', [10, 12])
+@pytest.mark.parametrize('suffix', ['.png', '.tiff'])
+def test_bits_that_nobody_stated_are_refused_with_what_to_do_and_black_is_black(bits, suffix):
+    camera = GREY.astype(np.uint16) << (bits - 8)
+    with pytest.raises(ValueError, match=r'its numbers go to \d+ of 65535, .*multiply them by 64 or 16'):
+        frame_decode.decode_as_stored(_written(suffix, camera))
+    assert frame_decode.decode_as_stored(_written(suffix, camera << (16 - bits))).max() >= GREY.max() - 1
+    assert not frame_decode.decode_as_stored(_written(suffix, camera * 0)).any()
 
 
 def test_colours_of_16_bits_keep_their_order():
     photo = _photo(5)
-    photo[0, 0] = 255
-    data = cv2.imencode('.png', photo[..., ::-1].astype(np.uint16) * 256)[1].tobytes()
+    data = _written('.png', photo[..., ::-1].astype(np.uint16) * 257)
     np.testing.assert_array_equal(frame_decode.decode_as_stored(data), photo)
+    ppm = (
+        f'P6\n{photo.shape[1]} {photo.shape[0]}\n65535\n'.encode() + (photo.astype('>u2') * 257).astype('>u2').tobytes()
+    )
+    np.testing.assert_array_equal(frame_decode.decode_as_stored(ppm), photo)
 
 
 def test_pictures_of_floats_are_scaled_or_refused():
@@ -277,7 +316,7 @@ def test_pictures_of_floats_are_scaled_or_refused():
     for wrong in (grey.astype(np.float32), grey.astype(np.float32) / 255 - 0.5, np.full((9, 9), np.nan, np.float32)):
         with pytest.raises(ValueError, match=r'its floats go from .*scale them'):
             frame_decode.decode_as_stored(cv2.imencode('.tiff', wrong)[1].tobytes())
-    with pytest.raises(ValueError, match=r'its numbers go from .*scale them'):
+    with pytest.raises(ValueError, match=r'its numbers are int32, .*write it with 8 or 16 bits'):
         frame_decode.decode_as_stored(cv2.imencode('.tiff', grey.astype(np.int32) * 1000)[1].tobytes())
 
 
