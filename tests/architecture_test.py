@@ -94,5 +94,6 @@ def test_the_files_that_the_document_names_exist():
 def test_packages_do_nothing_when_they_are_imported():
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob('__init__.py'):
-            if path.parent != ROOT / 'jaxreid':  # the Python API, which api_test imports
+            # The Python API, which api_test imports; and what imports it first, so that Ctrl-C is no traceback.
+            if path.parent not in (ROOT / 'jaxreid', ROOT / 'data_pipelines'):
                 assert not ast.parse(path.read_text()).body, path

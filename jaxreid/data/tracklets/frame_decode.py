@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from jaxreid.data.tracklets import image_damage
-from jaxreid.process import silence
+from jaxreid.data.tracklets import image_damage, silence
 
 _BLACK = 2**12  # of 16 bits: what 12 reach
 
