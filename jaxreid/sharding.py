@@ -12,6 +12,7 @@ SPLIT = PartitionSpec(AXIS)
 SPLIT_STEPS = PartitionSpec(None, AXIS)  # of batches of several steps, one behind the other
 COPIED = PartitionSpec()
 _PIECE_BYTES = 2**22  # of host arrays that are added up over processes
+LANES = 128  # bytes of the last axis of rows on the devices: whole tiles of a TPU, in which no two rows share one
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
@@ -64,24 +65,39 @@ def local_rows(num_rows: int, mesh: Mesh) -> dict[jax.Device, range]:
 def place_rows(
     num_rows: int, columns: int, mesh: Mesh, *, piece_rows: int, fill: Callable[[int, np.ndarray], None]
 ) -> jax.Array:
-    """A uint8 array [num_rows, columns] split over the mesh that never lies in the host's memory as a whole, its rows
-    rounded up to a multiple of the devices by zeros.
+    """A uint8 array [num_rows, L, LANES] of rows of `columns` bytes, split over the mesh, that never lies in the host's
+    memory as a whole; rows are rounded up to whole lanes, and their number to a multiple of the devices, by zeros.
 
     `fill(start, out)` writes rows `start` and following into `out`, [piece, columns]; at most two pieces of
     `piece_rows` are in the memory of this host.
     """
+    lanes = row_shape(columns)
     part = -(-num_rows // mesh.size)
     put = jax.jit(lambda whole, piece, at: jax.lax.dynamic_update_slice_in_dim(whole, piece, at, 0), donate_argnums=0)
     placed = []
     for device, rows in local_rows(num_rows, mesh).items():
-        whole = jnp.zeros((part, columns), jnp.uint8, device=device)
+        whole = jnp.zeros((part, *lanes), jnp.uint8, device=device)
         for start in range(rows.start, rows.stop, piece_rows):
-            piece = np.empty((min(piece_rows, rows.stop - start), columns), np.uint8)
-            fill(start, piece)
+            piece = np.zeros((min(piece_rows, rows.stop - start), *lanes), np.uint8)
+            fill(start, piece.reshape(len(piece), -1)[:, :columns])
             whole.block_until_ready()  # the piece before has arrived
             whole = put(whole, jax.device_put(piece, device), start - rows.start)
         placed.append(whole)
-    return jax.make_array_from_single_device_arrays((mesh.size * part, columns), NamedSharding(mesh, SPLIT), placed)
+    return jax.make_array_from_single_device_arrays((mesh.size * part, *lanes), NamedSharding(mesh, SPLIT), placed)
+
+
+def row_shape(columns: int) -> tuple[int, int]:
+    """In which rows of so many bytes lie on the devices."""
+    return -(-columns // LANES), LANES
+
+
+def sends_singly(mesh: Mesh) -> bool:
+    """Whether the devices can send single rows to one another (ragged_all_to_all).
+
+    CPUs cannot, nor v5e slices of more than 16 chips: their links form no torus, and the compiler refuses.
+    """
+    device = mesh.devices.flat[0]
+    return mesh.size > 1 and device.platform != 'cpu' and (device.device_kind != 'TPU v5 lite' or mesh.size <= 16)
 
 
 def copy_to_all(tree, mesh: Mesh):

@@ -39,16 +39,17 @@ def test_rows_are_cut_into_equal_parts_and_the_last_are_shorter(mesh):
 
 
 def test_rows_that_are_placed_piece_by_piece_are_those_of_the_whole(mesh):
-    rows = np.random.default_rng(0).integers(0, 256, (10, 5), dtype=np.uint8)
+    columns = 130  # two lanes, the second nearly empty
+    rows = np.random.default_rng(0).integers(0, 256, (10, columns), dtype=np.uint8)
 
     def fill(start, out):
         out[:] = rows[start : start + len(out)]
 
     for piece in (1, 2, 3, 7):
-        placed = sharding.place_rows(10, 5, mesh, piece_rows=piece, fill=fill)
-        assert (placed.shape, placed.dtype) == ((12, 5), np.uint8)
-        np.testing.assert_array_equal(placed, np.pad(rows, ((0, 2), (0, 0))))
-        assert {shard.data.shape for shard in placed.addressable_shards} == {(3, 5)}
+        placed = sharding.place_rows(10, columns, mesh, piece_rows=piece, fill=fill)
+        assert (placed.shape, placed.dtype) == ((12, 2, 128), np.uint8)
+        np.testing.assert_array_equal(np.reshape(placed, (12, 256)), np.pad(rows, ((0, 2), (0, 256 - columns))))
+        assert {shard.data.shape for shard in placed.addressable_shards} == {(3, 2, 128)}
 
 
 def test_batches_of_several_steps_lie_one_behind_the_other(mesh):

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 # staging: between a TPU's main and its fast memory, ahead of what needs it.
 Kind = Literal['products', 'reductions', 'elementwise', 'copies', 'staging', 'collectives']
-COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'collective-permute', 'all-to-all')
+COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'collective-permute', 'all-to-all', 'ragged-all-to-all')
 BYTES = {
     'pred': 1, 's4': 0.5, 'u4': 0.5, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4,
     'f32': 4, 's64': 8, 'u64': 8, 'f64': 8, 'c64': 8,
@@ -186,6 +186,8 @@ class Program:
         operands = [beside[name].results for name in one.operands if name in beside]
         inner = self._inner(one)
         in_place = next((x for x in inner.values() if x.is_root and x.op == 'dynamic-update-slice'), None)
+        if one.op.startswith('ragged-all-to-all'):  # what is sent is read, and as much arrives
+            return 2 * one.results[-1].bytes
         if one.op == 'dynamic-update-slice':
             return 2 * sum(a.bytes for a in operands[1] if not a.fast)
         total: float = sum(a.bytes for a in one.results if not a.fast)

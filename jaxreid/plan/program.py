@@ -97,7 +97,7 @@ def step_on(experiment: config.Experiment, mesh: Mesh, mode: Mode) -> tuple[Any,
         parts['rows'] = (experiment.sampler.frames,), jnp.int32
         row_bytes += math.prod(size) * 4 * (data.flow != 'off')  # two float16
         rows = -(-STORE_FRAMES // mesh.size) * mesh.size
-        frames = placed(jax.ShapeDtypeStruct((rows, row_bytes), jnp.uint8), sharding.SPLIT)
+        frames = placed(jax.ShapeDtypeStruct((rows, *sharding.row_shape(row_bytes)), jnp.uint8), sharding.SPLIT)
     else:
         parts['clips'] = (experiment.sampler.frames, *size, 3), jnp.uint8
         if data.flow != 'off':

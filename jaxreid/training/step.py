@@ -125,6 +125,7 @@ def make_train_step(
     read = functools.partial(
         device_read.read,
         height=data.height, width=data.width, with_flow=data.flow != 'off', axis_name=sharding.AXIS,
+        singly=sharding.sends_singly(mesh),
     )  # fmt: skip
 
     def one_step(state: TrainState, batch):

@@ -54,6 +54,10 @@ ENTRY %main (p0: f32[100,4], p1: bf16[8,16], p2: bf16[16,8]) -> (f32[100,4], f32
   %gathered = bf16[16,16]{1,0} all-gather-done(%gather)
   %sum.2 = bf16[16]{0} all-reduce-start(%p1), to_apply=%add
   %sum.3 = bf16[16]{0} all-reduce-done(%sum.2)
+  %slices = s32[4]{0} iota(), iota_dimension=0
+  %slots = f32[3,4]{1,0} broadcast(%zero), dimensions={}
+  %rows.3 = ((f32[100,4]{1,0}, f32[3,4]{1,0}, s32[4]{0}), f32[3,4]{1,0}) ragged-all-to-all-start(%p0, %slots, %slices)
+  %rows.4 = f32[3,4]{1,0} ragged-all-to-all-done(%rows.3)
   %rows.9 = f32[100,4]{1,0} get-tuple-element(%loop), index=1
   ROOT %all = (f32[100,4]{1,0}, f32[8,8]{1,0}) tuple(%rows.9, %neg)
 }
@@ -81,7 +85,12 @@ def test_products_read_and_write_main_memory_and_not_the_fast_one(program):
 
 
 def test_what_only_names_arrays_moves_nothing(program):
-    assert set(bytes_of(program)) == {'row', 'rows.2', 'out', 'sum.1', 'gather', 'neg', 'sum.2'}
+    assert set(bytes_of(program)) == {'row', 'rows.2', 'out', 'sum.1', 'gather', 'neg', 'sum.2', 'slots', 'rows.3'}
+
+
+def test_devices_that_send_rows_to_one_another_read_those_rows_and_not_all_that_they_have(program):
+    (one,) = [move for move in program.moves if move.instruction.name == 'rows.3']
+    assert (one.kind, one.bytes) == ('collectives', 2 * 3 * 4 * 4)
 
 
 def test_arrays_of_a_tpu_count_with_their_tiles(program):
@@ -95,8 +104,9 @@ def test_a_donated_argument_is_known(program):
 
 
 def test_collectives_have_their_dtype_bytes_place_and_whether_they_are_waited_for(program):
-    first, second, third = program.collectives
+    first, second, third, fourth = program.collectives
     assert (first.op, first.dtype, first.bytes, first.low, first.blocking) == ('all-reduce', 'f32', 264, 8, True)
     assert (second.op, second.bytes, second.blocking) == ('all-gather', 512, False)  # a negation is made beside it
     assert (third.op, third.dtype, third.bytes, third.blocking) == ('all-reduce', 'bf16', 32, True)  # nothing is
-    assert 0 < first.place < second.place < third.place < 1
+    assert (fourth.op, fourth.bytes, fourth.blocking) == ('ragged-all-to-all', 3 * 4 * 4, True)
+    assert 0 < first.place < second.place < third.place < fourth.place < 1

@@ -1,35 +1,51 @@
-"""Clips out of frames that lie in the memory of the devices, inside the jitted step: every device picks, of all frames
-of the global batch, those that it holds, and one `psum_scatter` brings each clip to the device that trains on it.
+"""Clips out of frames that lie in the memory of the devices, inside the jitted step: every wanted frame travels once,
+from the device that holds it to the one that trains on it, and the frames of the store stay where they are.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 
+from jaxreid import sharding
+
 
 def read(
-    frames: jax.Array, rows: jax.Array, *, height: int, width: int, with_flow: bool, axis_name: str
+    frames: jax.Array, rows: jax.Array, *, height: int, width: int, with_flow: bool, axis_name: str, singly: bool
 ) -> dict[str, jax.Array]:
     """The clips of this device's part of a batch; to be called by all devices of the mesh together.
 
     Args:
-      frames: [R, row_bytes] uint8, this device's part of `device_store.DeviceStore.frames`.
+      frames: [R, L, 128] uint8, this device's part of `device_store.DeviceStore.frames`.
       rows: [B, T] int32, what the global batch is made of, the same on all devices.
       height, width: of a frame, in pixels.
       with_flow: whether rows hold flow.
       axis_name: of the mesh.
+      singly: see `sharding.sends_singly`.
 
     Returns:
       `clips` [b, T, H, W, 3] uint8 and, with flow, `flow` [b, T, H, W, 2] float16, of the B / devices clips that are
       this device's; bit by bit what the other stores give.
     """
-    b, t = rows.shape
-    held = rows.reshape(-1) - jax.lax.axis_index(axis_name) * len(frames)
-    mine = (held >= 0) & (held < len(frames))
-    picked = jnp.where(mine[:, None], frames.at[held].get(mode='clip'), jnp.uint8(0))
-    # All bytes of a frame come from one device, the others add zeros: exact in 8 bits.
-    packed = jax.lax.psum_scatter(picked.reshape(b, t, -1), axis_name, tiled=True)  # [b, T, row_bytes]
-    pixels, motion = jnp.split(packed, [height * width * 3], axis=-1)
-    clips = {'clips': pixels.reshape(-1, t, height, width, 3)}
+    devices, t = jax.lax.axis_size(axis_name), rows.shape[1]
+    wanted = rows.reshape(devices, -1)  # [devices, bT], by whom
+    holder, place = wanted // len(frames), wanted % len(frames)
+    sent = holder == jax.lax.axis_index(axis_name)  # by this device
+    if singly:  # from every device to every place of every other a slice: of one row, or of none
+        came = holder[jax.lax.axis_index(axis_name)][None] == jnp.arange(devices)[:, None]  # to this device, from whom
+        slots = jnp.arange(wanted.shape[1], dtype=jnp.int32)[None]
+        slices = jnp.where(sent, place, 0), sent, jnp.where(sent, slots, 0), came
+        empty = sharding.varying(jnp.zeros((slots.size, *frames.shape[1:]), jnp.uint8), axis_name)
+        slices = (x.astype(jnp.int32).reshape(-1) for x in slices)
+        packed = jax.lax.ragged_all_to_all(frames, empty, *slices, axis_name=axis_name)
+    else:  # all bytes of a frame come from one device, the others add zeros
+        picked = jnp.where(sent[..., None, None], frames[place], jnp.uint8(0))
+        four = jax.lax.bitcast_convert_type(picked.reshape(*picked.shape[:-1], -1, 4), jnp.int32)
+        packed = jax.lax.bitcast_convert_type(jax.lax.psum_scatter(four, axis_name), jnp.uint8)
+    packed = packed.reshape(-1, t, math.prod(frames.shape[1:]))
+    image = height * width * 3
+    clips = {'clips': packed[..., :image].reshape(-1, t, height, width, 3)}
     if with_flow:
-        clips['flow'] = jax.lax.bitcast_convert_type(motion.reshape(-1, t, height, width, 2, 2), jnp.float16)
+        motion = packed[..., image : image + height * width * 4].reshape(-1, t, height, width, 2, 2)
+        clips['flow'] = jax.lax.bitcast_convert_type(motion, jnp.float16)
     return clips

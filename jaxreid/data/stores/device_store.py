@@ -4,6 +4,7 @@ The host only draws which frames a step shall see; `device_read` brings them to 
 leaves its place.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -17,7 +18,7 @@ from jaxreid.process import host_memory
 class DeviceStore:
     """All frames of the tracklets as one uint8 array, split over a mesh."""
 
-    frames: jax.Array  # [rows, row_bytes] uint8, see packed_frames; zeros fill the last device's part
+    frames: jax.Array  # [rows, L, 128] uint8, see packed_frames; zeros fill rows and the last device's part
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class DeviceStore:
         rows = sharding.local_rows(packing.num_rows, mesh)
         for device in rows:
             packed_frames.check_fits(
-                -(-packing.num_rows // mesh.size) * packing.row_bytes,
+                -(-packing.num_rows // mesh.size) * math.prod(sharding.row_shape(packing.row_bytes)),
                 _available_bytes(device, len(rows)),
                 where=f'memory on each of {mesh.size} devices, here {device}',
             )
