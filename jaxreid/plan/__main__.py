@@ -137,6 +137,7 @@ def text(found: outcome.Outcome, experiment: config.Experiment, target: targets.
         lines.append(f'  store       {program.STORE_FRAMES:,} frames of MARS on the devices, whatever the data set')
     if found.mode == 'eval' and experiment.test.clips == 'whole':
         lines.append('  clips       of the shortest tracklets; longer ones come in batches of as many frames')
+    lines += [f'  note        {said}' for said in found.notes]
     return '\n'.join(lines + [f'  warning     {said}' for said in found.warnings]) + '\n'
 
 

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import concurrent.futures.process
-import copy
 import dataclasses
 import functools
 import multiprocessing
@@ -17,11 +16,10 @@ from jax.sharding import Mesh
 
 from jaxreid import config, sharding
 from jaxreid.models import cost
-from jaxreid.plan import hlo, program, targets
+from jaxreid.plan import hlo, largest, program, targets
 from jaxreid.reproduce import costs
 
 LARGE = 16 * 2**20  # bytes of an array that is worth a warning
-HEADROOM = 0.97  # of the memory that the second compile aims at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +73,7 @@ class Outcome:
     beside_s: float  # of those that something is done beside
     steps: int | None  # of the recipe, where they are known before the data is opened
     warnings: list[str]
+    notes: list[str]  # what is unusual and does no harm
     compile_s: float
     largest: str = ''  # batch that fits, in words
 
@@ -104,14 +103,14 @@ def of(
     description: str = '',
     devices: list[jax.Device] | None = None,
 ) -> Outcome:
-    """Compiles the step for a target, and for the largest batch.
+    """Compiles the step for a target, and other batches in search of the largest.
 
     Args:
       experiment: validated settings.
       target: what to compile for.
       mode: which step.
       quick: one bottleneck per stage.
-      second: whether to compile again for the largest batch.
+      second: whether to look for the largest batch.
       description: see `targets.devices`.
       devices: to compile for; None: the target's.
 
@@ -121,8 +120,20 @@ def of(
     """
     made_for = program.on_accelerators(program.quick(experiment) if quick else experiment, target.chip.platform)
     mesh = sharding.make_mesh(devices or targets.devices(target, description))
-    first = once(made_for, target, mode, mesh, quick=quick)
-    return dataclasses.replace(first, largest=_largest(made_for, target, mode, mesh, first)) if second else first
+    asked = largest.Batch(program.clips_of(made_for, mode), 0, False)
+    try:
+        first = once(made_for, target, mode, mesh, quick=quick)
+    except largest.DoesNotFit as error:
+        if second:
+            known = asked._replace(needed=error.needed)
+            raise ValueError(f'{error}; {_largest(made_for, target, mode, mesh, known, error.needed)}') from error
+        raise
+    if not second:
+        return first
+    batch = np.prod((first.frames // mesh.size, made_for.data.height, made_for.data.width, 3))
+    known = asked._replace(needed=first.memory.needed, fits=first.fits)
+    grows = first.memory.temporaries + batch
+    return dataclasses.replace(first, largest=_largest(made_for, target, mode, mesh, known, grows))
 
 
 def in_child(
@@ -156,10 +167,11 @@ def once(e: config.Experiment, target: targets.Target, mode: program.Mode, mesh:
     try:
         compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
-        if used := re.search(r'Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm', str(error)):
-            raise ValueError(
-                f'does not fit: the step of {program.clips_of(e, mode)} clips needs {used[1]} of '
-                f'{used[2]} on each device; take more devices, fewer clips or --config.train.remat=true'
+        if used := re.search(r'Used ([\d.]+)([KMGT]) of ([\d.]+[KMGT]) hbm', str(error)):
+            raise largest.DoesNotFit(
+                f'does not fit: the step of {program.clips_of(e, mode)} clips needs {used[1]}{used[2]} of '
+                f'{used[3]} on each device; take more devices, fewer clips or --config.train.remat=true',
+                float(used[1]) * 1024 ** ('KMGT'.index(used[2]) + 1),
             ) from error
         raise ValueError(f'the compiler refuses the step: {targets.first_line(error)}') from error
     text = hlo.Program(compiled.as_text())
@@ -198,7 +210,8 @@ def once(e: config.Experiment, target: targets.Target, mode: program.Mode, mesh:
         links_s=links[True],
         beside_s=links[False],
         steps=costs.planned_steps(e) if mode == 'train' else None,
-        warnings=list(_warnings(e, text, mesh, mode)),
+        warnings=list(_warnings(e, text, mode)),
+        notes=list(_notes(mesh)),
         compile_s=time.monotonic() - start,
     )
 
@@ -226,7 +239,7 @@ def _together(collectives: list[hlo.Collective]) -> list[Sends]:
     ]  # fmt: skip
 
 
-def _warnings(e: config.Experiment, text: hlo.Program, mesh: Mesh, mode: program.Mode):
+def _warnings(e: config.Experiment, text: hlo.Program, mode: program.Mode):
     kept = {a.dims: a for number, a in text.arguments.items() if number not in text.donated and a.bytes >= LARGE}
     for move in text.moves:
         for array in move.instruction.results:
@@ -247,9 +260,12 @@ def _warnings(e: config.Experiment, text: hlo.Program, mesh: Mesh, mode: program
         if large:
             most = sorted(large, key=lambda said: -large[said].bytes)[:3]
             yield f'{len(large)} activations are in float32, the largest: {"; ".join(most)}'
+
+
+def _notes(mesh: Mesh):
     hosts = [device.process_index for device in mesh.devices.flat]
     if hosts != sorted(hosts):
-        yield f'the mesh does not go from host to host: {hosts}; groups of clips must follow the mesh, not the hosts'
+        yield f'clips go to the hosts in the order of the links, {hosts}: each host feeds the places that it holds'
 
 
 def _array(array: hlo.Array) -> str:
@@ -260,31 +276,20 @@ def _tail(source: str) -> str:
     return source if len(source) < 60 else f'...{source[-57:]}'
 
 
-def _largest(e: config.Experiment, target: targets.Target, mode: program.Mode, mesh: Mesh, first: Outcome) -> str:
-    """The largest batch that fits, compiled: at first by a line through the first compile, then a smaller one."""
-    unit, memory = program.unit(e, mode, mesh.size), first.memory
-    batch = np.prod((first.frames // mesh.size, e.data.height, e.data.width, 3))
-    per_clip = (memory.temporaries + batch) / first.clips
-    clips = int((HEADROOM * memory.limit - memory.needed + memory.temporaries) / per_clip // unit * unit)
-    tried = 'a larger one would not, by the line through it'
-    if not first.fits:
-        clips, tried = min(clips, first.clips - unit), 'the rest alone is too large'
-    for _ in range(2):
-        if clips < unit or (first.fits and clips <= first.clips):
-            break
+def _largest(
+    e: config.Experiment, target: targets.Target, mode: program.Mode, mesh: Mesh, known: largest.Batch, grows: float
+) -> str:
+    """The largest batch that fits, in words; `known` and `grows` as for `largest.edge`."""
+
+    def compiled(clips: int) -> largest.Batch:
         try:
-            other = once(program.with_clips(copy.deepcopy(e), mode, clips), target, mode, mesh, quick=first.quick)
-        except ValueError as error:
-            tried = f'{clips} do not ({error})'
-            clips = int(0.85 * clips // unit * unit)
-            continue
-        if other.fits:
-            slope = max((other.memory.needed - memory.needed) / (clips - first.clips), 1.0)
-            more = int((memory.limit - other.memory.needed) / slope // unit * unit)
-            return f'{clips} clips fit, compiled: {other.memory.needed / 2**30:.1f} GiB; {clips + more} by that line'
-        tried = f'{clips} do not, compiled: {other.memory.needed / 2**30:.1f} GiB'
-        clips = int(0.85 * clips // unit * unit)
-    return f'{first.clips} clips fit; {tried}' if first.fits else f'none fits; {tried}'
+            found = once(program.with_clips(e, mode, clips), target, mode, mesh, quick=False)
+        except largest.DoesNotFit as error:
+            return largest.Batch(clips, error.needed, False)
+        return largest.Batch(clips, found.memory.needed, found.fits)
+
+    unit = program.unit(e, mode, mesh.size)
+    return largest.words(*largest.edge(known, grows, compiled, unit=unit, limit=target.memory))
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

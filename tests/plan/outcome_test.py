@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import re
+import types
 
 import jax
+import numpy as np
 import pytest
 
 from configs import star_synthetic, stmn_synthetic, strf_synthetic
 from jaxreid import config, sharding, summary
 from jaxreid.models import cost
-from jaxreid.plan import hlo, outcome, program, targets
+from jaxreid.plan import hlo, largest, outcome, program, targets
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(len(jax.devices()) < 8, reason='compiles for eight devices')]
 NODE = targets.parse('h200:8')
@@ -89,7 +91,7 @@ def test_the_largest_batch_is_compiled(trained):
     room = dataclasses.replace(NODE.chip, memory=(trained.memory.needed + 20 * trained.memory.temporaries) / 0.75)
     again = compiled(small(), second=True, target=dataclasses.replace(NODE, chip=room))
     clips = int(again.largest.split()[0])
-    assert 'compiled' in again.largest
+    assert 'both compiled' in again.largest
     assert clips > 10 * trained.clips
     assert clips % 8 == 0
     tight = dataclasses.replace(NODE.chip, memory=trained.memory.needed * 0.8 / 0.75)
@@ -97,9 +99,40 @@ def test_the_largest_batch_is_compiled(trained):
     assert not fewer.fits
     assert 0 < int(fewer.largest.split()[0]) < trained.clips
     none = dataclasses.replace(NODE, chip=dataclasses.replace(NODE.chip, memory=1000))
-    assert outcome._largest(small(), none, 'train', sharding.make_mesh(jax.devices()[:8]), fewer).startswith(
-        'none fits'
-    )
+    known = largest.Batch(fewer.clips, fewer.memory.needed, False)
+    found = outcome._largest(small(), none, 'train', sharding.make_mesh(jax.devices()[:8]), known, 1.0)
+    assert found.startswith('none was found that fits; the smallest that was compiled, of 8 clips')
+
+
+def test_what_the_compiler_refuses_for_its_memory_is_looked_for_further(monkeypatch):
+    """A TPU's compiler says what it would have needed and ends there."""
+
+    def refuse_large(e, target, mode, mesh, *, quick):
+        clips = program.clips_of(e, mode)
+        if clips > 16:
+            raise largest.DoesNotFit(f'does not fit: {clips} clips', clips * 2**30)
+        return dataclasses.replace(of_16, memory=dataclasses.replace(of_16.memory, arguments=clips * 2**30))
+
+    of_16 = compiled(small(**{'sampler.num_ids': 4}))
+    monkeypatch.setattr(outcome, 'once', refuse_large)
+    with pytest.raises(ValueError, match=r'does not fit: 32 clips; 16 clips fit: 16\.\d\d GiB; 24 do not: 24\.00 GiB'):
+        compiled(small(), second=True)
+    with pytest.raises(largest.DoesNotFit, match=r'32 clips$'):
+        compiled(small())
+
+
+@pytest.mark.parametrize(
+    ('settings', 'said'),
+    [
+        ({'train.bn_groups': 3, 'sampler.num_ids': 24}, '3 BatchNorm groups do not fit 8 devices'),
+        ({'train.bn_groups': 16, 'sampler.num_ids': 2}, 'do not split into 16 equal BatchNorm groups'),
+        ({'sampler.num_ids': 5}, '20 clips do not split over 8 devices'),
+    ],
+)
+def test_what_does_not_divide_is_one_line(settings, said):
+    with pytest.raises(ValueError, match=said) as raised:
+        compiled(small(**settings))
+    assert '\n' not in str(raised.value)
 
 
 @pytest.mark.parametrize('made', [strf_synthetic, stmn_synthetic, star_synthetic], ids=lambda made: made.__name__)
@@ -112,8 +145,8 @@ def test_an_evaluation_step_sends_nothing(made):
     assert found.steps is None
 
 
-def warnings(text, e, devices=8, mode='train'):
-    return list(outcome._warnings(e, hlo.Program(text), sharding.make_mesh(jax.devices()[:devices]), mode))
+def warnings(text, e, mode='train'):
+    return list(outcome._warnings(e, hlo.Program(text), mode))
 
 
 LINE = '  %x = {0} {1}(%p), metadata={{op_name="jit(f)/{2}"}}\n'
@@ -138,3 +171,13 @@ def test_what_costs_too_much_is_said(line, said):
     (warning,) = warnings(TEXT.format(LINE.format(*line)), e)
     assert re.search(said, warning)
     assert warnings(TEXT.format(LINE.format('u8[8]{0}', 'copy', 'small')), e) == []
+
+
+def test_hosts_out_of_order_are_a_note_and_no_warning():
+    def notes(*hosts):
+        devices = np.array([types.SimpleNamespace(process_index=host) for host in hosts])
+        return list(outcome._notes(types.SimpleNamespace(devices=devices)))
+
+    assert notes(0, 0, 1, 1) == []
+    (note,) = notes(0, 1, 1, 0)
+    assert '[0, 1, 1, 0]' in note
