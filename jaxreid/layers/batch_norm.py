@@ -76,8 +76,9 @@ def group_moments(
     Args:
       x: [S, R, C], this device's slices (`local_slices`).
       origin: [C], the same on all devices and about the mean: what the devices' means are counted from, so that one
-        sum over the devices has both moments. Where the mean lies k standard deviations off it, float32 loses k^2
-        parts in 10^7 of what the variance between devices adds: nothing, with the running mean, after the first steps.
+        sum over the devices has both moments. Where the mean lies k standard deviations off it, float32 is wrong by
+        about 2 k^2 parts in 10^7 of the variance: with the running mean, nothing after the first steps, and less than
+        one in 1,000 at k = 50.
       groups: number of slices of the global batch.
       axis_name: mesh axis that the batch is split over; None where one program sees all of it.
 

@@ -177,6 +177,26 @@ def test_devices_that_share_a_group_agree_far_from_the_running_mean(devices, gro
     np.testing.assert_allclose(y, run(v, x, devices=0, groups=groups)[0], rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize('seed', [0, 1, 2])
+@pytest.mark.parametrize(('devices', 'groups'), [(8, 1), (8, 2)])
+def test_a_first_step_fifty_deviations_from_the_running_mean_is_that_of_float64(devices, groups, seed):
+    """Statistics that start at 0 and 1, inputs of mean 50: what is counted from the running mean cancels most then."""
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(16, 64, 32)) + 0.2 * rng.normal(size=(16, 1, 32)) + 50).astype(np.float32)
+    weight = rng.normal(size=x.shape)
+    v = {
+        'params': {'scale': jnp.ones(32), 'bias': jnp.zeros(32)},
+        'batch_stats': {'mean': jnp.zeros(32), 'var': jnp.ones(32)},
+    }
+    y, new = run(v, x, devices=devices, groups=groups)
+    slices = x.astype(np.float64).reshape(groups, -1, 32)
+    variance = slices.var(1)
+    expected = (slices - slices.mean(1, keepdims=True)) / np.sqrt(variance + batch_norm.EPSILON)[:, None]
+    np.testing.assert_allclose((new['batch_stats']['var'] - 0.9) / 0.1, variance.mean(0), rtol=1e-3)
+    assert abs((y * weight).mean() / (expected.reshape(x.shape) * weight).mean() - 1) < 1e-3  # a loss
+    np.testing.assert_allclose(y, expected.reshape(x.shape), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(('groups', 'sums'), [(1, 2), (4, 2), (8, 1)])
 def test_a_norm_sums_over_devices_once_forward_and_once_backward(groups, sums):
     """With respect to its input; groups of one device need the sum of their running statistics only."""

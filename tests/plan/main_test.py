@@ -110,7 +110,7 @@ def test_every_config_is_answered(name, mode, monkeypatch, capsys):
 def test_frames_on_the_devices_are_part_of_the_step():
     e = command_line.read_config('strf_mars', ['--config.data.store=device'])
     _, (_, batch, frames) = program.step_on(e, sharding.make_mesh(jax.devices()[:1]), 'train')
-    assert frames.shape == (program.STORE_FRAMES, 256 * 128 * 3)
+    assert frames.shape == (program.STORE_FRAMES, 256 * 3, 128)
     assert set(batch) == {'labels', 'index', 'rows'}
 
 
