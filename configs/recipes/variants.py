@@ -24,7 +24,7 @@ class Recipe(Protocol):
 def dataset(name: str) -> Changes:
     """What every system has in common on a data set."""
     facts = catalogue.find(name)
-    return {'data.dataset': name, 'test.protocols': (facts.protocol,)} | (
+    return {'data.dataset': name, 'test.protocols': (facts.protocol, *facts.more_protocols)} | (
         {'data.num_ids': facts.num_ids} if facts.num_ids else {}
     )
 

@@ -15,7 +15,7 @@ from jaxreid.data.datasets import dukev, lsvid, mars
 from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import tracklet as tracklet_lib
 from jaxreid.evaluation import protocols
-from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder, public_tables
+from tests.fixtures import dukev_folder, field_folders, ilids_folder, lsvid_folder, prid_folder, public_tables
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 from tests.fixtures.ranked_rows import Rows
@@ -92,6 +92,29 @@ TRAPS = {
     'LS-VID: lists below info/ in some copies; the camera is the third field': (
         'data/datasets/lsvid_test.py::test_reads_lists_hdf5_tables_and_frames_in_both_layouts',
         'data/traps_test.py::test_a_copy_of_ls_vid_of_the_published_size_has_its_counts',
+    ),
+    'CCVID: cameras of session 3 are others; the path above the data set says nothing': (
+        'data/datasets/ccvid_test.py::test_lists_folders_cameras_and_outfits_are_read',
+        'data/datasets/ccvid_test.py::test_a_folder_name_with_an_underscore_above_the_data_set_says_no_camera',
+    ),
+    'CCVID: an outfit label counts the clothes of one person': (
+        'data/datasets/ccvid_test.py::test_one_label_of_two_people_is_two_outfits',
+        'evaluation/outfits_test.py::test_outfits_are_compared_inside_a_person_only',
+    ),
+    'VCCR: frame numbers have no leading zeros': (
+        'data/datasets/vccr_test.py::test_folders_cameras_and_outfits_are_read_and_frames_are_in_the_order_of_their_numbers',
+    ),
+    'MEVID: tables count from 0, lists are not sorted, queries are no gallery, some rows are empty': (
+        'data/datasets/mevid_test.py::test_lists_and_tables_are_read_from_line_0_on',
+        'data/datasets/mevid_test.py::test_a_table_that_counts_from_1_is_noticed',
+        'data/datasets/mevid_test.py::test_queries_name_lines_of_the_test_table_from_0',
+    ),
+    'G2A-VReID: as MARS, but queries are no gallery': (
+        'data/datasets/g2a_test.py::test_the_layout_is_that_of_mars_and_queries_are_no_gallery',
+    ),
+    'AG-VPReID, DetReIDX: a direction has its own queries and gallery; the camera is in the names': (
+        'data/datasets/cases_test.py::test_the_directions_of_ag_vpreid_have_their_own_queries_and_galleries',
+        'data/datasets/cases_test.py::test_the_directions_of_detreidx_are_three_and_flights_are_cameras',
     ),
     'all: the order in which folders are listed': (
         'data/traps_test.py::test_the_order_of_listings_changes_no_data_set',
@@ -262,6 +285,8 @@ def settings(dataset, root):
                 listing_fixture.touch(root, prid_folder.paths(camera, range(1, 204), frames=(1, 2, 10)))
         case 'lsvid':
             lsvid_folder.write(root, draw=True)
+        case new if new in field_folders.WRITERS:
+            field_folders.WRITERS[new](root)
         case 'manifest':
             listing_fixture.draw(root, [f'{folder}/{n}.jpg' for folder in 'abc' for n in (1, 2, 10, 9)])
             rows = ('tracklet,pid,camera,role,folder,glob', 'a,1,1,train,a,', 'b,2,1,query,,b/*.jpg')

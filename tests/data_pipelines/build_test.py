@@ -27,7 +27,7 @@ from jaxreid.data.datasets import catalogue, mars
 from jaxreid.data.stores import record_files, record_index
 from jaxreid.data.synthetic import render
 from jaxreid.process import exit_status, paths
-from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, prid_folder
+from tests.fixtures import dukev_folder, field_folders, ilids_folder, lsvid_folder, prid_folder
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -139,10 +139,14 @@ def write_manifest(root):
     return [{}]
 
 
-@pytest.mark.parametrize('dataset', ['mars', 'dukev', 'ilids', 'prid', 'lsvid', 'manifest'])
+@pytest.mark.parametrize('dataset', ['mars', 'dukev', 'ilids', 'prid', 'lsvid', 'manifest', *field_folders.WRITERS])
 def test_every_split_of_every_data_set_comes_from_one_record_set_as_its_reader_gives_it(dataset, tmp_path):
     root = tmp_path / 'root'
-    every = globals()[f'write_{dataset}'](root)
+    if dataset in field_folders.WRITERS:
+        field_folders.WRITERS[dataset](root)
+        every = catalogue.find(dataset).splits('')
+    else:
+        every = globals()[f'write_{dataset}'](root)
     place = str(root / 'table.csv') if dataset == 'manifest' else str(root)
     build.build(dataset, place, str(tmp_path / 'out'))
     expected = [source.read(config.Data(dataset=dataset, root=place, **settings)) for settings in every]

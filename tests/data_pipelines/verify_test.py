@@ -20,7 +20,7 @@ from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.data.synthetic import render
 from jaxreid.data.tracklets import frame_decode
 from jaxreid.process import exit_status
-from tests.fixtures import dukev_folder, ilids_folder, lsvid_folder, public_tables
+from tests.fixtures import dukev_folder, field_folders, ilids_folder, lsvid_folder, public_tables
 from tests.fixtures import listed_folder as listing_fixture
 from tests.fixtures import mars_folder as mars_fixture
 
@@ -95,6 +95,22 @@ def counted(report):
     kinds = {key: value for key, value in report.items() if isinstance(value, dict) and 'count' in value}
     kinds |= report['duplicates']
     return {key: value['count'] for key, value in kinds.items() if value['count']}
+
+
+@pytest.mark.parametrize('dataset', list(field_folders.WRITERS))
+def test_a_whole_copy_of_a_newer_data_set_is_as_published(dataset, tmp_path, monkeypatch):
+    root = field_folders.WRITERS[dataset](tmp_path / 'data')
+    if dataset == 'g2a':  # the fixture draws the same pictures in train and test
+        for number, path in enumerate(sorted((root / 'bbox_test').rglob('*.jpg'))):
+            path.write_bytes(mars_fixture.jpeg(1000 + number))
+    found = contents(dataset, root)
+    assert run(dataset, root)['problems'] != []  # tiny
+    publish(monkeypatch, dataset, {name: found.counts[name] for name in catalogue.find(dataset).published})
+    report = run(dataset, root)
+    assert report['problems'] == []
+    assert report['unused_images']['count'] == 0
+    next(root.rglob('*.jpg')).write_bytes(b'cut')
+    assert run(dataset, root)['problems'][0].startswith('missing or damaged images: 1')
 
 
 def test_a_whole_rendered_benchmark_is_as_published(few, tmp_path, capsys):

@@ -45,6 +45,18 @@ def of(dataset: tracklet.Dataset) -> Contents:
     return Contents(dataset.root, parts, counts, folders(everyone, below=1), deep=False)
 
 
+def with_totals(dataset: tracklet.Dataset) -> Contents:
+    """As `of`, and of the test split, of all together, and of outfits where they are known."""
+    held = of(dataset)
+    everyone = (*dataset.train, *dataset.test)
+    counts = held.counts | tally('test', dataset.test)
+    counts |= {'ids': len(ids(everyone)), 'tracklets': len(everyone), 'frames': frames(everyone)}
+    if any('outfit' in one.attributes for one in everyone):
+        for name, some in (('outfits', everyone), ('train outfits', dataset.train), ('test outfits', dataset.test)):
+            counts[name] = len({(one.pid, one.attributes['outfit']) for one in some})
+    return held._replace(counts=counts)
+
+
 def tally(part: str, tracklets: Sequence[tracklet.Tracklet], called: str = '', *, cameras: int = 0) -> dict[str, Count]:
     """Numbers of ids, tracklets and frames of a part, and of tracklets of each of the cameras 1 to `cameras`."""
     called = called or f'{part} tracklets'

@@ -37,6 +37,7 @@ class Facts:
     layout: str  # what its folder must hold, in a sentence or two
     read: Callable[[Settings], tracklet.Dataset]  # OSError, ValueError: the folder is not as it should be
     protocol: str = 'mars-paper'  # the rule that papers score it by
+    more_protocols: tuple[str, ...] = ()  # rules that papers print beside it
     num_ids: int | None = None  # training ids, where they are known before the data is opened
     # Counts that were published, named as those of `whole`
     published: Mapping[str, contents.Count] = dataclasses.field(default_factory=dict)

@@ -39,7 +39,7 @@ def read(root: str | os.PathLike) -> tracklet.Dataset:
     """
     dataset = read_lists(root)
     for tracklets in (dataset.train, dataset.test):
-        _check_frames_exist(dataset.root, tracklets)
+        check_frames_exist(dataset.root, tracklets)
     return dataset
 
 
@@ -55,8 +55,8 @@ def read_lists(root: str | os.PathLike) -> tracklet.Dataset:
             'evaluation code and the download of the dataset.'
         )
     parts = (
-        _name_list(os.path.join(info, 'train_name.txt')),
-        _name_list(os.path.join(info, 'test_name.txt')),
+        name_list(os.path.join(info, 'train_name.txt')),
+        name_list(os.path.join(info, 'test_name.txt')),
         matlab.read(os.path.join(info, 'tracks_train_info.mat'), 'track_train_info'),
         matlab.read(os.path.join(info, 'tracks_test_info.mat'), 'track_test_info'),
         matlab.read(os.path.join(info, 'query_IDX.mat'), 'query_IDX'),
@@ -143,13 +143,14 @@ def _folder(root: str, name: str) -> str:
     return f'{name}/{name}' if os.path.isdir(os.path.join(root, name, name)) else name
 
 
-def _name_list(path: str) -> list[str]:
+def name_list(path: str) -> list[str]:
+    """The lines of a file that hold something."""
     with open(path, encoding='utf-8', errors='replace') as file:  # text mode turns CRLF into \n
         names = [line.strip() for line in file]
     return [name for name in names if name]
 
 
-def _check_frames_exist(root: str, tracklets: Sequence[tracklet.Tracklet]) -> None:
+def check_frames_exist(root: str, tracklets: Sequence[tracklet.Tracklet]) -> None:
     """Every listed frame is a name in its folder. One listing per id: a million single look-ups take minutes."""
     missing: list[str] = []
     id_folder, present = '', set[str]()

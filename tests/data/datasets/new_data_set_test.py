@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jaxreid.data.datasets import catalogue
-from tests.fixtures import listed_folder
+from tests.fixtures import field_folders, listed_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -109,7 +109,7 @@ def test_one_file_and_one_config_add_a_data_set_everywhere(house, tmp_path):
     assert '7 steps of 32 frames' in done.stdout
 
 
-@pytest.mark.parametrize('name', ['dukev', 'ilids', 'lsvid', 'prid'])
+@pytest.mark.parametrize('name', ['dukev', 'ilids', 'lsvid', 'prid', *field_folders.WRITERS])
 def test_a_data_set_is_named_by_its_reader_its_configs_and_the_published_tables_only(name):
     files = [path for package in ('jaxreid', 'configs', 'data_pipelines') for path in (ROOT / package).rglob('*.py')]
     named = {path.relative_to(ROOT).as_posix() for path in files if name in path.read_text()}

@@ -1,0 +1,9 @@
+"""AP3D (ECCV 2020) on DetReIDX, of which its paper has no figures.
+
+python -m jaxreid.main --config configs/ap3d_detreidx.py --config.data.root=/path/to/DetReIDX
+Ours: not run yet.
+"""
+
+from .recipes import ap3d, variants
+
+VARIANTS, get_config = variants.rows_of(ap3d, 'detreidx')
