@@ -94,27 +94,27 @@ TRAPS = {
         'data/traps_test.py::test_a_copy_of_ls_vid_of_the_published_size_has_its_counts',
     ),
     'CCVID: cameras of session 3 are others; the path above the data set says nothing': (
-        'data/datasets/ccvid_test.py::test_lists_folders_cameras_and_outfits_are_read',
-        'data/datasets/ccvid_test.py::test_a_folder_name_with_an_underscore_above_the_data_set_says_no_camera',
+        'data/datasets/clothes/ccvid_test.py::test_lists_folders_cameras_and_outfits_are_read',
+        'data/datasets/clothes/ccvid_test.py::test_a_folder_name_with_an_underscore_above_the_data_set_says_no_camera',
     ),
     'CCVID: an outfit label counts the clothes of one person': (
-        'data/datasets/ccvid_test.py::test_one_label_of_two_people_is_two_outfits',
+        'data/datasets/clothes/ccvid_test.py::test_one_label_of_two_people_is_two_outfits',
         'evaluation/outfits_test.py::test_outfits_are_compared_inside_a_person_only',
     ),
     'VCCR: frame numbers have no leading zeros': (
-        'data/datasets/vccr_test.py::test_folders_cameras_and_outfits_are_read_and_frames_are_in_the_order_of_their_numbers',
+        'data/datasets/clothes/vccr_test.py::test_folders_cameras_and_outfits_are_read_and_frames_are_in_the_order_of_their_numbers',
     ),
     'MEVID: tables count from 0, lists are not sorted, queries are no gallery, some rows are empty': (
-        'data/datasets/mevid_test.py::test_lists_and_tables_are_read_from_line_0_on',
-        'data/datasets/mevid_test.py::test_a_table_that_counts_from_1_is_noticed',
-        'data/datasets/mevid_test.py::test_queries_name_lines_of_the_test_table_from_0',
+        'data/datasets/clothes/mevid_test.py::test_lists_and_tables_are_read_from_line_0_on',
+        'data/datasets/clothes/mevid_test.py::test_a_table_that_counts_from_1_is_noticed',
+        'data/datasets/clothes/mevid_test.py::test_queries_name_lines_of_the_test_table_from_0',
     ),
     'G2A-VReID: as MARS, but queries are no gallery': (
-        'data/datasets/g2a_test.py::test_the_layout_is_that_of_mars_and_queries_are_no_gallery',
+        'data/datasets/drones/g2a_test.py::test_the_layout_is_that_of_mars_and_queries_are_no_gallery',
     ),
     'AG-VPReID, DetReIDX: a direction has its own queries and gallery; the camera is in the names': (
-        'data/datasets/cases_test.py::test_the_directions_of_ag_vpreid_have_their_own_queries_and_galleries',
-        'data/datasets/cases_test.py::test_the_directions_of_detreidx_are_three_and_flights_are_cameras',
+        'data/datasets/drones/cases_test.py::test_the_directions_of_ag_vpreid_have_their_own_queries_and_galleries',
+        'data/datasets/drones/cases_test.py::test_the_directions_of_detreidx_are_three_and_flights_are_cameras',
     ),
     'all: the order in which folders are listed': (
         'data/traps_test.py::test_the_order_of_listings_changes_no_data_set',

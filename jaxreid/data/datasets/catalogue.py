@@ -1,4 +1,4 @@
-"""The data sets that there are: the modules of this folder that define `FACTS`."""
+"""The data sets that there are: the modules of this folder, and of those in it, that define `FACTS`."""
 
 import functools
 import importlib
@@ -11,7 +11,7 @@ from jaxreid.data.datasets import facts
 @functools.cache
 def by_name() -> dict[str, facts.Facts]:
     """Name -> facts, in the order of the modules."""
-    names = [f'{datasets.__name__}.{module.name}' for module in pkgutil.iter_modules(datasets.__path__)]
+    names = [module.name for module in pkgutil.walk_packages(datasets.__path__, f'{datasets.__name__}.')]
     records = [getattr(importlib.import_module(name), 'FACTS', None) for name in names]
     return {one.name: one for one in records if one}
 

@@ -56,5 +56,6 @@ def test_a_way_to_split_is_one_of_the_data_set_s(dataset, rule):
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_there_are():
-    with pytest.raises(ValueError, match="unknown data set 'market'; expected one of agvpreid, ccvid, detreidx, dukev"):
+    listed = 'ccvid, mevid, vccr, agvpreid, detreidx, g2a, dukev, ilids'
+    with pytest.raises(ValueError, match=f"unknown data set 'market'; expected one of {listed}"):
         catalogue.find('market')

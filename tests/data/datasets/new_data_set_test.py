@@ -113,7 +113,7 @@ def test_one_file_and_one_config_add_a_data_set_everywhere(house, tmp_path):
 def test_a_data_set_is_named_by_its_reader_its_configs_and_the_published_tables_only(name):
     files = [path for package in ('jaxreid', 'configs', 'data_pipelines') for path in (ROOT / package).rglob('*.py')]
     named = {path.relative_to(ROOT).as_posix() for path in files if name in path.read_text()}
-    reader = f'jaxreid/data/datasets/{name}.py'
+    (reader,) = [path.relative_to(ROOT).as_posix() for path in files if path.stem == name]
     assert reader in named
     rest = {path for path in named - {reader} if not re.fullmatch(r'configs/(recipes/)?\w+\.py', path)}
     assert {path for path in rest if not path.startswith('jaxreid/reproduce/published')} == set()

@@ -2,7 +2,7 @@ import pytest
 
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data.datasets import ccvid
+from jaxreid.data.datasets.clothes import ccvid
 from tests.fixtures import field_folders
 
 

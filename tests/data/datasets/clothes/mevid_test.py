@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.data.datasets import mevid
+from jaxreid.data.datasets.clothes import mevid
 from tests.fixtures import field_folders
 
 

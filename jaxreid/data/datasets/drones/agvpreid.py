@@ -6,7 +6,7 @@ Names are P<id>T<date>A<altitude>C<camera>E<event>K<key>F<frame>.jpg; cameras 0 
 
 import re
 
-from jaxreid.data.datasets import cases
+from jaxreid.data.datasets.drones import cases
 
 _CAMERA = re.compile(r'P\d+T\d+A\d+C(\d+)E\d+K\d+F\d+\.jpg', re.ASCII)
 

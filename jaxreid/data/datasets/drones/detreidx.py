@@ -5,7 +5,7 @@ air the last but one is the flight, of which there are two, in other clothes. Pu
 camera 0 of the ground and 1 and 2 of the flights, and so it is here. Layout and reader: `cases`.
 """
 
-from jaxreid.data.datasets import cases
+from jaxreid.data.datasets.drones import cases
 
 
 def camera(name: str) -> int | None:

@@ -1,7 +1,7 @@
 import pytest
 
 from jaxreid import config
-from jaxreid.data.datasets import vccr
+from jaxreid.data.datasets.clothes import vccr
 from tests.fixtures import field_folders
 
 

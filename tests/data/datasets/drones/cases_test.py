@@ -4,7 +4,8 @@ import pytest
 
 from jaxreid import config
 from jaxreid.data import source
-from jaxreid.data.datasets import agvpreid, cases, catalogue, detreidx
+from jaxreid.data.datasets import catalogue
+from jaxreid.data.datasets.drones import agvpreid, cases, detreidx
 from tests.fixtures import field_folders
 
 
