@@ -23,7 +23,7 @@ SPLITS = tuple([str(i) for i in range(max(facts.num_splits for facts in catalogu
 PRESETS = tuple([preset for facts in catalogue.by_name().values() for preset in facts.presets])
 _OWN_PROTOCOLS = [facts.protocol for facts in catalogue.by_name().values()]
 _OF_OUTFITS = ['general', 'same-clothes', 'clothes-changing']
-_PUBLISHED = ['mars-paper', 'mars-official', 'torchreid', 'ste-nvan', *_OF_OUTFITS]
+_PUBLISHED = ['mars-paper', 'mars-official', 'torchreid', 'ste-nvan', *_OF_OUTFITS, 'reassociation']
 PROTOCOLS = tuple(dict.fromkeys([*_PUBLISHED, *_OWN_PROTOCOLS]))
 
 Affects = Literal['network', 'training', 'test', 'nothing']  # each changes what comes after it too

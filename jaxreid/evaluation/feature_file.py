@@ -19,6 +19,7 @@ from jaxreid.process import array_file, json_file, whole
 
 NECKS = ('after', 'before')
 OUTFIT = 'outfit'  # the attribute that tells a person's outfits apart: equal for one outfit of one person
+FRAME = 'frame'  # the attribute that numbers the frames of a sequence, of crops that are rows of their own
 _NEEDED = ('pid', 'camera', 'query', 'gallery')
 _ATTRIBUTE = 'attr:'  # what the names of attributes begin with in the file
 _LARGEST = 2**31 - 1  # of ids, camera numbers and frames of a tracklet

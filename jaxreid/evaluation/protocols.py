@@ -22,9 +22,6 @@ SAME_CAMERA = ('drop_matches', 'drop', 'keep')
 OUTFITS = ('any', 'same', 'other')
 
 
-_WORN = {'any': '', 'same': ' in the same outfit', 'other': ' in another outfit'}
-
-
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     """One published way to score the same features."""
@@ -39,6 +36,8 @@ class Protocol:
     same_camera: str = 'drop_matches'
     # any: outfits do not matter | same: a query's own identity in another outfit is not ranked | other: in the same one
     outfits: str = 'any'
+    gap_frames: int | None = None  # only what the same sequence (camera) shows so many frames later is ranked
+    query_stride: int = 1  # with it: queries are those at frames that this divides
     unanswerable: str = 'skip'  # skip: queries without a match are left out of the mean | zero: they count as missed
     rank_cut: int | None = None  # matches behind this place of the list, dropped items included, are missed
     cmc: str = 'per_query'  # per_query: the first match of all | single_shot: one item per id, see `single_shot`
@@ -57,6 +56,15 @@ class Protocol:
         ):
             if value not in known:
                 raise ValueError(f'Protocol {self.name!r} has {field}={value!r}, expected one of {known}.')
+        if self.query_stride < 1 or (self.gap_frames is not None and self.gap_frames < 1):
+            raise ValueError(
+                f'Protocol {self.name!r} has gap_frames={self.gap_frames} and query_stride={self.query_stride}; '
+                'expected 1 or more.'
+            )
+        if self.gap_frames is not None and (self.unanswerable != 'skip' or self.same_camera != 'keep'):
+            raise ValueError(
+                f'Protocol {self.name!r} looks into the same sequence: expected unanswerable skip and same_camera keep.'
+            )
         if self.rank_cut is not None and self.rank_cut < 1:
             raise ValueError(f'Protocol {self.name!r} has rank_cut={self.rank_cut}, expected at least 1, or None.')
         if self.rank_cut is not None and self.cmc == 'single_shot':
@@ -80,6 +88,8 @@ class Description(feature_file.Making):
     distractors: str
     same_camera: str
     outfits: str
+    gap_frames: int | None
+    query_stride: int
     unanswerable: str
     rank_cut: int | None
     cmc: str
@@ -120,7 +130,8 @@ def named(name: str) -> Protocol:
     DukeMTMC-VideoReID's gallery has copies of the queries, LS-VID's the queries themselves; iLIDS-VID and PRID-2011
     have one gallery tracklet per id, so that CMC says all. general, same-clothes, clothes-changing:
     guxinqian/Simple-CCReID (`evaluate`, and `evaluate_with_clothes` in the modes SC and CC) and Kitware/MEVID, which
-    copied them; the gallery is as the data set marks it.
+    copied them; the gallery is as the data set marks it. reassociation: `ReassociationProtocol` of Roboflow's package
+    reid, with its defaults.
 
     Raises:
       ValueError: if there is none.
@@ -132,6 +143,8 @@ def named(name: str) -> Protocol:
             return Protocol(name, ap='step', gallery='without_queries')
         case 'ste-nvan':
             return Protocol(name, ap='trapezoid', gallery='with_queries', rank_cut=10_000)
+        case 'reassociation':
+            return Protocol(name, ap='step', gallery='with_queries', same_camera='keep', gap_frames=30, query_stride=60)
         case 'same-clothes' | 'clothes-changing':
             worn = 'same' if name == 'same-clothes' else 'other'
             return Protocol(name, ap='step', gallery='with_queries', outfits=worn)
@@ -185,14 +198,14 @@ def summarize(ranked: Results, features: feature_file.Features, protocol: Protoc
     if not len(values):
         raise ValueError(
             f'None of the {len(ranked.answered)} queries has a match in the gallery that protocol {protocol.name!r} '
-            f'leaves: the same id, seen by another camera{_WORN[protocol.outfits]}. Check that ids and cameras belong '
+            f'leaves: the same id, {_wanted(protocol)}. Check that ids and cameras belong '
             'to the same rows.'
         )
     in_gallery = ranked_gallery(features, protocol)
     counts = {
         'distance': distance,
         'answered_queries': answered,
-        'unanswered_queries': len(ranked.answered) - answered,
+        'unanswered_queries': int((_asked(features, protocol)[features.query] & ~ranked.answered).sum()),
         'gallery_size': int(in_gallery.sum()),
         'queries_in_gallery': int((in_gallery & features.query).sum()),
     }
@@ -204,6 +217,14 @@ def summarize(ranked: Results, features: feature_file.Features, protocol: Protoc
         'cmc': {str(k): mean for k, mean in zip(CMC_RANKS, means[2:])},
         'asked_people': len(np.unique(features.pid[features.query][_counted(ranked, protocol)])),
     }
+
+
+def _wanted(protocol: Protocol) -> str:
+    """Where a match is looked for, in words."""
+    if protocol.gap_frames is not None:
+        return f'and one other at least, {protocol.gap_frames} frames later in the same sequence'
+    worn = {'any': '', 'same': ' in the same outfit', 'other': ' in another outfit'}
+    return f'seen by another camera{worn[protocol.outfits]}'
 
 
 def per_query(ranked: Results, protocol: Protocol) -> np.ndarray:
@@ -328,9 +349,9 @@ def left_out(
       [Q, G] bool; None where nothing else is left out.
 
     Raises:
-      ValueError: the rule asks for outfits, and one of a person who is asked for is not known.
+      ValueError: the rule asks for outfits, and one of a person who is asked for is not known; or for frames.
     """
-    if protocol.same_camera != 'drop' and protocol.outfits == 'any':
+    if protocol.same_camera != 'drop' and protocol.outfits == 'any' and protocol.gap_frames is None:
         return None
     out = np.zeros((len(rows), np.count_nonzero(columns)), bool)
     if protocol.same_camera == 'drop':
@@ -340,7 +361,42 @@ def left_out(
         alike = outfit[rows, None] == outfit[columns]
         own = features.pid[rows, None] == features.pid[columns]
         out |= own & (alike if protocol.outfits == 'other' else ~alike)
+    if protocol.gap_frames is not None:
+        frame = _frames(features, protocol)
+        later = frame[columns] == frame[rows, None] + protocol.gap_frames
+        later &= features.camera[rows, None] == features.camera[columns]
+        if protocol.junk == 'drop':
+            later &= features.pid[columns] != JUNK_ID
+        out |= ~(later & (later.sum(axis=1) > 1)[:, None] & _asked(features, protocol)[rows, None])
     return out
+
+
+def _asked(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
+    """[N] bool, the queries that the rule asks: all, or those at every `query_stride`-th frame."""
+    if protocol.gap_frames is None:
+        return features.query
+    return features.query & (_frames(features, protocol) % protocol.query_stride == 0)
+
+
+def _frames(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
+    """[N] int, the frame of each row in its sequence."""
+    column = features.attributes.get(feature_file.FRAME)
+    try:
+        frame = None if column is None else column.astype(np.float64)
+    except ValueError:
+        frame = None
+    if frame is None or not (np.isfinite(frame) & (frame == np.floor(frame))).all():
+        raise ValueError(
+            f'Protocol {protocol.name!r} compares frames of one sequence, and the attribute {feature_file.FRAME!r} '
+            'does not number all of them: give the array attr:frame of a feature file, or the column of a manifest, '
+            'whole numbers. A row is a crop there, and its camera the sequence.'
+        )
+    places = np.stack([features.camera, features.pid, frame.astype(np.int64)], axis=1)
+    twice = np.unique(places[features.pid > JUNK_ID], axis=0, return_counts=True)
+    if (twice[1] > 1).any():
+        sequence, pid, number = twice[0][twice[1].argmax()].tolist()
+        raise ValueError(f'Sequence {sequence} shows the id {pid} twice in frame {number}; keep one crop of each.')
+    return places[:, 2]
 
 
 def _outfits(features: feature_file.Features, protocol: Protocol) -> np.ndarray:
@@ -365,6 +421,8 @@ def _own_cameras(features: feature_file.Features, protocol: Protocol) -> np.ndar
     """
     if protocol.same_camera != 'keep':
         return features.camera
+    if protocol.gap_frames is not None:  # no row is a copy of another one: they are of different frames
+        return np.arange(len(features.pid))
     first: dict[tuple[int, int, bytes], int] = {}
     rows = zip(features.pid.tolist(), features.camera.tolist(), features.embedding, strict=True)
     return np.array([first.setdefault((i, c, x.tobytes()), row) for row, (i, c, x) in enumerate(rows)])

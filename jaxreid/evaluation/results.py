@@ -75,7 +75,8 @@ def table(rows: Sequence[Result]) -> str:
         lines.append(
             f'  gallery {p["gallery"]} ({p["gallery_size"]} tracklets), junk: {p["junk"]}, distractors: '
             f'{p["distractors"]}, own camera: {p["same_camera"]}'
-            + (f', outfits: {p["outfits"]}' if p.get('outfits', 'any') != 'any' else '')  # older results do not say
+            + (f', outfits: {p["outfits"]}' if p.get('outfits', 'any') != 'any' else '')
+            + (f', {p["gap_frames"]} frames later, queries every {p["query_stride"]}' if p.get('gap_frames') else '')
         )
         lines.append(
             f'  {p["answered_queries"]} queries answered, {p["unanswered_queries"]} without a match '
@@ -119,13 +120,20 @@ def read(path: pathlib.Path) -> list[Result]:
     return rows
 
 
+_LATER = {
+    'outfits': 'any',
+    'gap_frames': None,
+    'query_stride': 1,
+}  # what older results do not say, for nothing else was
+
+
 def append(path: pathlib.Path, rows: Sequence[Result]) -> None:
     """Adds to results.json; an entry of the same step, selection, data and protocol is replaced by its newer run."""
     old = read(path)
 
     def identity(row):
         data = row.get('trained_on'), row.get('tested_on')
-        protocol = {'outfits': 'any'} | row['protocol']  # older results do not say
+        protocol = _LATER | row['protocol']
         return json.dumps([row['step'], row['selected'], protocol, *data], sort_keys=True)
 
     new = {identity(r) for r in rows}

@@ -28,10 +28,10 @@ def every(files: Sequence[feature_file.Features], distance: str) -> list[Rule]:
     other = 'euclidean' if distance == 'cosine' else 'cosine'
     by_other = dataclasses.replace(protocols.named('mars-paper'), name=f'mars-paper with distance={other}')
     named = [protocols.named(name) for name in config.PROTOCOLS]
-    outfits = all(feature_file.OUTFIT in file.attributes for file in files)
+    known = set.intersection(*(set(file.attributes) for file in files))
     longest = int(files[0].gallery.sum())
     rules = [
-        *(Rule(rule, distance) for rule in named if outfits or rule.outfits == 'any'),
+        *(Rule(rule, distance) for rule in named if needs(rule) <= known),
         vary('mars-paper', ap='sklearn_pr'),
         vary('torchreid', unanswerable='zero'),
         vary('mars-paper', distractors='drop'),
@@ -48,6 +48,12 @@ def every(files: Sequence[feature_file.Features], distance: str) -> list[Rule]:
         name = 'torchreid, cameras listed per frame (a published mistake)'
         rules.append(Rule(dataclasses.replace(protocols.named('torchreid'), name=name), distance, True))
     return rules
+
+
+def needs(protocol: protocols.Protocol) -> set[str]:
+    """The attributes that a rule reads."""
+    outfits = {feature_file.OUTFIT} if protocol.outfits != 'any' else set()
+    return outfits | ({feature_file.FRAME} if protocol.gap_frames is not None else set())
 
 
 def changed(protocol: protocols.Protocol, **changes: Any) -> protocols.Protocol:

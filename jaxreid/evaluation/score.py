@@ -41,6 +41,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     changes.add_argument('--unanswerable', choices=('skip', 'zero'))
     changes.add_argument('--same-camera', choices=protocols.SAME_CAMERA)
     changes.add_argument('--outfits', choices=protocols.OUTFITS)
+    changes.add_argument('--gap-frames', type=int, metavar='N', help='of reassociation')
+    changes.add_argument('--query-stride', type=int, metavar='N', help='of reassociation')
     changes.add_argument('--cmc', choices=('per_query', 'single_shot'))
     changes.add_argument('--rank-cut', type=_cut, metavar='N|none')
     refine = parser.add_argument_group('refined distances')
@@ -68,8 +70,19 @@ def rules_of(options: argparse.Namespace, files: Sequence[feature_file.Features]
     said = feature_file.setting(files[0].meta, 'test', 'protocols', config.PROTOCOLS, 'mars-paper')
     changed = {
         k: getattr(options, k)
-        for k in ('ap', 'gallery', 'distractors', 'junk', 'unanswerable', 'same_camera', 'outfits', 'cmc')
-        if getattr(options, k)
+        for k in (
+            'ap',
+            'gallery',
+            'distractors',
+            'junk',
+            'unanswerable',
+            'same_camera',
+            'outfits',
+            'cmc',
+            'gap_frames',
+            'query_stride',
+        )
+        if getattr(options, k) is not None
     }
     if options.rank_cut is not None:
         changed['rank_cut'] = None if options.rank_cut == 'none' else options.rank_cut

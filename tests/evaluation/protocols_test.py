@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.evaluation import protocols
+from jaxreid.evaluation import protocols, rules
 from tests.fixtures import public_tables, ranked_rows
 from tests.fixtures.ranked_rows import Rows
 from tests.oracles import ranking as oracle
@@ -50,7 +50,8 @@ def slow(embedding, pid, camera, query, gallery, protocol, *, distance='cosine')
     return results
 
 
-WITHOUT_OUTFITS = [name for name in config.PROTOCOLS if protocols.named(name).outfits == 'any']  # others: outfits_test
+# The others are in outfits_test and reassociation_test.
+WITHOUT_OUTFITS = [name for name in config.PROTOCOLS if not rules.needs(protocols.named(name))]
 PROTOCOLS = [protocols.named(name) for name in WITHOUT_OUTFITS] + [
     protocols.Protocol('junk', ap='step', gallery='with_queries', junk='negatives'),
     protocols.Protocol('no distractors', ap='trapezoid', gallery='with_queries', distractors='drop'),
@@ -97,6 +98,8 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
         'distractors': 'keep',
         'same_camera': 'drop_matches',
         'outfits': 'any',
+        'gap_frames': None,
+        'query_stride': 1,
         'unanswerable': 'skip',
         'rank_cut': None,
         'cmc': 'per_query',
@@ -113,9 +116,9 @@ def test_a_score_says_all_its_rules_and_counts_and_is_json():
 
 
 def test_the_named_protocols_differ_as_described():
-    rules = {name: dataclasses.asdict(protocols.named(name)) for name in config.PROTOCOLS}
-    assert all(rule['name'] == name for name, rule in rules.items())
-    picked = {name: (r['ap'], r['gallery'], r['rank_cut']) for name, r in rules.items()}
+    every = {name: dataclasses.asdict(protocols.named(name)) for name in config.PROTOCOLS}
+    assert all(rule['name'] == name for name, rule in every.items())
+    picked = {name: (r['ap'], r['gallery'], r['rank_cut']) for name, r in every.items()}
     assert picked == {
         'mars-paper': ('step', 'with_queries', None),
         'mars-official': ('trapezoid', 'with_queries', None),
@@ -124,14 +127,17 @@ def test_the_named_protocols_differ_as_described():
         'general': ('step', 'with_queries', None),
         'same-clothes': ('step', 'with_queries', None),
         'clothes-changing': ('step', 'with_queries', None),
+        'reassociation': ('step', 'with_queries', None),
         'dukev': ('step', 'with_queries', None),
         'ilids': ('step', 'with_queries', None),
         'prid': ('step', 'with_queries', None),
         'lsvid': ('step', 'with_queries', None),
     }
-    worn = {name: rule['outfits'] for name, rule in rules.items() if rule['outfits'] != 'any'}
+    worn = {name: rule['outfits'] for name, rule in every.items() if rule['outfits'] != 'any'}
     assert worn == {'same-clothes': 'same', 'clothes-changing': 'other'}
-    for rule in rules.values():
+    gap = every.pop('reassociation')
+    assert (gap['gap_frames'], gap['query_stride'], gap['same_camera']) == (30, 60, 'keep')
+    for rule in every.values():
         assert (rule['junk'], rule['distractors'], rule['unanswerable'], rule['same_camera']) == (
             'drop',
             'keep',

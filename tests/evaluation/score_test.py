@@ -42,7 +42,8 @@ def read(path):
     return json.loads(path.read_text())
 
 
-WITHOUT_OUTFITS = [name for name in config.PROTOCOLS if protocols.named(name).outfits == 'any']  # others: outfits_test
+# The others are in outfits_test and reassociation_test.
+WITHOUT_OUTFITS = [name for name in config.PROTOCOLS if not rules.needs(protocols.named(name))]
 
 
 @pytest.mark.parametrize('name', WITHOUT_OUTFITS)
@@ -215,7 +216,7 @@ def test_all_prints_every_rule_and_why_some_do_not_apply(tmp_path, capsys):
     run(write(tmp_path / 'a.npz', frames=np.full(150, 9)), '--protocol', 'all', '--json', tmp_path / 'out.json')
     rows = read(tmp_path / 'out.json')
     assert {*WITHOUT_OUTFITS, 'mars-paper with distance=euclidean', 'torchreid with unanswerable=zero'} <= rows.keys()
-    assert not {'same-clothes', 'clothes-changing'} & rows.keys()  # the file says nothing of outfits
+    assert not {'same-clothes', 'clothes-changing', 'reassociation'} & rows.keys()  # the file says nothing of outfits
     assert rows['mars-paper with distance=euclidean']['protocol']['distance'] == 'euclidean'
     text = capsys.readouterr().out
     assert all(f'\n{name} ' in text for name in rows)

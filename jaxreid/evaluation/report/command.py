@@ -41,6 +41,10 @@ def write(options: argparse.Namespace) -> pathlib.Path:
     said = functools.partial(feature_file.setting, features.meta)
     compute_dtype = said('train', 'compute_dtype', ('float32', 'bfloat16', 'float64'), 'auto')
     protocol = protocols.named(options.protocol or said('test', 'protocols', config.PROTOCOLS, 'mars-paper'))
+    if protocol.gap_frames is not None:
+        raise ValueError(
+            f'A report shows tracklets, and {protocol.name} ranks single crops: use jaxreid.evaluation.score.'
+        )
     distance = options.distance or said('test', 'distance', ranking.DISTANCES, 'cosine')
     out = pathlib.Path(options.out or file.parent / 'report.html')
     files = out.with_name(out.stem + '_files')

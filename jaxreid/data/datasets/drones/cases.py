@@ -12,6 +12,7 @@ Directions are asked for one at a time: papers give each its own figures, and ne
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from jaxreid.data.datasets import contents, facts, listing
 from jaxreid.data.tracklets import tracklet
@@ -24,7 +25,9 @@ _NAME = re.compile(r'.*?(\d+)\.jpg', re.ASCII)
 Camera = Callable[[str], int | None]  # of a frame's name; None: it says none
 
 
-def read(root: str | os.PathLike, *, case: str, camera: Camera, what: str, layout: str, example: str):
+def read(
+    root: str | os.PathLike, *, case: str, camera: Camera, what: str, layout: str, example: str
+) -> tracklet.Dataset:
     """One direction as a data set: test tracklets are its queries, then its gallery. Opens no image.
 
     Raises:
@@ -58,7 +61,7 @@ def _tracklets(root: str, prefix: str, part: str, camera: Camera, example: str) 
     return made
 
 
-def made_facts(name: str, what: str, *, camera: Camera, cases: Sequence[str], example: str, **more) -> facts.Facts:
+def made_facts(name: str, what: str, *, camera: Camera, cases: Sequence[str], example: str, **more: Any) -> facts.Facts:
     """The facts of a data set of this layout; its cases are the values of data.split_rule."""
     layout = (
         f'A {what} folder holds train/<id>/<tracklet>/*.jpg and, for each of {", ".join(cases)}, '
