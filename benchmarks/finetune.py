@@ -51,9 +51,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--people', type=int, default=20)
     parser.add_argument('--tracklets', type=int, default=6)
-    parser.add_argument('--epochs', type=int, default=16)
+    parser.add_argument('--epochs', type=int, default=8)
     parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--workdir', type=pathlib.Path, default=pathlib.Path('runs/finetune'), help='goes on there')
+    parser.add_argument(
+        '--workdir', type=pathlib.Path, default=pathlib.Path('runs/finetune'), help='keeps what is ended'
+    )
     options = parser.parse_args()
     command_line.parse_absl()
     command_line.set_up('float32')
@@ -73,8 +75,9 @@ def main():
                 'train.seed': seed, 'train.epochs': options.epochs, 'train.eval_every_epochs': 0, 'test.clips': 'even',
                 **changes,
             })  # fmt: skip
-            folder = options.workdir / f'{start}-{seed}'.replace(' ', '_')
-            scores[start].append(loop.train_and_evaluate(config.validate(e), folder)[0])
+            folder = options.workdir / f'{start}-{options.epochs}-{seed}'.replace(' ', '_')
+            kept = results.read(folder / 'results.json')  # of what an earlier command ended
+            scores[start].append((kept or loop.train_and_evaluate(config.validate(e), folder))[0])
         print(
             mars_size.write('finetune', [table_row(start, of, scores['random'], rows) for start, of in scores.items()])
         )

@@ -224,6 +224,7 @@ def read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
 
 
 def _read_meta(folder: pathlib.Path, step: int, *more: str) -> Meta:
+    meta: Any
     if published.is_one(folder):
         meta = published.read(folder)['checkpoint']
     else:
