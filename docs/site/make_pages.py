@@ -31,7 +31,7 @@ PAGES = {
     ),
     'evaluation': ('Evaluation', 'From features to numbers, intervals and the report.', 'jaxreid/evaluation/**/*.py'),
     'visualize': ('Pictures', 'Film strips, attention and memories.', 'jaxreid/visualize/*.py'),
-    'weights': ('Weights', 'ImageNet, and PyTorch in both directions.', 'jaxreid/weights/*.py'),
+    'weights': ('Weights', 'ImageNet, PyTorch in both directions, networks published.', 'jaxreid/weights/*.py'),
     'use': (
         'Use',
         'Tables of the papers, search, global ids, video and export.',

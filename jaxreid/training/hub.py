@@ -19,7 +19,7 @@ def library() -> Any:
       HubError: it is not installed.
     """
     try:
-        import huggingface_hub
+        import huggingface_hub.errors
     except ImportError as e:
         raise HubError("names of the Hugging Face hub need its library: pip install 'jaxreid[hub]'") from e
     return huggingface_hub

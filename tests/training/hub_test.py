@@ -1,7 +1,11 @@
 """Names of the Hugging Face hub, on a stand-in for the library's download function."""
 
+import inspect
+import os
+import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 
 from jaxreid.training import hub
@@ -60,3 +64,15 @@ def test_the_library_is_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     with pytest.raises(hub.HubError, match=r"pip install 'jaxreid\[hub\]'"):
         hub.fetched('hf:shop/doors', ['a.txt'])
+
+
+def test_the_stand_in_takes_what_the_library_takes():
+    for function in (huggingface_hub.snapshot_download, fake_hub.Hub(None).snapshot_download):
+        inspect.signature(function).bind('shop/doors', revision=None, allow_patterns=['a.txt'])
+
+
+def test_the_library_itself_gives_up_at_once_without_a_connection(tmp_path):
+    code = "from jaxreid.training import hub; hub.fetched('hf:shop/doors', ['a.txt'])"
+    environment = os.environ | {'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path)}
+    done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, timeout=300)
+    assert 'HubError: hf:shop/doors: the hub does not answer, and nothing of it was fetched before' in done.stderr
