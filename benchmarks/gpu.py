@@ -189,9 +189,9 @@ def norms(toy: bool) -> Iterator[dict]:
 
 
 def steps(toy: bool) -> Iterator[dict]:
-    for clips, count, triton in ((32, 1, True), (128, 1, True), (32, 1, False), (32, 3 if toy else 100, True)):
+    for clips, count, triton in ((32, 1, False), (128, 1, False), (32, 1, True), (32, 3 if toy else 100, False)):
         if not (toy and clips > 32):
-            yield from _steps(toy, clips, count, {} if triton else {'xla_gpu_enable_triton_gemm': False})
+            yield from _steps(toy, clips, count, {'xla_gpu_enable_triton_gemm': triton})
 
 
 def _steps(toy: bool, clips: int, count: int, options: dict[str, bool]) -> Iterator[dict]:
