@@ -54,9 +54,16 @@ class TemporalConv(nn.Module):
         c = x.shape[-1]
         kernel = self.param('kernel', self.kernel_init, (TAPS, c, c), jnp.promote_types(self.dtype, jnp.float32))
         x = x[:, :, :: self.stride, :: self.stride].astype(self.dtype)
-        # One product over the joined shifts: its gradient is twice as fast as that of three products.
-        frames = shifted(x) if neighbours is None else (neighbours[0], x, neighbours[1])
-        rows = jnp.concatenate(frames, axis=-1).reshape(-1, TAPS * c)
+        if neighbours is None:
+            # A convolution of images whose rows are frames.
+            b, t, h, w, _ = x.shape
+            y = lax.conv_general_dilated(
+                x.reshape(b, t, h * w, c).swapaxes(1, 2), kernel[None].astype(self.dtype), (1, 1), ((0, 0), (1, 1)),
+                dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            )  # fmt: skip
+            return y.swapaxes(1, 2).reshape(x.shape)
+        # One product over the joined frames: its gradient is twice as fast as that of three products.
+        rows = jnp.concatenate((neighbours[0], x, neighbours[1]), axis=-1).reshape(-1, TAPS * c)
         return (rows @ kernel.reshape(TAPS * c, c).astype(self.dtype)).reshape(x.shape)
 
 
