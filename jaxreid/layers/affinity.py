@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxreid.layers import affinity_kernels
+
 # Up to so many positions the masks are made whole, and kept for the backward pass. Above, ROWS rows are made at a time.
 MAX_POSITIONS = 1024
 ROWS = 256
@@ -46,15 +48,35 @@ def mix(
     return mixed, {name: sum(values) / len(values) for name, values in means.items()}
 
 
-def masks(rows: Sequence[jax.Array], vectors: Sequence[jax.Array], positions: jax.Array, kappa: float):
+def masks(
+    rows: Sequence[jax.Array],
+    vectors: Sequence[jax.Array],
+    positions: jax.Array,
+    kappa: float,
+    *,
+    kernels: bool = False,
+):
     """Of every branch the rows [B, R, P] of its mask that belong to `rows` [B, R, d] of its `vectors` [B, P, d].
 
     They have the dtype of the vectors. With them comes what they show, for every branch: summed over the rows entropy
     [] (of every 16th row), weight of their own `positions` [1, R], [], and weights [B, P].
+
+    `kernels`: `rows` are all rows, and on GPUs the kernels that are made for them are taken.
     """
-    made = [jax.nn.softmax(kappa * _product('bpd,bqd->bpq', r, v), -1) for r, v in zip(rows, vectors, strict=True)]
+
+    def mask(r, v):
+        return jax.nn.softmax(kappa * _product('bpd,bqd->bpq', r, v), -1).astype(v.dtype)
+
+    def mask_of_all(v):
+        kernel = functools.partial(affinity_kernels.mask, kappa=kappa)
+        return lax.platform_dependent(v, cuda=kernel, default=lambda v: mask(v, v))
+
+    made = [
+        mask_of_all(v) if kernels and affinity_kernels.fit(v) else mask(r, v)
+        for r, v in zip(rows, vectors, strict=True)
+    ]
     # XLA must not keep what they are rounded from, which is twice as large.
-    made = lax.optimization_barrier([m.astype(v.dtype) for m, v in zip(made, vectors, strict=True)])
+    made = lax.optimization_barrier(made)
     own = positions[..., None] == jnp.arange(vectors[0].shape[1])[None, None]  # [1, R, P]
     shown = []
     for m in made:
@@ -67,14 +89,16 @@ def masks(rows: Sequence[jax.Array], vectors: Sequence[jax.Array], positions: ja
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _mix(features, vectors, kappa, transposed):
-    return _forward(features, vectors, kappa, transposed)[0]
+    # No kernels: what only tests may be exported for several platforms at once.
+    return _forward(features, vectors, kappa, transposed, kernels=False)[0]
 
 
-def _forward(features, vectors, kappa, transposed):
+def _forward(features, vectors, kappa, transposed, kernels=True):
+    kernels = kernels and features.shape[1] <= MAX_POSITIONS
     vectors = [v.astype(features.dtype) for v in vectors]
 
     def tile(x, rows, positions):
-        made, shown = masks(rows, vectors, positions, kappa)
+        made, shown = masks(rows, vectors, positions, kappa, kernels=kernels)
         total = functools.reduce(jnp.add, made)  # M X + N X = (M + N) X: one product for all branches
         if transposed:
             return (jnp.einsum('bpq,bpd->bqd', total, x), shown), None, made
@@ -89,6 +113,10 @@ def _backward(kappa, transposed, kept, slopes):
     features, vectors, made = kept
     slope, _ = slopes  # of what the masks show nobody asks a gradient
 
+    def through_softmax(mask, mask_slope):
+        m, s = (z.astype(jnp.promote_types(z.dtype, jnp.float32)) for z in (mask, mask_slope))
+        return (kappa * m * (s - (m * s).sum(-1, keepdims=True))).astype(mask.dtype)
+
     def tile(x, y_slope, rows, positions):
         here = made or masks(rows, vectors, positions, kappa)[0]
         total = functools.reduce(jnp.add, here)
@@ -100,10 +128,11 @@ def _backward(kappa, transposed, kept, slopes):
             x_here, x_everywhere = None, jnp.einsum('bpq,bpd->bqd', total, y_slope)
         v_here, v_everywhere = [], []
         for mask, r, v in zip(here, rows, vectors, strict=True):
-            exact = jnp.promote_types(mask.dtype, jnp.float32)
-            mask, apart = mask.astype(exact), mask_slope.astype(exact)
-            g = mask * (apart - (mask * apart).sum(-1, keepdims=True))  # through the softmax
-            g = (kappa * g).astype(v.dtype)
+            if made and affinity_kernels.fit(v):
+                kernel = functools.partial(affinity_kernels.through_softmax, kappa=kappa)
+                g = lax.platform_dependent(mask, mask_slope, cuda=kernel, default=through_softmax)
+            else:
+                g = through_softmax(mask, mask_slope)
             # (G + G^T) V as two products: their sum would be an array more, written and read.
             v_here.append(_product('bpq,bqd->bpd', g, v))
             v_everywhere.append(_product('bpq,bpd->bqd', g, r))

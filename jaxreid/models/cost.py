@@ -75,6 +75,8 @@ def _equation_macs(equation) -> int:
             return out_size * math.prod(equation.invars[0].aval.shape[i] for i in contracted)
         case 'scan':
             return equation.params['length'] * sum(macs(j) for j in _inner(equation))
+        case 'cond':  # one of its branches is run; where platforms have their own, the plain one shows all products
+            return max(macs(j) for j in _inner(equation))
     return sum(macs(j) for j in _inner(equation))
 
 

@@ -101,3 +101,12 @@ def test_work_is_counted_inside_loops_and_not_where_its_result_is_unused():
 
     jaxpr = jax.make_jaxpr(lambda *a: work(*a)[0])(np.ones((5, 3, 2, 6)), np.ones((3, 3, 6, 4))).jaxpr
     assert cost.macs(jaxpr) == 5 * 3 * 2 * 4 * 9 * 6 + 5 * 6 * 6 * 4
+
+
+def test_of_what_platforms_do_in_their_own_way_one_is_counted():
+    x = jnp.ones((3, 5))
+
+    def product(x):
+        return jax.lax.platform_dependent(x, cuda=lambda x: x @ x.T[:, :3], default=lambda x: x @ x.T)
+
+    assert cost.macs(jax.make_jaxpr(product)(x).jaxpr) == 3 * 3 * 5

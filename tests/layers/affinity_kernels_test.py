@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreid.layers import affinity, affinity_kernels
+
+KAPPA = 1.7
+
+
+def vectors(p, d, dtype=jnp.bfloat16):
+    return jnp.asarray(np.random.default_rng(p).normal(size=(2, p, d)) / d**0.5, dtype)
+
+
+@pytest.mark.parametrize(('p', 'd'), [(16, 5), (64, 32), (256, 8)])
+def test_the_kernels_make_the_masks_and_gradients_of_plain_softmax(p, d):
+    v = vectors(p, d)
+    exact = np.asarray(v, np.float64)
+    cov = KAPPA * np.einsum('bpd,bqd->bpq', exact, exact)
+    weights = np.exp(cov - cov.max(-1, keepdims=True))
+    expected = weights / weights.sum(-1, keepdims=True)
+    mask = affinity_kernels.mask(v, kappa=KAPPA, interpret=True)
+    assert mask.dtype == v.dtype
+    np.testing.assert_allclose(np.asarray(mask, np.float64), expected, atol=1 / 256)
+
+    slope = vectors(p, p)
+    expected_slope = np.zeros_like(expected)
+    for i, row in np.ndindex(2, p):
+        m = expected[i, row]
+        expected_slope[i, row] = KAPPA * (np.diag(m) - np.outer(m, m)) @ np.asarray(slope[i, row], np.float64)
+    found = affinity_kernels.through_softmax(mask, slope, kappa=KAPPA, interpret=True)
+    off = np.abs(np.asarray(found, np.float64) - expected_slope).max()
+    assert off < 2e-2 * np.abs(expected_slope).max()
+
+
+@pytest.mark.parametrize(
+    ('p', 'dtype', 'fits'),
+    [(512, jnp.bfloat16, True), (128, jnp.float16, True), (512, jnp.float32, False), (512, jnp.float64, False),
+     (96, jnp.bfloat16, False), (2048, jnp.bfloat16, False), (8, jnp.bfloat16, False), (1, jnp.bfloat16, False)],
+)  # fmt: skip
+def test_kernels_take_what_they_are_made_for(p, dtype, fits):
+    assert affinity_kernels.fit(jax.ShapeDtypeStruct((2, p, 32), dtype)) is fits
+
+
+@pytest.mark.slow
+@pytest.mark.aot
+@pytest.mark.parametrize(('gpu', 'p', 'transposed'), [('h200', 512, False), ('a100', 1024, True)])
+def test_compiled_for_a_gpu_no_covariance_is_written(gpu, p, transposed):
+    pytest.importorskip('jax_plugins.xla_cuda13', reason='the compiler of GPUs is not installed')
+    from jaxreid.plan import targets
+
+    device = targets.devices(targets.parse(f'{gpu}:1'))[0]
+    place = jax.sharding.SingleDeviceSharding(device)
+    x, v = (jax.ShapeDtypeStruct((2, p, n), t, sharding=place) for n, t in ((256, jnp.bfloat16), (24, jnp.float32)))
+
+    def loss(x, v):
+        out, shown = affinity.mix(x, [v, 2 * v], kappa=KAPPA, transposed=transposed)
+        return out.astype(jnp.float32).sum(), shown
+
+    text = jax.jit(jax.grad(loss, (0, 1), has_aux=True)).trace(x, v).lower().compile().as_text()
+    assert text.count('pallas_call') >= 4  # of two branches, forward and backward
+    entry = text[text.index('ENTRY') :]
+    assert f'bf16[2,{p},{p}]' in entry
+    assert f'f32[2,{p},{p}]' not in entry
