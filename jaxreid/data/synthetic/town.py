@@ -21,6 +21,7 @@ from jaxreid.process import whole
 RATE = 10.0  # frames per second
 _SCALE = 56  # pixels per metre
 _WIDTH = 448  # pixels
+_REACH = 84  # pixels from the middle of a person, beyond which nothing of them is drawn
 _PEOPLE = 2000  # seeds of people begin there
 _SPEED = 1.4  # metres per second
 
@@ -100,16 +101,19 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
     for frame in range(frames):
         image = scene.copy()
         for i in depth:
-            first, parts, inside, tint = figures[i]
-            if not first <= frame < first + len(inside):
+            first, parts, x, tint = figures[i]
+            if not first <= frame < first + len(x):
                 continue
-            before = image.copy()
+            middle = int(x[frame - first])
+            around = image[:, max(middle - _REACH, 0) : max(middle + _REACH, 0)]
+            before = around.copy()
             drawing.paint(image, parts, frame - first)
-            drawn = (image != before).any(-1)
-            image[drawn] = np.clip(image[drawn] * tint, 0, 255).astype(np.uint8)
+            drawn = (around != before).any(-1)
+            around[drawn] = np.clip(around[drawn] * tint, 0, 255).astype(np.uint8)
             rows, columns = np.nonzero(drawn)
-            if not len(rows) or not inside[frame - first]:  # of whom is half in the image there is a box
+            if not len(rows) or not 0 <= x[frame - first] < _WIDTH:  # of whom is half in the image there is a box
                 continue
+            columns += max(middle - _REACH, 0)
             left, top = int(columns.min()), int(rows.min())
             box = f'{left},{top},{int(columns.max()) + 1 - left},{int(rows.max()) + 1 - top},1,-1,-1,-1'
             lines['txt'].append(f'{frame + 1},{i + 1},{box}')
@@ -126,7 +130,7 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
 
 
 def _figure(person, one, camera, height):
-    """(first frame, parts, [F] whether half of the person is in the image, [3] factor of light) of a pass."""
+    """(first frame, parts, [F] where the middle of the person is, in pixels, [3] factor of light) of a pass."""
     scale = _SCALE * one.size
     count = math.ceil(_crossing_s() * RATE)
     time = np.arange(count) / RATE
@@ -142,4 +146,4 @@ def _figure(person, one, camera, height):
         origin=np.stack([x, np.full(count, (0.72 + 0.25 * one.size) * height)], -1),
     )
     tint = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)  # sun or shade, as in the benchmark
-    return round(one.start_s * RATE), parts, (x >= 0) & (x < _WIDTH), tint
+    return round(one.start_s * RATE), parts, x, tint
