@@ -15,6 +15,7 @@ import argparse
 import collections
 import dataclasses
 import datetime
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -24,11 +25,21 @@ import numpy as np
 
 from jaxreid import command_line
 from jaxreid.from_video import csv_text
-from jaxreid.global_ids import constraints, corrections, folder, identity_scores, inputs, page, people, tables
+from jaxreid.global_ids import (
+    constraints,
+    corrections,
+    folder,
+    identity_scores,
+    inputs,
+    own_footage,
+    page,
+    people,
+    tables,
+)
 from jaxreid.process import commands, exit_status, whole
 from jaxreid.search import calibration_file, sources
 
-_RATE = '0.1%'  # false-accept rate where a calibration is given and no threshold
+_RATE = '1%'  # false-accept rate where a calibration is given and no threshold
 
 
 def run(options: argparse.Namespace) -> None:
@@ -49,39 +60,44 @@ def run(options: argparse.Namespace) -> None:
         inputs.check_clocks({one['camera']: one['clock'] for one in state['sightings']}, opened)
         if truths:
             identity_scores.check(opened, truths)
+        for source in opened:
+            state['sightings'] += folder.sightings(out, source)
+        own = state.get('own', False)
+        if own:
+            overlap = [frozenset(pair) for pair in state['overlap']]
+            own_footage.check(constraints.pairs(folder.seen(state), overlap=overlap)[0])
         parts = [] if features is None else [features]
         for source in opened:
-            kept, seen, rows = folder.keep(out, source)
+            kept, rows = folder.keep(out, source)
             state['sources'].append(kept)
-            state['sightings'] += seen
             parts.append(rows)
         keys = [one['key'] for one in state['sightings']]
         corrected = corrections.kept(out / folder.CORRECTIONS, options.corrections, keys)
-        asked = folder.asked(state, np.concatenate(parts), corrected)
+        features = np.concatenate(parts)
+        asked = folder.asked(state, features, corrected)
+        if own:
+            asked, calibration = own_footage.calibrated(asked)
+            state['threshold'] = asked.threshold
         asked = dataclasses.replace(asked, topology=_topology(out, asked, learn=options.topology == 'learnt'))
         found = people.find(asked)
         for one, person in zip(state['sightings'], found.person, strict=True):
             one['person'] = person
         state['following'] = max(state['following'], *(person + 1 for person in found.person))
         whole.write_json(out / folder.STATE, state)
-        scores = identity_scores.of_inputs(opened, truths, asked, found.person, folder.films(out, state))
+        scores = identity_scores.of_inputs(opened, truths, asked, found.person, folder.films(out, state), own=own)
         if scores:
             whole.write_json(out / folder.SCORES, scores)
-        _write(out, state, asked, found, calibration, identity_scores.lines(scores), options.budget_mb)
+        _write(out, state, features, asked, found, calibration, identity_scores.lines(scores), options.budget_mb)
 
 
 def _begun(options, out, given):
     """The state before anything was read; files that say how are copied."""
+    threshold, own = math.nan, not (options.calibration or options.threshold)
     if options.calibration:
         calibration = calibration_file.read(options.calibration)
         threshold = calibration_file.threshold(options.threshold or _RATE, calibration)
         whole.write(out / folder.CALIBRATION, pathlib.Path(options.calibration).read_bytes())
-    elif not options.threshold:
-        raise ValueError(
-            'give --calibration FILE, the report.calibration.json of the network, or --threshold, the least similarity '
-            'of one person, such as 0.7'
-        )
-    else:
+    elif options.threshold:
         threshold = calibration_file.threshold(options.threshold, None)
     cameras = [one.camera for one in given]
     overlap = [text.split(',') for text in options.overlap]
@@ -92,8 +108,9 @@ def _begun(options, out, given):
         limits = constraints.read(options.topology, cameras)
         whole.write(out / folder.TOPOLOGY, constraints.text(limits))
     return folder.State(
-        version=1, made={}, distance='', threshold=threshold, overlap=overlap, following=1, sources=[], sightings=[]
-    )
+        version=1, made={}, distance='', threshold=threshold, overlap=overlap, following=1, own=own, sources=[],
+        sightings=[],
+    )  # fmt: skip
 
 
 def _by_camera(texts, given, option, kind, example):
@@ -139,7 +156,7 @@ def _topology(out, asked, *, learn):
     return constraints.read(str(out / folder.TOPOLOGY), sorted(set(asked.seen.camera)))
 
 
-def _write(out, state, asked, found, calibration, said, budget_mb):
+def _write(out, state, features, asked, found, calibration, said, budget_mb):
     """Tables with common ids, people, tracklets, the page; and what to know on the terminal."""
     weakest: dict[int, float] = {}
     for join in found.joins:
@@ -151,7 +168,7 @@ def _write(out, state, asked, found, calibration, said, budget_mb):
     written = tables.write_inputs(out, state)
     moments = page.Moments(*([one[key] for one in state['sightings']] for key in ('clock', 'first', 'last')))
     text = page.render(
-        folder.as_tracklets(out, state, asked.embedding), moments, found.joins, found.apart,
+        folder.as_tracklets(out, state, features), moments, found.joins, found.apart,
         calibration=calibration, threshold=asked.threshold, scores=said, budget_mb=budget_mb,
     )  # fmt: skip
     whole.write(out / folder.PAGE, text)
@@ -161,6 +178,8 @@ def _write(out, state, asked, found, calibration, said, budget_mb):
         f'{len(rows)} people in {len(found.person)} tracklets of {len(set(asked.seen.camera))} cameras, '
         f'{several} of them seen by several cameras'
     )
+    rate = page.rate(calibration, asked.threshold)
+    print(f'joined from a similarity of {asked.threshold:.3f} on' + f'; {rate}' * bool(rate))
     for line in said:
         print(line)
     for path in (out / folder.PEOPLE, out / folder.TRACKLETS, out / folder.PAGE, *written):
@@ -181,10 +200,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     else:
         parser.add_argument('inputs', nargs='+', **tracks)
         parser.add_argument('out', metavar='OUT', help='folder to make')
-        parser.add_argument('--calibration', default='', help='report.calibration.json of the network')
-        parser.add_argument(
-            '--threshold', default='', help=f'least similarity, or with --calibration a false-accept rate ({_RATE}%)'
-        )
+        how = 'report.calibration.json of the network, instead of what this footage says of strangers'
+        parser.add_argument('--calibration', default='', help=how)
+        least = f'least similarity instead, or with --calibration a false-accept rate ({_RATE}%)'
+        parser.add_argument('--threshold', default='', help=least)
         parser.add_argument(
             '--topology',
             default='',

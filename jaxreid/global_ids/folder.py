@@ -7,7 +7,7 @@ whatever stops a run, the next one finds a whole folder.
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -48,7 +48,9 @@ class Kept(TypedDict):
 
 
 class State(TypedDict):
-    """What a folder is. overlap: pairs of cameras. following: the first id that nobody had yet."""
+    """What a folder is. overlap: pairs of cameras. following: the first id that nobody had yet. own: the footage itself
+    says how alike strangers are, and the threshold is that of the last run.
+    """
 
     version: int
     made: tracklets.Made
@@ -56,6 +58,7 @@ class State(TypedDict):
     threshold: float
     overlap: list[list[str]]
     following: int
+    own: NotRequired[bool]
     sources: list[Kept]
     sightings: list[Sighting]
 
@@ -95,16 +98,9 @@ def calibration(out: pathlib.Path) -> calibration_file.Calibration | None:
     return calibration_file.read(str(place)) if place.is_file() else None
 
 
-def keep(out: pathlib.Path, source: inputs.Source) -> tuple[Kept, list[Sighting], np.ndarray]:
-    """Writes an input's features and copies of its tables; what the state says of it."""
-    features = source.held.features.take(np.array(source.rows, int)).astype(np.float32)
-    whole.write(out / FEATURES / source.camera / f'{source.name}.npy', array_file.with_digest(features))
-    tables = []
-    for table in source.tables:
-        place = f'{source.camera}/{source.name}{table.path.suffix}'
-        whole.write(out / SOURCES / place, table.path.read_bytes())
-        tables.append([table.kind, place])
-    seen = [
+def sightings(out: pathlib.Path, source: inputs.Source) -> list[Sighting]:
+    """What the state says of an input's tracklets; nothing is extracted for that."""
+    return [
         Sighting(
             key=key,
             camera=source.camera,
@@ -119,7 +115,18 @@ def keep(out: pathlib.Path, source: inputs.Source) -> tuple[Kept, list[Sighting]
         )
         for i, (key, track, row) in enumerate(zip(source.keys, source.track, source.rows, strict=True))
     ]
-    return Kept(camera=source.camera, name=source.name, tables=tables, rows=len(seen)), seen, features
+
+
+def keep(out: pathlib.Path, source: inputs.Source) -> tuple[Kept, np.ndarray]:
+    """Writes an input's features, which it returns, and copies of its tables; what the state says of it."""
+    features = source.held.features.take(np.array(source.rows, int)).astype(np.float32)
+    whole.write(out / FEATURES / source.camera / f'{source.name}.npy', array_file.with_digest(features))
+    tables = []
+    for table in source.tables:
+        place = f'{source.camera}/{source.name}{table.path.suffix}'
+        whole.write(out / SOURCES / place, table.path.read_bytes())
+        tables.append([table.kind, place])
+    return Kept(camera=source.camera, name=source.name, tables=tables, rows=len(features)), features
 
 
 def _inside(file, out):
@@ -148,16 +155,21 @@ def films(out: pathlib.Path, state: State) -> list[list[str]]:
     return [[str(out / file) for file in one['film']] for one in state['sightings']]
 
 
+def seen(state: State) -> constraints.Seen:
+    """Where and when the sightings were."""
+    every = state['sightings']
+    first, last = (np.array([one[end] if one['clock'] else math.nan for one in every]) for end in ('first', 'last'))
+    return constraints.Seen([one['camera'] for one in every], first, last)
+
+
 def asked(state: State, features: np.ndarray, corrected: Sequence[corrections.Correction]) -> people.Asked:
-    """What people are found from, features [N, D] of the sightings among it; without travel times."""
-    seen = state['sightings']
-    first, last = (np.array([one[end] if one['clock'] else math.nan for one in seen]) for end in ('first', 'last'))
+    """What people are found from, without travel times; features [N, D] of the sightings among it."""
     return people.Asked(
         features,
-        constraints.Seen([one['camera'] for one in seen], first, last),
+        seen(state),
         state['distance'],
         state['threshold'],
-        [one['person'] for one in seen],
+        [one['person'] for one in state['sightings']],
         following=state['following'],
         corrected=corrected,
         overlap=[frozenset(pair) for pair in state['overlap']],

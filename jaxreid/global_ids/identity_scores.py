@@ -4,6 +4,7 @@ Over all cameras an id counts as right where the same id belongs to the same per
 Workshops 2016): their frames are one sequence for the evaluator.
 """
 
+import dataclasses
 import importlib
 import pathlib
 import types
@@ -16,7 +17,7 @@ from jaxreid.data.tracklets import frame_decode
 from jaxreid.evaluation.references import colour_baseline
 from jaxreid.from_video import cut, mot_file
 from jaxreid.from_video import track as track_lib
-from jaxreid.global_ids import inputs, people
+from jaxreid.global_ids import inputs, own_footage, people
 
 Boxes = Mapping[int, mot_file.Boxes]  # by frame
 _LEAST_OVERLAP = 0.5  # of a box with the true one, of MOTChallenge
@@ -64,6 +65,8 @@ def of_inputs(
     asked: people.Asked,
     person: Sequence[int],
     films: Sequence[Sequence[str]],
+    *,
+    own: bool,
 ) -> dict[str, dict[str, Scores]]:
     """Scores of the ids and of what they are compared with, by what ids are of and by camera; {} without truths.
 
@@ -73,6 +76,7 @@ def of_inputs(
       asked: what the ids were made of.
       person: [N] ids.
       films: [N] image files of each tracklet.
+      own: the threshold is that of `own_footage`, so that colours can have theirs by the same rule.
     """
     if not truths:
         return {}
@@ -93,7 +97,13 @@ def of_inputs(
                 owner[rows_of[camera][track]] = who
     by_row = {'global ids': list(person), 'no re-identification': list(range(len(person)))}
     if all(films):
-        by_row['colours alone'] = by_colours(films, asked, owner)
+        colours = dataclasses.replace(
+            asked, embedding=_colours(films, asked), distance='cosine', person=[people.NOBODY] * len(person),
+            corrected=(), following=1,
+        )  # fmt: skip
+        by_row['colours alone'] = _best(colours, owner)
+        if own:
+            by_row['colours alone, by the same rule'] = people.find(own_footage.calibrated(colours)[0]).person
     found = {}
     for name, ids in by_row.items():
         given = {
@@ -160,37 +170,32 @@ def owners(truth: Boxes, tracks: Boxes) -> dict[int, int]:
     return {number: max(sorted(set(seen)), key=seen.count) for number, seen in votes.items()}
 
 
-def by_colours(films: Sequence[Sequence[str]], asked: people.Asked, owner: Sequence[int | None]) -> list[int]:
-    """Ids from colours alone, under the same times, at whichever of 40 thresholds joins the right pairs best: more than
-    anybody without the truth could have.
+def _best(asked: people.Asked, owner: Sequence[int | None]) -> list[int]:
+    """Ids at whichever of 40 thresholds joins the right pairs best: more than anybody without the truth could have.
 
-    Args:
-      films: [N] image files of each tracklet.
-      asked: what the network's ids were made of.
-      owner: [N] whom each tracklet shows, None: nobody knows.
+    `owner`: [N] whom each tracklet shows, None: nobody knows.
     """
-    frames = [[frame_decode.decode_as_stored(pathlib.Path(file).read_bytes()) for file in film] for film in films]
-    cameras = np.unique(np.array(asked.seen.camera), return_inverse=True)[1]
-    rows = [_histogram(one) for one in frames]
-    features = np.stack(rows)
-    for camera in np.unique(cameras):  # without it the camera outweighs the person
-        features[cameras == camera] -= features[cameras == camera].mean(0)
     who = np.array([-1 - i if one is None else one for i, one in enumerate(owner)])
     true = np.triu(who[:, None] == who[None], 1)
     best: tuple[float, list[int]] = (-1.0, [])
     for threshold in np.linspace(-0.2, 0.95, 40):
-        made = people.find(
-            people.Asked(
-                features, asked.seen, 'cosine', float(threshold), [people.NOBODY] * len(who),
-                overlap=asked.overlap, topology=asked.topology,
-            )
-        )  # fmt: skip
+        made = people.find(dataclasses.replace(asked, threshold=float(threshold)))
         ids = np.array(made.person)
         joined = np.triu(ids[:, None] == ids[None], 1)
         right = 2 * (joined & true).sum() / max(joined.sum() + true.sum(), 1)
         if right > best[0]:
             best = float(right), made.person
     return best[1]
+
+
+def _colours(films: Sequence[Sequence[str]], asked: people.Asked) -> np.ndarray:
+    """[N, K], of the image files of each tracklet."""
+    frames = [[frame_decode.decode_as_stored(pathlib.Path(file).read_bytes()) for file in film] for film in films]
+    features = np.stack([_histogram(one) for one in frames])
+    cameras = np.unique(np.array(asked.seen.camera), return_inverse=True)[1]
+    for camera in np.unique(cameras):  # without it the camera outweighs the person
+        features[cameras == camera] -= features[cameras == camera].mean(0)
+    return features
 
 
 def _histogram(images):

@@ -122,7 +122,12 @@ def threshold(text: str, measured: Calibration | None) -> float:
             f'--threshold {text} cannot be measured: {measured.where} counted {measured.impostor_pairs:,} pairs of '
             f'different people, enough for {_percent(1 / measured.impostor_pairs)} to 100%'
         )
-    return float(measured.threshold[np.argmax(measured.false_accept_rate <= rate)])
+    return at(measured, rate)
+
+
+def at(measured: Calibration, rate: float) -> float:
+    """The lowest similarity whose false-accept rate is at most `rate`, or of a single pair, whichever is larger."""
+    return float(measured.threshold[np.argmax(measured.false_accept_rate <= max(rate, 1 / measured.impostor_pairs))])
 
 
 def words(measured: Calibration, rate: float) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import re
 
 import cv2
 import numpy as np
@@ -101,6 +102,33 @@ def test_ids_stay_when_an_hour_is_added_and_corrections_are_kept(given):
     assert feature_file.load(out / 'door' / 'evening.npz', roles=False).pid.tolist() == [
         corrected[f'door/evening:{i}'] for i in (1, 2, 3)
     ]
+
+
+def test_the_footage_itself_says_how_alike_strangers_are(tmp_path, capsys):
+    """Everybody is alike here: features lie about one direction, and the similarities of strangers are all high."""
+    rng = np.random.default_rng(0)
+    centres = 5 + rng.normal(size=(12, 30))
+    paths = []
+    for camera in ('door', 'yard', 'roof'):
+        who = rng.permutation(12)
+        at = np.full(12, 100.0 * len(paths))  # all together at each
+        features = centres[who] + 0.4 * rng.normal(size=(12, 30))
+        paths.append(write(tmp_path, camera, [(str(one), 0, begin) for one, begin in zip(who, at, strict=True)]))
+        arrays = dict(np.load(tmp_path / f'{camera}.npz'))
+        arrays |= {'embedding': features.astype(np.float32), 'frames': np.full(12, 450)}
+        np.savez(tmp_path / f'{camera}.npz', **arrays)
+    for name in ('ids', 'again'):
+        assert command.main([*paths[:2], str(tmp_path / name)]) == 0
+    assert re.search(r'joined from a similarity of 0\.\d+ on; [12][.\d]*% of other people', capsys.readouterr().out)
+    found = people(tmp_path / 'ids')
+    assert (tmp_path / 'ids' / 'state.json').read_bytes() == (tmp_path / 'again' / 'state.json').read_bytes()
+    for person in range(12):
+        assert found[f'door/door:{person}'] == found[f'yard/yard:{person}']
+    assert len(set(found.values())) == 12
+    assert command.main(['add', str(tmp_path / 'ids'), paths[2]]) == 0
+    after = people(tmp_path / 'ids')
+    assert {key: after[key] for key in found} == found
+    assert all(after[f'roof/roof:{person}'] == found[f'door/door:{person}'] for person in range(12))
 
 
 def test_travel_times_keep_people_apart(given):
@@ -270,7 +298,10 @@ def test_identity_scores_are_those_of_the_best_pairing_of_people():
     ('change', 'message'),
     [
         (lambda f, i: [*i, i[0], 'ids', '--threshold=0.9'], 'camera door is given twice'),
-        (lambda f, i: [*i, 'ids'], 'give --calibration FILE'),
+        (
+            lambda f, i: [*i, 'ids'],
+            'and a threshold needs 50 of them. Give --calibration FILE',
+        ),
         (lambda f, i: [*i, 'ids', '--threshold=0.1%'], 'needs --calibration FILE'),
         (lambda f, i: [*i, 'ids', '--threshold=0.9', '--overlap=door,roof'], 'expected two of the cameras door, yard'),
         (lambda f, i: [*i, 'ids', '--threshold=0.9', '--start=roof=2026-01-01'], 'of the cameras door, yard'),

@@ -1,0 +1,42 @@
+"""What footage says of strangers, against loops and the definition of whitening."""
+
+import numpy as np
+import pytest
+
+from jaxreid.global_ids import constraints, own_footage, people
+
+
+def test_whitened_rows_are_projections_by_a_ridged_covariance():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 7)) @ rng.normal(size=(7, 7)) + 9
+    unit = np.stack([row / np.sqrt((row * row).sum()) for row in x])
+    centred = unit - unit.mean(0)
+    covariance = np.array([[(a * b).mean() for b in centred.T] for a in centred.T])
+    ridged = covariance + 0.5 * np.trace(covariance) / 7 * np.eye(7)
+    wanted = centred @ np.linalg.inv(ridged) @ centred.T
+    made = own_footage.whitened(x.astype(np.float32), 'cosine')
+    np.testing.assert_allclose(made @ made.T, wanted, atol=2e-4 * np.abs(wanted).max())
+    assert np.isfinite(own_footage.whitened(np.ones((5, 3)), 'cosine')).all()  # all the same: nothing to tell apart
+
+
+def test_the_threshold_is_what_so_many_strangers_reach():
+    rng = np.random.default_rng(1)
+    first = rng.uniform(0, 100, 60)
+    seen = constraints.Seen(['a', 'b'] * 30, first, first + 9)
+    asked = people.Asked(rng.normal(size=(60, 16)), seen, 'cosine', np.nan, [0] * 60)
+    made, measured = own_footage.calibrated(asked)
+    x = made.embedding
+    strangers = [
+        x[i] @ x[j] / np.sqrt((x[i] @ x[i]) * (x[j] @ x[j]))
+        for i in range(60) for j in range(i) if not (first[i] > first[j] + 9 or first[j] > first[i] + 9)
+    ]  # fmt: skip
+    assert measured.impostor_pairs == len(strangers) > 200
+    reach = sum(value >= made.threshold - 1e-12 for value in strangers) / len(strangers)
+    assert 0.02 - 1 / len(strangers) < reach <= 0.02
+    assert made.distance == 'cosine'
+
+
+def test_footage_that_tells_nobody_apart_is_refused():
+    seen = constraints.Seen(['a'] * 20, np.full(20, np.nan), np.full(20, np.nan))
+    with pytest.raises(ValueError, match=r'tell 0 pairs of strangers apart, .* Give --calibration FILE'):
+        own_footage.calibrated(people.Asked(np.ones((20, 2)), seen, 'cosine', np.nan, [0] * 20))
