@@ -177,7 +177,7 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     """
     try:
         path = published.local(path)
-        if published.is_one(path):
+        if published.is_one(path) and not (path / 'checkpoints').is_dir():  # unless somebody trained in that folder
             return path, published.read(path)['step']
     except ValueError as e:
         raise CheckpointError(str(e)) from e
