@@ -19,8 +19,9 @@ from configs import finetune_manifest
 from jaxreid import command_line, config, loop
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
-from jaxreid.evaluation import results
+from jaxreid.evaluation import evaluate, results
 from jaxreid.reproduce import paired
+from jaxreid.weights import rendered
 
 # Start -> what differs from configs/finetune_manifest.py:c2d_small.
 STARTS = {
@@ -28,6 +29,7 @@ STARTS = {
     'other people': {},
     'other people, stages 0 to 2 frozen': {'optim.frozen_stages': (0, 1, 2)},
 }
+AS_IT_IS = 'other people, not trained on'
 
 
 def own(dataset: tracklet.Dataset, *, people: int, tracklets: int) -> Iterator[dict[str, str]]:
@@ -78,9 +80,21 @@ def main():
             folder = options.workdir / f'{start}-{options.epochs}-{seed}'.replace(' ', '_')
             kept = results.read(folder / 'results.json')  # of what an earlier command ended
             scores[start].append((kept or loop.train_and_evaluate(config.validate(e), folder))[0])
-        print(
-            mars_size.write('finetune', [table_row(start, of, scores['random'], rows) for start, of in scores.items()])
-        )
+        scores[AS_IT_IS] = [untrained(options.workdir, dataset)] * (seed + 1)
+        made = [table_row(start, of, scores['random'], rows) for start, of in scores.items()]
+        print(mars_size.write('finetune', made))
+
+
+def untrained(workdir: pathlib.Path, dataset: tracklet.Dataset) -> results.Result:
+    """The score of the network that is started from."""
+    e = finetune_manifest.get_config('c2d_small')
+    config.apply(e, {
+        'data.root': str(workdir / 'own.csv'), 'data.frames_root': str(dataset.root), 'test.clips': 'even',
+    })  # fmt: skip
+    folder = workdir / 'as_it_is'
+    folder.mkdir(exist_ok=True)
+    kept = results.read(folder / 'results.json')
+    return {**(kept or evaluate.run(e, folder, rendered.folder(e.backbone), scored=True))[0], 'step': 0}
 
 
 def table_row(

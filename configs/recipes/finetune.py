@@ -31,5 +31,8 @@ VARIANTS |= {
     for name, system in _SYSTEMS.items()
 }
 VARIANTS['c2d_small'] = (
-    VARIANTS['strf_small'] | strf.VARIANTS['c2d'] | {'backbone.init': 'rendered', 'backbone.weights': ''}
+    VARIANTS['strf_small']
+    | strf.VARIANTS['c2d']
+    # As configs/c2d_synthetic.py, the network that it starts from.
+    | {'backbone.frame_pool': 'avg', 'backbone.init': 'rendered', 'backbone.weights': ''}
 )
