@@ -77,7 +77,7 @@ def score(features: feature_file.Features, experiment: config.Experiment, *, sel
         re_ranking = refined.describe()['re_ranking']
         scored['protocol'] |= {**_making(meta), 're_ranking': re_ranking, 'feature': 'after neck'}
         result = results.Result(**scored, step=meta['step'], selected=selected)
-        if warnings := doubts + refined.warnings(scored['protocol']['gallery_size']):
+        if warnings := doubts + refined.warnings(cast(int, scored['protocol']['gallery_size'])):
             result['warnings'] = warnings
         if not made and (by_stratum := strata.scores([features], [ranked], rule.protocol)):
             result['strata'] = by_stratum

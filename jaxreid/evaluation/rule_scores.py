@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Generic, NotRequired, TypedDict, TypeVar
+from typing import Generic, NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def score(
         described['queries_in_gallery'] = [one['protocol']['queries_in_gallery'] for one in scores]
         result['spread'] = _by_measure(numbers.std(axis=0, ddof=1).tolist())
         result['splits'] = [_by_measure(n.tolist()) for n in numbers]
-    if warnings := refined.warnings(min(one['protocol']['gallery_size'] for one in scores)):
+    if warnings := refined.warnings(min(cast(int, one['protocol']['gallery_size']) for one in scores)):
         result['warnings'] = warnings
     if resamples:
         values = [protocols.per_query(r, rule.protocol) for r in ranked]

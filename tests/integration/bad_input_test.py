@@ -147,3 +147,29 @@ def test_fewer_identities_than_a_batch_needs_are_refused(here, tmp_path):
 def test_clips_that_do_not_split_over_the_devices_are_refused(here, tmp_path):
     output = here(tmp_path, '--config.sampler.num_ids=3', status=1)
     assert '6 clips do not split over 8 devices' in output
+
+
+@pytest.mark.slow
+def test_a_training_replaces_damaged_frames_by_name_and_stops_where_they_are_too_many(command, tmp_path):
+    root = render.ensure(tmp_path / 'data', 'tiny', progress=False)
+    frames = sorted((root / 'bbox_train').rglob('*.jpg'))
+    how = [f'--config.data.root={root}', '--config.data.dataset=mars', '--config.train.max_steps=20', commands.LONG[1]]
+    how += ['--config.train.eval_every_epochs=0', '--config.test.clips=begin_crop']
+    few = frames[::15]
+    for number, frame in enumerate(few):
+        data = frame.read_bytes()
+        middle = (data.index(b'\xff\xda') + len(data)) // 2
+        frame.write_bytes((b'', data[:middle], data[: middle - 40] + data[middle + 40 :])[number % 3])
+    output = command.run(tmp_path / 'few', *how)
+    named = {line.partition(': ')[0] for line in (tmp_path / 'few' / 'damaged_frames.txt').read_text().splitlines()}
+    assert named
+    assert named <= set(map(str, few))
+    assert output.count('damaged frame, a neighbour takes its place: ') == min(5, len(named))
+    assert f'{len(named)} damaged training frames were replaced by neighbours: ' in output
+    assert (tmp_path / 'few' / 'results.json').exists()
+    for frame in frames[::2]:
+        frame.write_bytes(b'')
+    output = command.run(tmp_path / 'many', *how, status=1)
+    assert f'of {len(frames)} training frames are damaged, more than 10%' in output
+    assert 'Traceback' not in output
+    assert not (tmp_path / 'many' / 'results.json').exists()
