@@ -6,8 +6,8 @@ import logging
 
 import numpy as np
 
-# It closes every handler of `logging` when it is imported, and that of absl the stderr that it began with, unless that is
-# still the one of the process: which it is here, and is not amid a test.
+# It closes every handler of `logging` when it is imported, and that of absl the stderr that it began with, unless that
+# is still the one of the process: which it is here, and is not amid a test.
 import pymilvus  # noqa: F401
 import pytest
 
