@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 NAME = re.compile(r'hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?')
+_SECONDS = 5.0  # for the hub to answer at all
 
 
 class HubError(ValueError):
@@ -13,15 +14,22 @@ class HubError(ValueError):
 
 
 def library() -> Any:
-    """The module huggingface_hub, which only names of the hub need.
+    """The module huggingface_hub, which only names of the hub need. Where the hub cannot be reached it is told so, and
+    looks into its cache at once: it would ask again for a minute.
 
     Raises:
       HubError: it is not installed.
     """
     try:
+        import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError as e:
         raise HubError("names of the Hugging Face hub need its library: pip install 'jaxreid[hub]'") from e
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        try:
+            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_SECONDS)
+        except Exception:  # of what the library sends its requests with, which differs by its version
+            huggingface_hub.constants.HF_HUB_OFFLINE = True
     return huggingface_hub
 
 

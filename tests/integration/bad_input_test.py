@@ -154,13 +154,14 @@ def test_a_training_replaces_damaged_frames_by_name_and_stops_where_they_are_too
     root = render.ensure(tmp_path / 'data', 'tiny', progress=False)
     frames = sorted((root / 'bbox_train').rglob('*.jpg'))
     how = [f'--config.data.root={root}', '--config.data.dataset=mars', '--config.train.max_steps=20', commands.LONG[1]]
+    how += ['--config.system=baseline', '--config.backbone.depths=(1,1,1,1)', '--config.train.log_every_steps=2']
     how += ['--config.train.eval_every_epochs=0', '--config.test.clips=begin_crop']
     few = frames[::15]
     for number, frame in enumerate(few):
         data = frame.read_bytes()
         middle = (data.index(b'\xff\xda') + len(data)) // 2
         frame.write_bytes((b'', data[:middle], data[: middle - 40] + data[middle + 40 :])[number % 3])
-    output = command.run(tmp_path / 'few', *how)
+    output = command.run(tmp_path / 'few', *how, quick=True)
     named = {line.partition(': ')[0] for line in (tmp_path / 'few' / 'damaged_frames.txt').read_text().splitlines()}
     assert named
     assert named <= set(map(str, few))
@@ -169,7 +170,7 @@ def test_a_training_replaces_damaged_frames_by_name_and_stops_where_they_are_too
     assert (tmp_path / 'few' / 'results.json').exists()
     for frame in frames[::2]:
         frame.write_bytes(b'')
-    output = command.run(tmp_path / 'many', *how, status=1)
+    output = command.run(tmp_path / 'many', *how, status=1, quick=True)
     assert f'of {len(frames)} training frames are damaged, more than 10%' in output
     assert 'Traceback' not in output
     assert not (tmp_path / 'many' / 'results.json').exists()
