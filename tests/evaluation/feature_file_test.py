@@ -47,6 +47,25 @@ def test_what_was_saved_is_read(tmp_path):
     np.testing.assert_array_equal(before.embedding, ours.embedding_before_neck)
 
 
+def test_no_flipped_bit_gives_other_features(tmp_path):
+    feature_file.Features(**(arrays() | {'meta': {'dataset': 'mars'}})).save(tmp_path / 'a.npz')
+    data, rng = (tmp_path / 'a.npz').read_bytes(), np.random.default_rng(0)
+    wanted, named = feature_file.load(tmp_path / 'a.npz'), 0
+    for place in rng.integers(0, len(data), 150):
+        changed = bytearray(data)
+        changed[place] ^= 1 << rng.integers(8)
+        (tmp_path / 'b.npz').write_bytes(changed)
+        try:
+            found = feature_file.load(tmp_path / 'b.npz')
+        except ValueError as e:
+            named += str(tmp_path / 'b.npz') in str(e)
+            continue
+        for name in arrays().keys() - {'meta', 'embedding_before_neck'}:
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+        assert found.meta == wanted.meta
+    assert named > 75
+
+
 def test_the_largest_ids_are_read_and_those_beyond_refused(tmp_path):
     most = 2**31 - 1
     for name, ends in (('pid', (-most, most)), ('camera', (-most, most)), ('frames', (0, most))):

@@ -55,3 +55,21 @@ def test_a_log_that_cannot_be_opened_is_named(tmp_path):
         transcript.kept(tmp_path),
     ):
         pass
+
+
+class _Gone:
+    """A terminal whose reader has ended."""
+
+    def write(self, *text):
+        raise BrokenPipeError
+
+    flush = isatty = write
+
+
+def test_where_nobody_reads_the_terminal_the_file_is_still_written(tmp_path, monkeypatch):
+    for stream in ('stdout', 'stderr'):
+        monkeypatch.setattr(sys, stream, _Gone())
+    with transcript.kept(tmp_path):
+        print('step 3: saved', flush=True)
+        print('and more', file=sys.stderr, flush=True)
+    assert (tmp_path / 'log.txt').read_text().splitlines()[-2:] == ['step 3: saved', 'and more']
