@@ -106,11 +106,15 @@ def test_names_cannot_leave_their_place(tmp_path):
     assert set(names) == set(json.loads(reader.scripts[0])['name'])
 
 
-def test_a_network_that_gives_the_same_for_all_has_a_report_too(tmp_path):
+def test_a_network_that_gives_the_same_for_all_has_a_report_too_which_says_so(tmp_path, capsys):
     found = feature_files.features(with_config=False)
     dataclasses.replace(found, embedding=np.ones_like(found.embedding)).save(tmp_path / 'features.npz')
     assert report.run([str(tmp_path / 'features.npz')]) == 0
-    assert 'Accepted pairs' not in (tmp_path / 'report.html').read_text()
+    text, said = (tmp_path / 'report.html').read_text(), 'are equal: the network has collapsed'
+    assert 'Accepted pairs' not in text
+    assert said in capsys.readouterr().out
+    assert said in text
+    assert any(said in one for one in json.loads((tmp_path / 'report.calibration.json').read_text())['warnings'])
 
 
 def test_a_file_that_does_not_say_its_data_set_gives_a_report_without_pictures(tmp_path):
