@@ -8,6 +8,7 @@ import pytest
 
 from jaxreid.evaluation import feature_file, protocols, results, rules, score
 from jaxreid.evaluation.report import analysis, outfits, page, ranked_lists
+from tests.oracles import ranking as ranking_oracle
 
 # Of a query's own person: which gallery tracklets are left out, by (same camera, same outfit).
 LEFT_OUT = {
@@ -147,11 +148,34 @@ def test_an_outfit_that_is_not_known_is_an_error_where_somebody_asks_for_the_per
     assert protocols.score(features, protocols.named(name))['mAP'] > 0  # nobody asks for them now
 
 
-def test_single_shots_and_look_alikes_follow_the_rule():
-    features = draw(7, n=200)
+def test_single_shots_are_drawn_from_what_the_rule_leaves():
+    features = draw(7, n=70)
+    distances = distances_of(features, ties=False)
     rule = dataclasses.replace(protocols.named('clothes-changing'), cmc='single_shot')
-    found = protocols.rank_queries(features, rule)
-    assert ((found.shots > 0).all(axis=1) == found.answered).all()
+    blocks = [(slice(0, len(distances)), distances)]
+    shots = np.concatenate(
+        [
+            protocols.rank_blocks(lambda _: blocks, features, dataclasses.replace(rule, cmc_seed=seed)).shots
+            for seed in range(60)
+        ],
+        axis=1,
+    )
+    answered = protocols.rank_blocks(lambda _: blocks, features, rule).answered
+    assert not answered.all()
+    assert ((shots > 0).all(axis=1) == answered).all()
+    rows, outfit = np.flatnonzero(features.query), features.attributes['outfit']
+    for i in np.flatnonzero(answered)[::3]:
+        q = rows[i]
+        out = (features.pid == features.pid[q]) & (outfit == outfit[q])
+        expected = ranking_oracle.expected_single_shot_rank(
+            distances[i].tolist(), features.pid.tolist(), features.camera.tolist(), features.pid[q], features.camera[q],
+            ignored=set(np.flatnonzero(out | (features.pid == -1)).tolist()),
+        )  # fmt: skip
+        assert abs(shots[i].mean() - expected) < 0.35
+
+
+def test_look_alikes_are_told_apart_by_what_the_rule_leaves():
+    features = draw(7, n=200)
     groups = [[1, 2, 3], [4, 5, 6]]
     inside = {name: protocols.look_alike_rank1(features, protocols.named(name), groups).rank1 for name in LEFT_OUT}
     assert inside['same-clothes'] > inside['clothes-changing']
