@@ -107,9 +107,7 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
         score, row = score_amid(trained(at), dataset)
         best.offer(score, state, meta)
         if log:  # last: who finds the row finds the checkpoint too
-            log.write(at, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']})
-            results.append(workdir / 'results.json', [row])
-            draw_curves(workdir)
+            record(log, workdir, at, {'test/mAP': score['mAP'], 'test/rank1': score['rank1']}, [row])
 
     decoding = time.monotonic()
     damaged = damaged_frames.DamagedFrames(workdir, of=sum(len(one.frames) for one in dataset.train))
@@ -169,18 +167,14 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
             features, rows = headline(trained(plan.last_step), dataset, untrained)
     newest.close()
     best.checkpoints.close()
-    metrics_log.say('\n' + results.table(rows))
-    if 'references' in rows[0]:
-        metrics_log.say(references.table(rows[0]))
+    metrics_log.say(scores(rows))
     if log:
         features.save(workdir / 'features.npz')
-        results.append(workdir / 'results.json', rows)
-        log.write(plan.last_step, {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']})
+        final = {'test/final_mAP': rows[0]['mAP'], 'test/final_rank1': rows[0]['cmc']['1']}
+        record(log, workdir, plan.last_step, final, rows)
         log.close()
-        draw_curves(workdir)
-    metrics_log.say(
-        closing(workdir, rows[0], best, data_seconds, train_seconds, time.monotonic() - clock, damaged.summary())
-    )
+    seconds = time.monotonic() - clock
+    metrics_log.say(closing(workdir, rows[0], best, data_seconds, train_seconds, seconds, damaged.summary()))
     return rows
 
 
@@ -222,6 +216,19 @@ def score_amid(trained: network.Network, dataset: tracklet.Dataset) -> tuple[che
         f'step {trained.step}: mAP {score["mAP"]:.2f}, rank-1 {score["rank1"]:.2f} ({score["clips"]}, monitoring)'
     )
     return score, row
+
+
+def record(
+    log: metrics_log.MetricsLog,
+    workdir: pathlib.Path,
+    at: int,
+    values: Mapping[str, float],
+    rows: list[results.Result],
+) -> None:
+    """Writes the scores of a step to the logs, to results.json and into the curves."""
+    log.write(at, values)
+    results.append(workdir / 'results.json', rows)
+    draw_curves(workdir)
 
 
 def draw_curves(workdir: pathlib.Path) -> None:
@@ -284,6 +291,11 @@ def progress(values: Mapping[str, float]) -> str:
         f'lr {values["learning_rate"]:.1e}, {values["clips_per_second"]:.0f} clips/s, '
         f'waiting {values["waiting_for_data"]:.0%}'
     )
+
+
+def scores(rows: list[results.Result]) -> str:
+    """The table of the last step, with its references."""
+    return '\n'.join(['', results.table(rows), *([references.table(rows[0])] if 'references' in rows[0] else [])])
 
 
 def closing(
