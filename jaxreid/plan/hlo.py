@@ -28,6 +28,7 @@ _FREE = (
     'opt-barrier', 'optimization-barrier', 'iota',
 )  # fmt: skip
 _STARTS = ('copy-start', 'slice-start', 'async-start')
+_TPU_START, _TPU_DONE = 'async-collective-start', 'async-collective-done'  # names of fusions
 _MOVES = {
     'copy', 'transpose', 'bitcast', 'reshape', 'broadcast', 'slice', 'pad', 'concatenate', 'convert', 'dynamic-slice',
     'dynamic-update-slice', 'gather', 'select', 'compare', *_FREE,
@@ -167,7 +168,7 @@ class Program:
 
     def _kind(self, one: Instruction) -> Kind:
         ops = {one.op, *(inner.op for inner in self._inner(one).values())}
-        if _collective(one, self._inner(one)):
+        if _collective(one, self._inner(one)) and not ops & {'convolution', 'dot'}:
             return 'collectives'
         if one.op in _STARTS and len({a.fast for a in one.results if a.dims}) > 1:
             return 'staging'
@@ -212,13 +213,23 @@ class Program:
     def collectives(self) -> list[Collective]:
         """In order."""
         total, before, found = sum(m.bytes for m in self.moves) or 1, 0.0, []
+        started: list[int] = []  # that a TPU has under way; fusions carry them on beside work of their own
         everywhere = {name: one for inside in self.computations.values() for name, one in inside.items()}
         for move in self.moves:
             one = move.instruction
-            if op := _collective(one, self._inner(one)):
+            op = _collective(one, self._inner(one))
+            if one.name.startswith(_TPU_DONE):
+                started = started[1:]
+            elif started and not one.name.startswith(_TPU_START):
+                for i in started:
+                    found[i] = dataclasses.replace(found[i], blocking=False)
+            elif op:
                 done = next(
                     (x for x in everywhere.values() if x.op.endswith('-done') and x.operands[:1] == (one.name,)), one
                 )
+                if one.name.startswith(_TPU_START):
+                    started.append(len(found))
+                    done = next(x for x in self._inner(one).values() if x.op == op)
                 by_dtype: dict[str, float] = {}
                 for array in done.results:
                     by_dtype[array.dtype] = by_dtype.get(array.dtype, 0) + array.sent
@@ -228,7 +239,7 @@ class Program:
                         dtype=max(by_dtype, key=lambda dtype: by_dtype[dtype]),
                         bytes=sum(by_dtype.values()),
                         low=by_dtype.get('bf16', 0) + by_dtype.get('f16', 0),
-                        blocking=done is one or not self._between(one, done),
+                        blocking=done is one or done.op == op or not self._between(one, done),
                         place=before / total,
                         times=move.times,
                     )

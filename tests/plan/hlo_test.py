@@ -31,6 +31,28 @@ TEXT = """HloModule jit_step, input_output_alias={ {0}: (0, {}, may-alias) }, en
   ROOT %dot = f32[8,8]{1,0} dot(%param_0.2, %param_1.2), lhs_contracting_dims={1}, rhs_contracting_dims={0}
 }
 
+%begin (param_0.3: f32[8,8]) -> (f32[8,8], u32[]) {
+  %param_0.3 = f32[8,8]{1,0} parameter(0)
+  %all-reduce.1 = f32[8,8]{1,0} all-reduce(%param_0.3), channel_id=1, to_apply=%add
+  ROOT %under-way = (f32[8,8]{1,0}, u32[]) custom-call(%param_0.3, %all-reduce.1), custom_call_target="start"
+}
+
+%go_on (param_0.4: f32[8,8], param_1.4: bf16[8,16], param_2.4: bf16[16,8]) -> (f32[8,8], f32[8,8]) {
+  %param_0.4 = f32[8,8]{1,0} parameter(0)
+  %param_1.4 = bf16[8,16]{1,0} parameter(1)
+  %param_2.4 = bf16[16,8]{1,0} parameter(2)
+  %all-reduce.2 = f32[8,8]{1,0} all-reduce(%param_0.4), channel_id=1, to_apply=%add
+  %step = f32[8,8]{1,0} custom-call(%all-reduce.2), custom_call_target="step"
+  %dot.4 = f32[8,8]{1,0} dot(%param_1.4, %param_2.4), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %both = (f32[8,8]{1,0}, f32[8,8]{1,0}) tuple(%dot.4, %step)
+}
+
+%end (param_0.5: f32[8,8]) -> f32[8,8] {
+  %param_0.5 = f32[8,8]{1,0} parameter(0)
+  %all-reduce.3 = f32[8,8]{1,0} all-reduce(%param_0.5), channel_id=1, to_apply=%add
+  ROOT %done.5 = f32[8,8]{1,0} custom-call(%param_0.5, %all-reduce.3), custom_call_target="done"
+}
+
 %body (state: (s32[], f32[100,4])) -> (s32[], f32[100,4]) {
   %state = (s32[], f32[100,4]{1,0}) parameter(0)
   %i = s32[] get-tuple-element(%state), index=0
@@ -58,10 +80,24 @@ ENTRY %main (p0: f32[100,4], p1: bf16[8,16], p2: bf16[16,8]) -> (f32[100,4], f32
   %slots = f32[3,4]{1,0} broadcast(%zero), dimensions={}
   %rows.3 = ((f32[100,4]{1,0}, f32[3,4]{1,0}, s32[4]{0}), f32[3,4]{1,0}) ragged-all-to-all-start(%p0, %slots, %slices)
   %rows.4 = f32[3,4]{1,0} ragged-all-to-all-done(%rows.3)
+  %async-collective-start = (f32[8,8]{1,0}, u32[]) fusion(%neg), kind=kCustom, calls=%begin
+  %async-collective-done = f32[8,8]{1,0} fusion(%neg), kind=kCustom, calls=%end
+  %async-collective-start.1 = (f32[8,8]{1,0}, u32[]) fusion(%neg), kind=kCustom, calls=%begin
+  %beside = (f32[8,8]{1,0}, f32[8,8]{1,0}) fusion(%neg, %p1, %p2), kind=kOutput, calls=%go_on
+  %async-collective-done.1 = f32[8,8]{1,0} fusion(%neg), kind=kCustom, calls=%end
   %rows.9 = f32[100,4]{1,0} get-tuple-element(%loop), index=1
   ROOT %all = (f32[100,4]{1,0}, f32[8,8]{1,0}) tuple(%rows.9, %neg)
 }
 """
+
+
+ASYNC = {
+    'async-collective-start',
+    'async-collective-done',
+    'async-collective-start.1',
+    'async-collective-done.1',
+    'beside',
+}
 
 
 @pytest.fixture(scope='module')
@@ -85,7 +121,9 @@ def test_products_read_and_write_main_memory_and_not_the_fast_one(program):
 
 
 def test_what_only_names_arrays_moves_nothing(program):
-    assert set(bytes_of(program)) == {'row', 'rows.2', 'out', 'sum.1', 'gather', 'neg', 'sum.2', 'slots', 'rows.3'}
+    assert (
+        set(bytes_of(program)) == {'row', 'rows.2', 'out', 'sum.1', 'gather', 'neg', 'sum.2', 'slots', 'rows.3'} | ASYNC
+    )
 
 
 def test_devices_that_send_rows_to_one_another_read_those_rows_and_not_all_that_they_have(program):
@@ -104,9 +142,17 @@ def test_a_donated_argument_is_known(program):
 
 
 def test_collectives_have_their_dtype_bytes_place_and_whether_they_are_waited_for(program):
-    first, second, third, fourth = program.collectives
+    first, second, third, fourth, *_ = program.collectives
     assert (first.op, first.dtype, first.bytes, first.low, first.blocking) == ('all-reduce', 'f32', 264, 8, True)
     assert (second.op, second.bytes, second.blocking) == ('all-gather', 512, False)  # a negation is made beside it
     assert (third.op, third.dtype, third.bytes, third.blocking) == ('all-reduce', 'bf16', 32, True)  # nothing is
     assert (fourth.op, fourth.bytes, fourth.blocking) == ('ragged-all-to-all', 3 * 4 * 4, True)
     assert 0 < first.place < second.place < third.place < fourth.place < 1
+
+
+def test_what_a_tpu_sends_in_pieces_beside_other_work_counts_once(program):
+    waited, beside = program.collectives[4:]
+    assert (waited.op, waited.dtype, waited.bytes, waited.blocking) == ('all-reduce', 'f32', 256, True)
+    assert (beside.op, beside.dtype, beside.bytes, beside.blocking) == ('all-reduce', 'f32', 256, False)
+    (one,) = [move for move in program.moves if move.instruction.name == 'beside']
+    assert one.kind == 'products'
