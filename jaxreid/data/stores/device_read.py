@@ -36,8 +36,8 @@ def read(
         slots = jnp.arange(wanted.shape[1], dtype=jnp.int32)[None]
         slices = jnp.where(sent, place, 0), sent, jnp.where(sent, slots, 0), came
         empty = sharding.varying(jnp.zeros((slots.size, *frames.shape[1:]), jnp.uint8), axis_name)
-        slices = (x.astype(jnp.int32).reshape(-1) for x in slices)
-        packed = jax.lax.ragged_all_to_all(frames, empty, *slices, axis_name=axis_name)
+        flat = [x.astype(jnp.int32).reshape(-1) for x in slices]
+        packed = jax.lax.ragged_all_to_all(frames, empty, *flat, axis_name=axis_name)
     else:  # all bytes of a frame come from one device, the others add zeros
         picked = jnp.where(sent[..., None, None], frames[place], jnp.uint8(0))
         four = jax.lax.bitcast_convert_type(picked.reshape(*picked.shape[:-1], -1, 4), jnp.int32)
