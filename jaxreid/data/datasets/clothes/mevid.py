@@ -23,7 +23,7 @@ from jaxreid.data.tracklets import tracklet
 
 _INFO = ('train_name.txt', 'test_name.txt', 'track_train_info.txt', 'track_test_info.txt', 'query_IDX.txt')
 _ARCHIVE = 'mevid-v1-annotation-data'
-_NAME = re.compile(r'(\d{4})O\d+C\w+T\d+F\d+\.jpg', re.ASCII)
+_NAME = re.compile(r'\d{4}O\d+C\w+T\d+F\d+\.jpg', re.ASCII)
 LAYOUT = f'A MEVID folder holds bbox_train/<id>/*.jpg, bbox_test/<id>/*.jpg and {", ".join(_INFO)}.'
 
 
@@ -42,7 +42,7 @@ def read(root: str | os.PathLike) -> tracklet.Dataset:
         _tracklets(mars.name_list(paths[i]), paths[i + 2], f'{prefix}bbox_{("train", "test")[i]}') for i in (0, 1)
     )
     rows = _numbers(paths[4], 1).reshape(-1)
-    kept = np.array([number for number, _ in test])
+    kept = np.array([number for number, _ in test], int)
     query = matlab.marks(rows + 1, len(mars.name_list(paths[3])), what=paths[4], row='row', table=paths[3])[kept]
     for tracklets in ([one for _, one in train], [one for _, one in test]):
         mars.check_frames_exist(root, tracklets)
@@ -67,8 +67,8 @@ def _tracklets(names: Sequence[str], path: str, folder: str) -> list[tuple[int, 
             )
         own = names[first : last + 1]
         prefixes = {name.rpartition('F')[0] for name in own}
-        match = _NAME.fullmatch(own[0])
-        if len(prefixes) > 1 or match is None or int(match.group(1)) != pid:
+        named = all(_NAME.fullmatch(name) for name in own)
+        if len(prefixes) > 1 or not named or int(own[0][:4]) != pid:
             raise ValueError(
                 f'{path} line {row + 1} is id {pid}, names {first} to {last}, but the list has {own[0]} to {own[-1]} '
                 'there: list and table are not of one data set, or are counted from 1.'

@@ -61,3 +61,25 @@ def test_missing_frames_and_lists_are_named(tmp_path):
     (root / 'test_name.txt').unlink()
     with pytest.raises(FileNotFoundError, match='mevid-v1-annotation-data/test_name'):
         mevid.read(root)
+
+
+@pytest.mark.parametrize(
+    'name', ['0201O003C330T004F../../../x.jpg', '0201O003C330T004F00001.png', '0202O003C330T004F00001.jpg']
+)
+def test_a_name_that_is_none_or_of_somebody_else_stops_the_reader(tmp_path, name):
+    root = field_folders.mevid(tmp_path)
+    names = (root / 'test_name.txt').read_text().split()
+    (root / 'test_name.txt').write_text('\n'.join([names[0], name, *names[2:]]))
+    with pytest.raises(ValueError, match='line 1 is id 201, names 0 to 1'):
+        mevid.read(root)
+
+
+def test_tables_of_nothing_are_refused_or_hold_nothing(tmp_path):
+    root = field_folders.mevid(tmp_path)
+    (root / 'track_test_info.txt').write_text('3 2 201 3 330\n')
+    (root / 'query_IDX.txt').write_text('0\n')
+    assert mevid.read(root).test == ()
+    rows = (root / 'track_train_info.txt').read_text().replace('1.030000000000000000e+02', 'nan')
+    (root / 'track_train_info.txt').write_text(rows)
+    with pytest.raises(ValueError, match='track_train_info'):
+        mevid.read(root)
