@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from jaxreid.data.datasets import manifest
 from jaxreid.evaluation import feature_file, protocols, results, rules, score
+from jaxreid.evaluation import features as features_lib
 from jaxreid.evaluation.report import analysis, outfits, page, ranked_lists
 from tests.oracles import ranking as ranking_oracle
 
@@ -197,6 +199,26 @@ def test_files_say_the_outfits_and_results_the_rule(tmp_path, capsys):
     dataclasses.replace(features, attributes={}).save(tmp_path / 'b.npz')
     assert score.main([str(tmp_path / 'b.npz'), '--protocol', 'clothes-changing']) == 1
     assert 'compares outfits' in capsys.readouterr().err
+
+
+def test_a_manifest_says_the_outfits(tmp_path):
+    rows = [
+        ('a', 'Ann', 'door', 'query', 'coat'), ('b', 'Ann', 'gate', 'gallery', 'coat'),
+        ('c', 'Ann', 'gate', 'gallery', 'dress'), ('d', 'Ann', 'door', 'gallery', 'dress'),
+        ('e', 'Bob', 'gate', 'gallery', ''),
+    ]  # fmt: skip
+    lines = [f'{name},{pid},{camera},{role},{name}.jpg,{outfit}' for name, pid, camera, role, outfit in rows]
+    (tmp_path / 'own.csv').write_text('\n'.join(['tracklet,pid,camera,role,frames,attr:outfit', *lines]))
+    for name, *_ in rows:
+        (tmp_path / f'{name}.jpg').write_bytes(b'')
+    dataset = manifest.read(tmp_path / 'own.csv')
+    # From Ann's coat: her coat, Bob, her dress.
+    embedding = np.array([[0.0], [1.0], [3.0], [0.5], [2.0]], np.float32)
+    features = features_lib.describe(dataset, embedding, embedding, {})
+    scores = {
+        name: protocols.score(features, protocols.named(name), distance='euclidean')['mAP'] / 100 for name in LEFT_OUT
+    }
+    assert scores == pytest.approx({'general': (1 + 2 / 3) / 2, 'same-clothes': 1, 'clothes-changing': 1 / 2})
 
 
 def test_a_result_from_before_the_rules_about_outfits_is_replaced_by_its_newer_run(tmp_path):
