@@ -221,6 +221,22 @@ def test_a_manifest_says_the_outfits(tmp_path):
     assert scores == pytest.approx({'general': (1 + 2 / 3) / 2, 'same-clothes': 1, 'clothes-changing': 1 / 2})
 
 
+@pytest.mark.parametrize(('bob', 'expected'), [(3.5, 1), (1.5, 1 / 2)])
+def test_the_example_of_the_page(bob, expected):
+    """Ann in her coat, camera 1, is asked for; docs/protocols.md has the gallery."""
+    features = feature_file.Features(
+        embedding=np.array([[0.0], [1.0], [2.0], [3.0], [bob]], np.float32), embedding_before_neck=None,
+        pid=np.array([1, 1, 1, 1, 2]), camera=np.array([1, 2, 3, 1, 2]), query=np.arange(5) == 0,
+        gallery=np.arange(5) > 0, name=np.array(list('qabcd')), frames=np.ones(5, int), meta={},
+        attributes={'outfit': np.array(['coat', 'coat', 'dress', 'coat', 'coat'])},
+    )  # fmt: skip
+    scores = {
+        name: protocols.score(features, protocols.named(name), distance='euclidean')['mAP'] / 100 for name in LEFT_OUT
+    }
+    assert (scores['same-clothes'], scores['clothes-changing']) == (1, expected)
+    assert scores['general'] == (1 if bob > 2 else pytest.approx((1 + 2 / 3) / 2))
+
+
 def test_a_result_from_before_the_rules_about_outfits_is_replaced_by_its_newer_run(tmp_path):
     row = {'protocol': {'name': 'mars-paper'}, 'step': 3, 'selected': 'last step', 'mAP': 1.0}
     (tmp_path / 'results.json').write_text(json.dumps([row]))

@@ -69,6 +69,21 @@ def test_every_query_is_ranked_among_those_of_its_sequence_and_frame(gap, stride
     assert len(ranks) > 5 < skipped + len(ranks) * (stride < 60)
 
 
+def test_the_example_of_the_page():
+    """Ann and Bob in frame 60, and Eve with them in frame 90; docs/protocols.md."""
+    features = feature_file.Features(
+        embedding=np.array([[0.0], [9.0], [1.0], [9.5], [0.5]], np.float32), embedding_before_neck=None,
+        pid=np.array([1, 2, 1, 2, 3]), camera=np.ones(5, int), query=np.ones(5, bool), gallery=np.ones(5, bool),
+        name=np.array(['Ann 60', 'Bob 60', 'Ann 90', 'Bob 90', 'Eve 90']), frames=np.ones(5, int), meta={},
+        attributes={'frame': np.array([60, 60, 90, 90, 90])},
+    )  # fmt: skip
+    found = protocols.rank_queries(features, protocols.named('reassociation'), distance='euclidean')
+    assert found.answered.tolist() == [True, True, False, False, False]
+    assert found.ap.tolist() == [1 / 2, 1, 0, 0, 0]
+    made = protocols.score(features, protocols.named('reassociation'), distance='euclidean')
+    assert made['protocol']['unanswered_queries'] == 0  # frame 90 asks nothing
+
+
 def test_a_later_crop_that_is_equal_to_the_query_is_its_match():
     features = draw(1)
     embedding = np.repeat(
