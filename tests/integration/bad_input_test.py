@@ -153,7 +153,7 @@ def test_clips_that_do_not_split_over_the_devices_are_refused(here, tmp_path):
 def test_a_training_replaces_damaged_frames_by_name_and_stops_where_they_are_too_many(command, tmp_path):
     root = render.ensure(tmp_path / 'data', 'tiny', progress=False)
     frames = sorted((root / 'bbox_train').rglob('*.jpg'))
-    how = [f'--config.data.root={root}', '--config.data.dataset=mars', '--config.train.max_steps=20', commands.LONG[1]]
+    how = [f'--config.data.root={root}', '--config.data.dataset=mars', '--config.train.max_steps=6', commands.LONG[1]]
     how += ['--config.system=baseline', '--config.backbone.depths=(1,1,1,1)', '--config.train.log_every_steps=2']
     how += ['--config.train.eval_every_epochs=0', '--config.test.clips=begin_crop']
     few = frames[::15]
