@@ -1,6 +1,7 @@
 """How right ids over all cameras are in the rendered town, beside colours alone and no re-identification.
 
-    python -m benchmarks.global_ids runs/strf_synthetic report.calibration.json
+    python -m benchmarks.global_ids runs/strf_synthetic
+    python -m benchmarks.global_ids runs/strf_synthetic --calibration report.calibration.json
 
 Draws the town with true boxes (about a minute on a free core), and gives its people ids with `jaxreid.global_ids`.
 """
@@ -18,7 +19,7 @@ from jaxreid.global_ids import __main__ as global_ids
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint')
-    parser.add_argument('calibration')
+    parser.add_argument('--calibration', default='')
     parser.add_argument('--people', type=int, default=30)
     parser.add_argument('--cameras', type=int, default=5)
     parser.add_argument('--seed', type=int, default=0)

@@ -24,8 +24,6 @@ TRACKS = 'tracks.txt'
 _LINES = 'boxes.txt'  # of a track that is not finished
 _SAMPLES = 31  # images that the background is taken from
 _EMPTY = '{} holds no frame that FFmpeg can read; convert it, for example to .mp4 with H.264'
-# Colours that a track and a box have in common, at least: regions that move merge where people meet, detections do not.
-_ALIKE_REGIONS, _ALIKE_BOXES = 0.7, 0.6
 _NONE = mot_file.Boxes([], np.zeros((0, 4)))
 _MARGIN = 0.05  # around a box, of its height
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
@@ -111,10 +109,10 @@ def cut(
         if detector is not None:
             least = onnx_detector.MIN_CONFIDENCE if min_confidence is None else min_confidence
             people = onnx_detector.Detector(detector, min_confidence=least, min_height=min_height)
-            find: Callable = _Tracked(lambda frame: people(frame.image), max_gap=max_gap, alike=_ALIKE_BOXES)
+            find: Callable = _Tracked(lambda frame: people(frame.image), max_gap=max_gap)
         elif boxes is not None:
             given = boxes
-            tracker = _Tracked(lambda frame: given.get(frame.number, _NONE).boxes, max_gap=max_gap, alike=_ALIKE_BOXES)
+            tracker = _Tracked(lambda frame: given.get(frame.number, _NONE).boxes, max_gap=max_gap)
             find = (lambda frame: zip(*given.get(frame.number, _NONE), strict=True)) if tracked else tracker
         else:
             if live:  # what it shows first is the background, as far as anybody knows
@@ -125,7 +123,7 @@ def cut(
             if not images:
                 raise ValueError(_EMPTY.format(video_lib.name(video)))
             moves = detect.Motion(images, min_height=min_height)
-            find = _Tracked(lambda frame: moves(frame.image), max_gap=max_gap, alike=_ALIKE_REGIONS)
+            find = _Tracked(lambda frame: moves(frame.image), max_gap=max_gap, merging=True)
         label = _Label(out.name, camera or video_lib.stem(video), begin)
         with _growing(out) if leaving else whole.folder(out) as partial:
             seen = _Seen(partial)
@@ -237,15 +235,16 @@ class _Ticks:
 class _Tracked:
     """Finds people in frames and follows them. `expected`: numbers of tracks that may go on."""
 
-    def __init__(self, people: Callable[[video_lib.Frame], np.ndarray], *, max_gap: int, alike: float):
-        self._people, self._tracker, self._ticks = people, track_lib.Tracker(max_gap=max_gap, alike=alike), _Ticks()
+    def __init__(self, people: Callable[[video_lib.Frame], np.ndarray], *, max_gap: int, merging: bool = False):
+        self._people, self._ticks = people, _Ticks()
+        self._tracker = track_lib.Tracker(max_gap=max_gap, merging=merging)
 
     @property
     def expected(self) -> set[int]:
         return self._tracker.expected
 
     def __call__(self, frame: video_lib.Frame) -> list[tuple[int, np.ndarray]]:
-        return self._tracker.update(self._ticks(frame.seconds), self._people(frame), frame.image)
+        return self._tracker.update(self._ticks(frame.seconds), self._people(frame))
 
 
 def _see(seen: _Seen, frame: video_lib.Frame, find: Callable, every: int) -> None:
