@@ -10,7 +10,7 @@ from scipy import optimize
 
 _LEAST_OVERLAP = 0.2  # of a box with where it is expected
 _CLAIM = 0.15  # overlap from which on a track has to do with a box
-_LARGEST_CHANGE = 1.8  # factor on width or height of a region from one frame to the next
+_LARGEST_CHANGE = 1.8  # factor on the height of a region from one frame to the next
 _PLACE, _SPEED, _SIZE = 0.6, 0.25, 0.3  # share of what is seen in what is believed
 
 
@@ -43,8 +43,8 @@ class Tracker:
     def __init__(self, *, max_gap: int, merging: bool = False):
         """A track goes on after at most `max_gap` frames.
 
-        `merging`: boxes are those of regions that move. They flicker, so that they are smoothed, and one that is of
-        another size is of another track. Where people meet there is one of both; it is nobody's, so that a track rather
+        `merging`: boxes are those of regions that move. They flicker, so that they are smoothed, and one of another
+        height is of another track. Where people meet there is one of both; it is nobody's, so that a track rather
         pauses or ends than shows somebody else.
         """
         self._max_gap, self._merging = max_gap, merging
@@ -63,7 +63,7 @@ class Tracker:
             alone = claims & (claims.sum(axis=1) == 1)[:, None]  # of tracks that no other box is left for
             kept = alone.sum(axis=0) < 2
             boxes, overlap = boxes[kept], overlap[:, kept]
-            change = np.abs(np.log(expected[:, None, 2:] / boxes[None, :, 2:])).max(axis=2, initial=0)
+            change = np.abs(np.log(expected[:, None, 3] / boxes[None, :, 3]))
             overlap = np.where(change <= np.log(_LARGEST_CHANGE), overlap, 0)
         found: dict[int, np.ndarray] = {}
         fresh = np.ones(len(boxes), bool)
