@@ -3,7 +3,7 @@
     python -m benchmarks.finetune
 
 Renders `demo` (and trains the network that is started from, once), takes some of its training people and tracklets as
-own people in a manifest, and trains every start with the same settings and seeds. A quarter of an hour on a core.
+own people in a manifest, and trains every start with the same settings and seeds. Some minutes on a core.
 """
 
 import argparse
