@@ -1,7 +1,7 @@
 """DetReIDX as the VReID-XFD challenge (WACV 2026) uses it: people seen from drones up to 120 m away, three directions.
 
 The parts of a name stand between underscores. Names of frames from the ground have fewer than eight; in those from the
-air the last but one is the flight, of which there are two, in other clothes. Public loaders of the challenge make
+air the last but one is the flight, of which there are two, in other clothes. A public loader of the challenge makes
 camera 0 of the ground and 1 and 2 of the flights, and so it is here. Layout and reader: `cases`.
 """
 
