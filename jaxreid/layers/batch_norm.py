@@ -137,15 +137,23 @@ def normalise(
 def _normalise_forward(x, scale, bias, mean, variance, shortcut, relu, groups, axis_name):
     del groups, axis_name
     y = formula(x, scale, bias, mean, variance, shortcut, relu)
+    if shortcut is not None:
+        # XLA would make the sum again from all bottlenecks of the stage, or keep it in float32 (seen for an H200).
+        y = lax.optimization_barrier(y)
     return y, (x, scale, mean, variance, y if relu else None, shortcut is not None)
 
 
 def _normalise_backward(relu, groups, axis_name, kept, g):
     x, scale, mean, variance, y, has_shortcut = kept
-    if relu:
-        g = jnp.where(y > 0, g, 0)
+    again = g
+    if relu and has_shortcut:
+        g = again = jnp.where(y > 0, g, 0)
+    elif relu:
+        # Two arrays for two passes: to write what is rectified and read it twice is more than to rectify twice.
+        g = lax.optimization_barrier(g)
+        g, again = jnp.where(y > 0, g, 0), jnp.where(y > 0, lax.optimization_barrier(g), 0)
     to_shortcut = g if has_shortcut else None
-    g = g.astype(mean.dtype)
+    g, again = g.astype(mean.dtype), again.astype(mean.dtype)
     centred = x.astype(mean.dtype) - mean[:, None]
     inverse = lax.rsqrt(variance + EPSILON)
     # An einsum: XLA takes sums of products for something else on CPU, and fifty times as long.
@@ -158,7 +166,7 @@ def _normalise_backward(relu, groups, axis_name, kept, g):
         total, slope = jnp.split(both, 2, 1)
         rows *= sharers
     gain = scale[None] * inverse
-    to_x = gain[:, None] * g - (gain * total / rows)[:, None] - centred * (gain * inverse * slope / rows)[:, None]
+    to_x = gain[:, None] * again - (gain * total / rows)[:, None] - centred * (gain * inverse * slope / rows)[:, None]
     return to_x.astype(x.dtype), to_scale, to_bias, jnp.zeros_like(mean), jnp.zeros_like(variance), to_shortcut
 
 

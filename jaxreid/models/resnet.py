@@ -39,7 +39,9 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = spatial_conv.SpatialConv(self.width, 7, 2, dtype=self.dtype, name='conv1')(x)
-        return pooling.stem_max(self.norm(relu=self.relu, name='bn1')(x))
+        x = self.norm(name='bn1')(x)
+        # Not in the norm, whose gradient rectifies twice: that of the maximum would be made twice with it.
+        return pooling.stem_max(nn.relu(x) if self.relu else x)
 
 
 class Bottleneck(nn.Module):
