@@ -16,6 +16,7 @@ import logging
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ _FIELDS = ('person', 'camera', 'time', 'frames')
 _SEND_BYTES = 8 << 20  # of features in a request; servers refuse requests of 64 MiB
 _QUERIES = 64  # in a request
 _SHOWN = 20  # queries in the terminal
+_WAIT = 0.5  # seconds between looks at an index that is being built
+_MOST_EF = 16384  # candidates; servers refuse more than 32768
 
 
 @contextlib.contextmanager
@@ -152,7 +155,48 @@ def export(
                 done[key] += count
             bar.update(stop - start)
     client.flush(collection)
+    serve(client, collection)
     return done
+
+
+def serve(client: Any, collection: str, *, patience: float = 600.0) -> bool:
+    """Waits until the index answers searches, and not a makeshift one of the server or one of a part of the rows.
+
+    A server builds its index behind an export, and answers from one that is worse until then and until the collection
+    is loaded again. Milvus Lite says nothing of that; there the load waits.
+
+    Args:
+      patience: seconds without a further row, after which the waiting ends.
+
+    Returns:
+      Whether the index serves; otherwise the terminal says what is missing.
+
+    Raises:
+      ValueError: the index could not be built; says why.
+    """
+    with tqdm.tqdm(desc=f'index of {collection}', unit='row', leave=False) as bar:
+        moved = time.monotonic()
+        while True:
+            said = client.describe_index(collection, 'embedding')
+            if reason := said.get('index_state_fail_reason'):
+                raise ValueError(f'the index of {collection!r} failed: {reason}')
+            total, done = int(said.get('total_rows', 0)), int(said.get('indexed_rows', 0))
+            moved = time.monotonic() if done > bar.n else moved
+            bar.total, bar.n = total, done
+            bar.refresh()
+            if done >= total and not int(said.get('pending_index_rows', 0)):
+                break
+            if time.monotonic() - moved > patience:
+                print(
+                    f'the index of {collection} has {done:,} of {total:,} rows, and no more for {patience:g} seconds; '
+                    'until it is done answers are worse. Repeat the export to wait for it.',
+                    file=sys.stderr,
+                )
+                return False
+            time.sleep(_WAIT)
+    client.release_collection(collection)
+    client.load_collection(collection)
+    return True
 
 
 def _texts(gallery: tracklets.Tracklets, prefix: str) -> dict[str, list]:
@@ -260,7 +304,8 @@ def search(
     collection holds fewer. The query itself (its name and camera, the same features) is none.
 
     `filters` are as for `jaxreid.search`. HNSW keeps `ef` candidates, at least `top`, while it searches: more find
-    more, slower. The tracklets that answer come without features; the answers point to them, and their `searched`
+    more, slower. Filters leave out some of what it finds, so that it keeps as many more as they leave fewer. The
+    tracklets that answer come without features; the answers point to them, and their `searched`
     counts the whole collection.
 
     Raises:
@@ -275,12 +320,14 @@ def search(
             known = _cameras(client, collection)
             raise ValueError(f'the collection {collection!r} has no camera {camera!r}; its cameras are: {known}')
     # Counted, since statistics leave out what is not flushed yet.
-    count = int(client.query(collection, filter='', output_fields=['count(*)'])[0]['count(*)'])
+    count = _count(client, collection, '')
     top = min(top, count)
     hits: list[list[results.Hit]] = [[] for _ in queries.name]
     entities: dict[str, dict] = {}
     place: dict[str, int] = {}
     for condition, chosen in _conditions(queries, filters):
+        kept = _count(client, collection, condition) if condition else count
+        wide = min(max(ef, top + 1) * count // max(kept, 1), max(_MOST_EF, ef))
         for start in range(0, len(chosen), _QUERIES):
             part = chosen[start : start + _QUERIES]
             responses = client.search(
@@ -289,7 +336,7 @@ def search(
                 anns_field='embedding',
                 limit=top + 1,  # one may be the query itself
                 filter=condition,
-                search_params={'params': {'ef': max(ef, top + 1)}},
+                search_params={'params': {'ef': max(wide, top + 1)}},
                 output_fields=list(_FIELDS),
             )
             for query, one in zip(part, responses, strict=True):
@@ -311,6 +358,11 @@ def search(
         **{key: [entities[name][key] for name in place] for key in ('person', 'camera', 'time', 'frames')},
     )
     return answered, results.Answers(hits, distance, None, None, count, [], [])
+
+
+def _count(client: Any, collection: str, condition: str) -> int:
+    """Rows of a collection that a condition leaves."""
+    return int(client.query(collection, filter=condition, output_fields=['count(*)'])[0]['count(*)'])
 
 
 def _cameras(client: Any, collection: str, most: int = 10) -> str:
@@ -454,9 +506,7 @@ def act(options: argparse.Namespace) -> None:
                 how['distance'] = options.distance or gallery.made.get('distance', 'cosine')
                 done = export(client, options.collection, gallery, **how)
                 words = ', '.join(f'{count:,} {what}' for what, count in done.items())
-                print(
-                    f'{options.collection} at {options.uri}: {words}; now the index, if the engine is in this process'
-                )
+                print(f'{options.collection} at {options.uri}: {words}')
         case 'recall':
             gallery, queries = read('gallery'), read('query')
             with connect(options.uri) as client:

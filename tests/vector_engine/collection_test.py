@@ -319,3 +319,47 @@ def test_a_mistyped_file_is_not_made(tmp_path, capsys, features):
         assert vector_engine.run([*words, '--uri', str(missing), '--collection', 'shop']) == 1
         assert 'nosuch.db; export a gallery to it first' in capsys.readouterr().err
     assert not missing.parent.exists()
+
+
+class Server:
+    """Says of its index what a Milvus server says while it builds one."""
+
+    def __init__(self, *indexed, reason=''):
+        self.indexed, self.reason, self.calls = list(indexed), reason, []
+
+    def describe_index(self, collection, field):
+        done = self.indexed.pop(0) if len(self.indexed) > 1 else self.indexed[0]
+        self.calls.append(done)
+        said = {'total_rows': 100, 'indexed_rows': done, 'pending_index_rows': 100 - done, 'state': 'Finished'}
+        return said | {'index_state_fail_reason': self.reason}
+
+    def release_collection(self, collection):
+        self.calls.append('release')
+
+    def load_collection(self, collection):
+        self.calls.append('load')
+
+
+def test_an_export_ends_when_the_index_of_a_server_serves(monkeypatch, capsys):
+    monkeypatch.setattr(vector_engine, '_WAIT', 0)
+    server = Server(0, 40, 100)
+    assert vector_engine.serve(server, 'shop')
+    assert server.calls == [0, 40, 100, 'release', 'load']
+    stuck = Server(40)
+    assert not vector_engine.serve(stuck, 'shop', patience=0.05)
+    assert 'the index of shop has 40 of 100 rows, and no more for 0.05 seconds' in capsys.readouterr().err
+    assert 'load' not in stuck.calls
+    with pytest.raises(ValueError, match=r"the index of 'shop' failed: no memory"):
+        vector_engine.serve(Server(0, reason='no memory'), 'shop')
+
+
+def test_candidates_grow_as_filters_leave_fewer(engine, queries, monkeypatch):
+    asked = []
+    search = engine.search
+    monkeypatch.setattr(
+        engine, 'search', lambda *a, **k: asked.append(k['search_params']['params']['ef']) or search(*a, **k)
+    )
+    for filters in (results.Filters(), results.Filters(camera=('cam 1',))):
+        vector_engine.search(engine, 'cosine', queries, top=5, filters=filters, ef=40)
+    assert asked[0] == 40
+    assert 3 * 40 < asked[1] < 6 * 40  # a quarter of the rows
