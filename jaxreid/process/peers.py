@@ -35,7 +35,8 @@ def joined(coordinator: str | None, processes: int | None, number: int | None) -
 
     A process that fails leaves without waiting for the others, which then name it.
     """
-    _hear()
+    if os.name == 'posix':
+        _hear()
     # Whoever reaches the coordinator's port may join: it listens at the address asked for, and at no other.
     jax.distributed.initialize(
         coordinator, processes, number, coordinator_bind_address=coordinator, heartbeat_timeout_seconds=_HEARTBEATS
