@@ -212,7 +212,8 @@ class Program:
     @functools.cached_property
     def collectives(self) -> list[Collective]:
         """In order."""
-        total, before, found = sum(m.bytes for m in self.moves) or 1, 0.0, []
+        total, before = sum(m.bytes for m in self.moves) or 1, 0.0
+        found: list[Collective] = []
         started: list[int] = []  # that a TPU has under way; fusions carry them on beside work of their own
         everywhere = {name: one for inside in self.computations.values() for name, one in inside.items()}
         for move in self.moves:

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
@@ -130,7 +129,7 @@ def of(
         raise
     if not second:
         return first
-    batch = np.prod((first.frames // mesh.size, made_for.data.height, made_for.data.width, 3))
+    batch = first.frames // mesh.size * made_for.data.height * made_for.data.width * 3
     known = asked._replace(needed=first.memory.needed, fits=first.fits)
     grows = first.memory.temporaries + batch
     return dataclasses.replace(first, largest=_largest(made_for, target, mode, mesh, known, grows))
