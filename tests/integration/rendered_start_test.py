@@ -5,7 +5,9 @@ import pytest
 from configs import strf_synthetic
 from jaxreid import config, loop
 
-MOST = 3.0  # points of mAP that a unit may cost
+# Points of mAP that a unit may cost. After 20 steps a unit has 36.2 where plain has 35.2; with cov_norm=none it has
+# 20.0, and after 60 steps it is within three points again.
+MOST = 3.0
 
 
 def trained(variant, folder, *, steps, start=None, seed=100):
@@ -24,6 +26,6 @@ def trained(variant, folder, *, steps, start=None, seed=100):
 def test_a_unit_of_strf_costs_a_trained_network_nothing(tmp_path):
     trained('c2d', tmp_path, steps=150)
     plain, unit = (
-        trained(variant, tmp_path, steps=60, start=tmp_path / 'c2d') for variant in ('table2_p3da_plain', 'table2_p3da')
+        trained(variant, tmp_path, steps=20, start=tmp_path / 'c2d') for variant in ('table2_p3da_plain', 'table2_p3da')
     )
     assert unit > plain - MOST, (plain, unit)
