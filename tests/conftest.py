@@ -16,6 +16,7 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
@@ -53,3 +54,13 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip('the shared metadata folder is not beside this checkout')
     return SHARED
+
+
+@pytest.fixture(scope='module')
+def uncached():
+    """Programs for devices that are not here can be written into the compilation cache but never read from it."""
+    jax.config.update('jax_enable_compilation_cache', False)
+    compilation_cache.reset_cache()  # what JAX decided at its first program
+    yield
+    jax.config.update('jax_enable_compilation_cache', True)
+    compilation_cache.reset_cache()

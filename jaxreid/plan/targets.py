@@ -21,6 +21,7 @@ GPUS_PER_HOST = 8
 ENVIRONMENT = {
     'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1', 'TPU_STDERR_LOG_LEVEL': '3',
     'TPU_MIN_LOG_LEVEL': '3', 'TF_CPP_MIN_LOG_LEVEL': '3', 'JAX_SKIP_CUDA_CONSTRAINTS_CHECK': '1',
+    'JAX_ENABLE_COMPILATION_CACHE': 'false',  # a program for devices that are not here cannot be read back
 }  # fmt: skip
 
 

@@ -44,11 +44,8 @@ def test_kernels_take_what_they_are_made_for(p, dtype, fits):
 
 @pytest.mark.slow
 @pytest.mark.aot
-@pytest.mark.filterwarnings(
-    'ignore:Error reading persistent'
-)  # programs for devices that are not here can only be kept
 @pytest.mark.parametrize(('gpu', 'p', 'transposed'), [('h200', 512, False), ('a100', 1024, True)])
-def test_compiled_for_a_gpu_no_covariance_is_written(gpu, p, transposed):
+def test_compiled_for_a_gpu_no_covariance_is_written(gpu, p, transposed, uncached):
     pytest.importorskip('jax_plugins.xla_cuda13', reason='the compiler of GPUs is not installed')
     from jaxreid.plan import targets
 

@@ -16,7 +16,7 @@ MIB = 2**20
 
 
 @pytest.fixture(scope='module')
-def compiler():
+def compiler(uncached):
     pytest.importorskip('libtpu', reason="libtpu, a TPU's compiler, is not installed")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in targets.ENVIRONMENT.items():
