@@ -33,6 +33,8 @@ _MOVES = {
     'copy', 'transpose', 'bitcast', 'reshape', 'broadcast', 'slice', 'pad', 'concatenate', 'convert', 'dynamic-slice',
     'dynamic-update-slice', 'gather', 'select', 'compare', *_FREE,
 }  # fmt: skip
+_PRODUCTS = re.compile('custom_call_target="[^"]*(cudnn|cublas|gemm|conv)')
+_SECTOR = 32  # bytes that a GPU reads at least
 
 
 class Array(NamedTuple):
@@ -116,6 +118,7 @@ class Program:
     def __init__(self, text: str):
         self.computations: dict[str, dict[str, Instruction]] = {}
         self.entry = ''
+        self.tiled = ':T(' in text  # as in a TPU's memory
         # Numbers of the parameters whose memory a result takes over.
         header = re.search(r'input_output_alias=\{(.*?)\}, \w+=', text[: text.find('\n')])
         self.donated = set(map(int, re.findall(r': \((\d+),', header[1]))) if header else set()
@@ -172,7 +175,7 @@ class Program:
             return 'collectives'
         if one.op in _STARTS and len({a.fast for a in one.results if a.dims}) > 1:
             return 'staging'
-        if ops & {'convolution', 'dot'} or re.search('custom_call_target="[^"]*(cudnn|cublas|gemm|conv)', one.rest):
+        if ops & {'convolution', 'dot'} or _PRODUCTS.search(one.rest):
             return 'products'
         if ops & {'reduce', 'reduce-window', 'select-and-scatter', 'scatter', 'sort'}:
             return 'reductions'
@@ -191,7 +194,10 @@ class Program:
             return 2 * one.results[-1].bytes
         if one.op == 'dynamic-update-slice':
             return 2 * sum(a.bytes for a in operands[1] if not a.fast)
-        total: float = sum(a.bytes for a in one.results if not a.fast)
+        results = one.results
+        if len(results) > 1 and results[-1].dtype in ('s8', 'u8') and _PRODUCTS.search(one.rest):
+            results = results[:-1]  # scratch space, of which the library takes what it needs: mostly nothing
+        total: float = sum(a.bytes for a in results if not a.fast)
         if in_place:
             total = sum(a.bytes for a in inner[in_place.operands[1]].results if not any(r.fast for r in one.results))
         for number, arrays in enumerate(operands):
@@ -201,13 +207,29 @@ class Program:
 
     def _read(self, inner: dict[str, Instruction], number: int, held: float, in_place: Instruction | None) -> float:
         """Bytes of an operand that a fusion reads: where it only slices it, no more than the slices."""
-        name = next((x.name for x in inner.values() if x.op == 'parameter' and x.operands == (str(number),)), '')
-        users = [x for x in inner.values() if name in x.operands]
-        if in_place and users == [in_place] and in_place.operands[0] == name:
-            return 0
-        if users and all(x.op in ('dynamic-slice', 'slice', 'gather') and x.operands[0] == name for x in users):
-            return sum(a.bytes for x in users for a in x.results)
-        return held
+        one = next((x for x in inner.values() if x.op == 'parameter' and x.operands == (str(number),)), None)
+        return held * min(1, self._share(inner, one, in_place)) if one else held
+
+    def _share(self, inner: dict[str, Instruction], one: Instruction, in_place: Instruction | None) -> float:
+        """How much of an array is looked at inside of a fusion."""
+        users = [x for x in inner.values() if one.name in x.operands]
+        share = 0.0 if users else 1.0
+        for user in users:
+            first = user.operands[0] == one.name
+            if user.op in ('dynamic-slice', 'slice', 'gather') and first:
+                share += math.prod(user.results[0].dims) * self._stepped(user) / math.prod(one.results[0].dims)
+            elif user.op in ('bitcast', 'reshape', 'convert', 'copy'):
+                share += self._share(inner, user, in_place)
+            elif not (user is in_place and first):
+                return 1
+        return share
+
+    def _stepped(self, one: Instruction) -> int:
+        """By how much more a slice reads than it takes: what it steps over, unless that is rows of whole sectors."""
+        steps = [int(step or 1) for step in re.findall(r'\[\d+:\d+(?::(\d+))?\]', one.rest.partition('}')[0])]
+        row = one.results[0]
+        rows = not self.tiled and row.dims and steps[-1:] == [1] and row.dims[-1] * BYTES[row.dtype] >= _SECTOR
+        return 1 if rows else math.prod(steps)
 
     @functools.cached_property
     def collectives(self) -> list[Collective]:

@@ -100,6 +100,50 @@ ASYNC = {
 }
 
 
+SLICES = """HloModule jit_step
+
+%first_row (p: bf16[512,256]) -> f32[1,1,256] {
+  %p = bf16[512,256]{1,0} parameter(0)
+  %named = bf16[1,512,256]{2,1,0} bitcast(%p)
+  %wide = f32[1,512,256]{2,1,0} convert(%named)
+  ROOT %row = f32[1,1,256]{2,1,0} slice(%wide), slice={[0:1], [0:1], [0:256]}
+}
+
+%first_row_and_sum (p.1: bf16[512,256]) -> (f32[1,256], f32[256]) {
+  %p.1 = bf16[512,256]{1,0} parameter(0)
+  %wide.1 = f32[512,256]{1,0} convert(%p.1)
+  %row.1 = f32[1,256]{1,0} slice(%wide.1), slice={[0:1], [0:256]}
+  %none = f32[] constant(0)
+  %sum.1 = f32[256]{0} reduce(%wide.1, %none), dimensions={0}, to_apply=%add
+  ROOT %both = (f32[1,256]{1,0}, f32[256]{0}) tuple(%row.1, %sum.1)
+}
+
+%every_other_row (p.2: bf16[512,256]) -> bf16[256,256] {
+  %p.2 = bf16[512,256]{1,0} parameter(0)
+  ROOT %rows.2 = bf16[256,256]{1,0} slice(%p.2), slice={[0:512:2], [0:256:1]}
+}
+
+%every_other_column (p.3: bf16[512,256]) -> bf16[512,128] {
+  %p.3 = bf16[512,256]{1,0} parameter(0)
+  ROOT %columns.3 = bf16[512,128]{1,0} slice(%p.3), slice={[0:512:1], [0:256:2]}
+}
+
+ENTRY %main (x: bf16[512,256], w: bf16[256,64]) -> bf16[512,64] {
+  %x = bf16[512,256]{1,0LAYOUT} parameter(0)
+  %w = bf16[256,64]{1,0} parameter(1)
+  %row = f32[1,1,256]{2,1,0} fusion(%x), kind=kLoop, calls=%first_row
+  %all = (f32[1,256]{1,0}, f32[256]{0}) fusion(%x), kind=kInput, calls=%first_row_and_sum
+  %rows = bf16[256,256]{1,0} fusion(%x), kind=kLoop, calls=%every_other_row
+  %columns = bf16[512,128]{1,0} fusion(%x), kind=kLoop, calls=%every_other_column
+  %product = (bf16[512,64]{1,0}, s8[4194304]{0}) custom-call(%x, %w), custom_call_target="__cublas$lt$matmul"
+  %convolution = (bf16[512,64]{1,0}, u8[65536]{0}) custom-call(%x, %w), custom_call_target="__cudnn$convForward"
+  %bytes = (bf16[512,64]{1,0}, u8[65536]{0}) custom-call(%x, %w), custom_call_target="quantise"
+  ROOT %y = bf16[512,64]{1,0} get-tuple-element(%product), index=0
+}
+"""
+X, W, Y = 512 * 256 * 2, 256 * 64 * 2, 512 * 64 * 2  # bytes
+
+
 @pytest.fixture(scope='module')
 def program():
     return hlo.Program(TEXT)
@@ -112,6 +156,26 @@ def bytes_of(program):
 def test_loops_count_by_their_turns_and_slices_by_what_they_take(program):
     assert bytes_of(program)['row'] == 7 * (2 * 4 * 4 + 4)  # a row read, a row written, and the number
     assert bytes_of(program)['rows.2'] == 7 * (2 * 4 * 4 + 4)  # in place: the array itself stays
+
+
+def test_a_fusion_that_takes_a_row_reads_a_row_whatever_stands_between():
+    moved = bytes_of(hlo.Program(SLICES.replace('LAYOUT', '')))
+    assert moved['row'] == 256 * 2 + 256 * 4
+    assert moved['all'] == X + 2 * 256 * 4  # another part of it reads all
+
+
+def test_what_a_slice_steps_over_is_read_where_it_lies_in_between():
+    moved = bytes_of(hlo.Program(SLICES.replace('LAYOUT', '')))
+    assert moved['rows'] == X / 2 + X / 2
+    assert moved['columns'] == X + X / 2
+    tiled = bytes_of(hlo.Program(SLICES.replace('LAYOUT', ':T(8,128)(2,1)')))
+    assert tiled['rows'] == X + X / 2  # rows of a TPU lie in tiles of eight
+
+
+def test_scratch_space_of_products_is_not_moved():
+    moved = bytes_of(hlo.Program(SLICES.replace('LAYOUT', '')))
+    assert moved['product'] == moved['convolution'] == X + W + Y
+    assert moved['bytes'] == X + W + Y + 65536  # a result as any other
 
 
 def test_products_read_and_write_main_memory_and_not_the_fast_one(program):
