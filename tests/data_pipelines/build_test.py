@@ -395,12 +395,21 @@ def test_beam_that_is_not_installed_is_asked_for_by_name(mars_root, tmp_path, mo
         build.build('mars', mars_root, str(tmp_path / 'out'), beam=[])
 
 
-def test_beam_writes_the_same_bytes(mars_root, tmp_path):
+@pytest.mark.parametrize('several', [False, True])
+def test_beam_writes_the_same_bytes(mars_root, tmp_path, monkeypatch, several):
+    """In this process, and where two others write. `.ci/run` runs it beside an Apache Beam of its own."""
     pytest.importorskip('apache_beam')
     expected = files(build.build('mars', mars_root, str(tmp_path / 'one'), frames_per_shard=20))
-    folder = build.build(
-        'mars', mars_root, str(tmp_path / 'other'), frames_per_shard=20, beam=['--runner=DirectRunner']
-    )
+    assert sum('.array_record' in name for name in expected) > 3
+    options = ['--runner=DirectRunner']
+    if several:
+        options += ['--direct_num_workers=2', '--direct_running_mode=multi_processing']
+
+        def write(self, shard, report):
+            raise AssertionError('this process writes no shard')
+
+        monkeypatch.setattr(build._Frames, '__call__', write)
+    folder = build.build('mars', mars_root, str(tmp_path / 'other'), frames_per_shard=20, beam=options)
     assert files(folder) == expected
 
 
