@@ -3,6 +3,7 @@
   python -m jaxreid.export runs/strf_mars strf_mars_export
   python -m jaxreid.export runs/strf_mars strf_mars_export --batch 8 --platforms cpu,cuda
   python -m jaxreid.export runs/strf_mars strf_mars_onnx --format onnx
+  python -m jaxreid.export runs/strf_mars strf_mars_tracker --format onnx --input images       for Ultralytics' BoT-SORT
 
 Frames go in as they are, uint8: normalisation, the averaging with mirror images (where the config tests so) and the
 network are inside. The folder holds the program, model.json (sizes, meaning, config), a sample with its features, and
@@ -37,6 +38,7 @@ from jaxreid.training import augment
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 FORMATS = ('stablehlo', 'onnx')
 DTYPES = ('float32', 'float16', 'bfloat16')
+INPUTS = ('uint8', 'float32', 'images')
 SYMBOLIC = 'symbolic'
 ONNX_MODEL = 'model.onnx'
 _SAMPLE_CLIPS = 2
@@ -102,7 +104,8 @@ def export(
       platforms: of PLATFORMS, where StableHLO will run. ONNX has none.
       neck: 'after' or 'before' the neck.
       dtype: of the activations, one of DTYPES.
-      frames_dtype: 'uint8', or 'float32' for frames of 0 to 255 that were not rounded.
+      frames_dtype: of INPUTS: 'uint8'; 'float32' for frames of 0 to 255 that were not rounded; 'images' for single
+        pictures [B, 3, H, W] float32 of 0 to 1, as trackers give them, each a clip that stands still.
       kind: one of FORMATS.
 
     Returns:
@@ -131,10 +134,16 @@ def export(
     frames = frames or experiment.test.frames
     shapes: dict[str, tuple[int, ...]] = {'clips': (frames, data.height, data.width, 3)}
     dtypes = {'clips': frames_dtype}
-    if data.flow != 'off':
+    if frames_dtype == 'images':
+        if data.flow != 'off':
+            raise ValueError('this network sees motion, which a picture has not; choose one without flow for a tracker')
+        shapes, dtypes = {'images': (3, data.height, data.width)}, {'images': 'float32'}
+    elif data.flow != 'off':
         shapes['flow'], dtypes['flow'] = (frames, data.height, data.width, 2), 'float32'
     metrics_log.say(f'loaded {network.path}; running it on a sample, then writing it: a minute or less in all')
     embed = _embedder(network.model.clone(dtype=jnp.dtype(dtype)), flip=experiment.test.flip, neck=neck)
+    if frames_dtype == 'images':
+        embed = _of_images(embed, frames)
     sample = _sample(shapes, dtypes, clips=size if isinstance(size, int) else _SAMPLE_CLIPS)
     expected = np.asarray(jax.jit(embed)(variables, *sample.values()))
     axis = size if isinstance(size, int) else jax.export.symbolic_shape('batch')[0]
@@ -143,6 +152,7 @@ def export(
     meaning = {
         'clips': 'RGB frames of one tracklet in order of time, 0 to 255, resized to this height and width',
         'flow': 'optical flow (u, v) from each frame to the next, in pixels of these frames',
+        'images': 'RGB pictures of one person each, 0 to 1, resized to this height and width',
     }
     meta: Exported = {
         'format': kind,
@@ -169,7 +179,7 @@ def export(
     }
     with _folder(out) as partial:
         if write_onnx:
-            write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs)
+            write_onnx(partial / ONNX_MODEL, functools.partial(embed, variables), specs, list(shapes))
             outputs: np.ndarray | None = run_onnx(partial / ONNX_MODEL, list(sample.values()))
         else:
 
@@ -222,14 +232,22 @@ def _embedder(model: Any, *, flip: bool, neck: str) -> Callable[..., jax.Array]:
     return embed
 
 
+def _of_images(embed, frames):
+    """`(variables, images [B, 3, H, W] of 0 to 1) -> [B, D]`: each picture as a clip of `frames` equal frames."""
+
+    def of(variables, images):
+        return embed(variables, jnp.repeat(255 * images.transpose(0, 2, 3, 1)[:, None], frames, axis=1))
+
+    return of
+
+
 def _sample(shapes: Mapping[str, tuple[int, ...]], dtypes: dict[str, str], *, clips: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
-        name: (rng.integers(0, 256, (clips, *shape)) if name == 'clips' else rng.normal(0, 5, (clips, *shape))).astype(
-            dtypes[name]
-        )
+        name: {'clips': lambda size: rng.integers(0, 256, size), 'flow': lambda size: rng.normal(0, 5, size),
+               'images': rng.random}[name]((clips, *shape)).astype(dtypes[name])
         for name, shape in shapes.items()
-    }
+    }  # fmt: skip
 
 
 def _runs_here(platforms: Sequence[str]) -> bool:
@@ -254,7 +272,7 @@ def _copy_flatbuffers(to: pathlib.Path) -> None:
         (to / file.name).write_bytes(file.read_bytes())
 
 
-def _onnx_writer() -> Callable[[pathlib.Path, Callable, Sequence[jax.ShapeDtypeStruct]], None]:
+def _onnx_writer() -> Callable[[pathlib.Path, Callable, Sequence[jax.ShapeDtypeStruct], Sequence[str]], None]:
     try:
         import jax2onnx
         import onnx
@@ -263,9 +281,9 @@ def _onnx_writer() -> Callable[[pathlib.Path, Callable, Sequence[jax.ShapeDtypeS
         raise ImportError(f'{e}; docs/export.md says how to install jax2onnx, onnx and onnxruntime') from e
     logging.getLogger('onnx_ir').setLevel(logging.ERROR)
 
-    def write(path, embed, specs):
+    def write(path, embed, specs, names):
         with warnings.catch_warnings(action='ignore'):  # jax2onnx asks JAX for float64 and takes what it gets
-            onnx.save(jax2onnx.to_onnx(embed, list(specs)), path)
+            onnx.save(jax2onnx.to_onnx(embed, list(specs), input_names=list(names)), path)
 
     return write
 
@@ -291,8 +309,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--platforms', default='cpu,cuda,tpu', help='where it will run (cpu,cuda,tpu)')
     parser.add_argument('--neck', choices=feature_file.NECKS, default='after', help='features after or before the neck')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='of the activations (float32)')
-    frames = 'frames, 0 to 255 both ways (uint8)'
-    parser.add_argument('--input', choices=('uint8', 'float32'), default='uint8', dest='frames_dtype', help=frames)
+    frames = 'frames of 0 to 255 (uint8); images: float32 pictures [B, 3, H, W] of 0 to 1, for trackers'
+    parser.add_argument('--input', choices=INPUTS, default='uint8', dest='frames_dtype', help=frames)
     return parser.parse_args(argv)
 
 

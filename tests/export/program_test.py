@@ -236,6 +236,51 @@ def test_onnx_gives_the_same_features(strf, tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
+def pictures(strf, count):
+    """Pictures as a tracker gives them, and their features by the network: each is a clip that stands still."""
+    _, experiment, model, variables = strf
+    images = np.random.default_rng(2).random((count, 3, 32, 16), np.float32)
+    normal = ((images.transpose(0, 2, 3, 1) - augment.MEAN) / augment.STD).astype(np.float32)
+    clips = np.stack([normal] * experiment.test.frames, axis=1)
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    views = [apply(variables, x).embedding for x in (clips, clips[:, :, :, ::-1])]
+    return images, np.asarray(views[0] + views[1]) / 2
+
+
+def test_pictures_of_trackers_are_clips_that_stand_still(strf, tmp_path):
+    meta = export.export(strf[0], tmp_path / 'export', platforms=['cpu'], frames_dtype='images')
+    shape = ['batch', 3, 32, 16]
+    assert meta['inputs'] == [meta['inputs'][0] | {'name': 'images', 'shape': shape, 'dtype': 'float32'}]
+    images, wanted = pictures(strf, 3)
+    found = np.asarray(exported.load(tmp_path / 'export')(images))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_a_network_that_sees_motion_takes_no_pictures(tmp_path):
+    experiment, _, variables = small('star')
+    checkpoint = saved(tmp_path / 'run', experiment, variables)
+    with pytest.raises(ValueError, match='sees motion, which a picture has not'):
+        export.export(checkpoint, tmp_path / 'export', frames_dtype='images')
+
+
+def test_onnx_takes_what_ultralytics_gives(strf, tmp_path):
+    """As its `ReID` (8.4) does: a first input [N, 3, H, W] whose fixed sizes it resizes crops to, one output [N, D]."""
+    for name in ('jax2onnx', 'onnx', 'onnxruntime'):
+        pytest.importorskip(name)
+    import onnxruntime
+
+    export.export(strf[0], tmp_path / 'export', kind='onnx', frames_dtype='images')
+    session = onnxruntime.InferenceSession(tmp_path / 'export' / export.ONNX_MODEL)
+    [given], [output] = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type) == ('images', 'tensor(float)')
+    assert not isinstance(given.shape[0], int)
+    assert given.shape[1:] == [3, 32, 16]
+    images, wanted = pictures(strf, 5)
+    found = session.run([output.name], {given.name: images})
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_onnx_without_its_packages_says_where_to_read(strf, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'jax2onnx', None)
     assert export.run([str(strf[0]), str(tmp_path / 'out'), '--format', 'onnx']) == 1
