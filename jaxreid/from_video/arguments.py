@@ -19,6 +19,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fps', type=float, help='images per second, of a folder of images')
     boxes = 'boxes in the format of MOTChallenge or COCO, instead of what moves'
     parser.add_argument('--detections', type=pathlib.Path, help=boxes)
+    shares = 'those boxes are shares of the image (0 to 1), and not pixels'
+    parser.add_argument('--normalised', action='store_true', help=shares)
     parser.add_argument('--detector', type=pathlib.Path, metavar='ONNX', help='finds people instead of what moves')
     least = f'of those boxes (all; of a detector {onnx_detector.MIN_CONFIDENCE})'
     parser.add_argument('--min-confidence', type=float, help=least)

@@ -92,12 +92,16 @@ def track(one: Annotation) -> int:
 
 
 def read(
-    path: str | os.PathLike, video: str, *, min_confidence: float = -math.inf
+    path: str | os.PathLike,
+    video: str,
+    *,
+    min_confidence: float = -math.inf,
+    share_of: tuple[int, int] | None = None,
 ) -> tuple[dict[int, mot_file.Boxes], bool]:
     """Frame number from 1 -> boxes of the people of a video, and whether they are tracks, as `mot_file.read`. Crowds,
     and what is to be ignored, are left out with a warning.
 
-    Args, Raises: as `of_video`. ValueError too where a box is none, or is a share of the image.
+    Args, Raises: as `of_video` and `mot_file.read`. ValueError too where a box is none.
     """
     held, own = of_video(path, video)
     kinds = held.get('categories', [])
@@ -122,8 +126,8 @@ def read(
     if len(tracked) != 1:
         found = 'both boxes with a track_id and boxes without' if tracked else 'no boxes of people'
         raise ValueError(f'{path} has {found} in {video}; {_EXPECTED}')
-    mot_file.check_pixels(path, max(max(box) for in_frame in rows.values() for _, box in in_frame))
+    factor = mot_file.pixels(path, max(max(box) for in_frame in rows.values() for _, box in in_frame), share_of)
     return {
-        frame: mot_file.Boxes([number for number, _ in in_frame], np.array([box for _, box in in_frame], np.float64))
+        frame: mot_file.Boxes([number for number, _ in in_frame], np.array([box for _, box in in_frame]) * factor)
         for frame, in_frame in sorted(rows.items())
     }, tracked.pop()

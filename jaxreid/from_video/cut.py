@@ -56,6 +56,7 @@ def cut(
     start: str = '',
     detections: pathlib.Path | None = None,
     detector: pathlib.Path | None = None,
+    normalised: bool = False,
     min_confidence: float | None = None,
     min_height: int = 48,
     min_frames: int = 8,
@@ -79,6 +80,7 @@ def cut(
       start: date and time (ISO 8601) of the first frame; '' counts seconds from it, and takes now for what is live.
       detections: file of `mot_file` or `coco_file` to use instead of what moves.
       detector: ONNX file of `onnx_detector` to use instead; not both.
+      normalised: the boxes of `detections` are shares of the image.
       min_confidence: of their boxes; None: all of a file, those of a detector from `onnx_detector.MIN_CONFIDENCE` on.
       min_height: of a detected person, in pixels.
       min_frames: tracklets with fewer crops are left out.
@@ -94,6 +96,8 @@ def cut(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f'{out} exists and is not empty; nothing is overwritten, choose another folder')
+    if normalised and not detections:
+        raise ValueError('--normalised says what the boxes of --detections FILE are, and none are given')
     if detections and detector:
         raise ValueError('--detections and --detector both say where people are; give one of them')
     live = video_lib.is_live(video)
@@ -103,7 +107,10 @@ def cut(
     start = start or (datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds') if live else '')
     begin, end = _moment('--start', start) if start else None, _end(start, until)
     least = -math.inf if min_confidence is None else min_confidence
-    boxes, tracked = (None, False) if detections is None else given_boxes(detections, video, min_confidence=least)
+    boxes, tracked = None, False
+    if detections:
+        share_of = _size(video, fps) if normalised else None
+        boxes, tracked = given_boxes(detections, video, min_confidence=least, share_of=share_of)
     with footage.open_any(video, rate=fps) as opened:
         frames = footage.progress(opened, end)
         if detector is not None:
@@ -157,12 +164,25 @@ def _growing(out):
 
 
 def given_boxes(
-    path: pathlib.Path, video: video_lib.Place, *, min_confidence: float = -math.inf
+    path: pathlib.Path,
+    video: video_lib.Place,
+    *,
+    min_confidence: float = -math.inf,
+    share_of: tuple[int, int] | None = None,
 ) -> tuple[dict[int, mot_file.Boxes], bool]:
-    """Boxes of a video by frame, and whether they are tracks, of either kind of file; errors as there."""
+    """Boxes of a video by frame, and whether they are tracks, of either kind of file; arguments and errors as there."""
     if path.suffix.lower() == coco_file.SUFFIX:
-        return coco_file.read(path, video_lib.stem(video), min_confidence=min_confidence)
-    return mot_file.read(path, min_confidence=min_confidence)
+        return coco_file.read(path, video_lib.stem(video), min_confidence=min_confidence, share_of=share_of)
+    return mot_file.read(path, min_confidence=min_confidence, share_of=share_of)
+
+
+def _size(video, fps):
+    """Width and height of the images."""
+    with footage.open_any(video, rate=fps) as opened:
+        images = opened.samples(1)
+    if not images:
+        raise ValueError(_EMPTY.format(video_lib.name(video)))
+    return images[0].shape[1::-1]
 
 
 @dataclasses.dataclass

@@ -21,13 +21,15 @@ class Boxes(NamedTuple):
     boxes: np.ndarray  # [n, 4] float64: left, top, width, height in pixels
 
 
-def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple[dict[int, Boxes], bool]:
+def read(
+    path: str | os.PathLike, *, min_confidence: float = -math.inf, share_of: tuple[int, int] | None = None
+) -> tuple[dict[int, Boxes], bool]:
     """Frame number from 1 -> boxes of a det.txt, gt.txt or a tracker's output, and whether they are tracks; boxes of
     less than `min_confidence` (seventh number) are left out. So is what ground truth does not count as a person, with a
-    warning.
+    warning. Boxes that are shares of an image become pixels of it: `share_of` is its width and height.
 
     Raises:
-      ValueError: a line is not what the module says; names it. Or boxes are no pixels.
+      ValueError: a line is not what the module says; names it. Or boxes are no pixels, or no shares.
       OSError: it cannot be read.
     """
     path = os.fspath(path)
@@ -59,22 +61,29 @@ def read(path: str | os.PathLike, *, min_confidence: float = -math.inf) -> tuple
         raise ValueError(
             f'{path} has no boxes' + (f' of confidence {min_confidence:g} or more' if tracked is not None else '')
         )
-    check_pixels(path, max(max(box) for in_frame in rows.values() for _, box, _ in in_frame))
+    factor = pixels(path, max(max(box) for in_frame in rows.values() for _, box, _ in in_frame), share_of)
     if tracked:
         rows = _counted(path, rows)
     return {
-        frame: Boxes([number for number, *_ in in_frame], np.array([box for _, box, _ in in_frame]))
+        frame: Boxes([number for number, *_ in in_frame], np.array([box for _, box, _ in in_frame]) * factor)
         for frame, in_frame in rows.items()
     }, bool(tracked)
 
 
-def check_pixels(path: str | os.PathLike, largest: float) -> None:
-    """Refuses boxes whose `largest` number is that of shares of the image. Raises ValueError: says what to do."""
-    if largest <= 2:
+def pixels(path: str | os.PathLike, largest: float, share_of: tuple[int, int] | None) -> np.ndarray:
+    """[4], what makes pixels of boxes whose `largest` number that is; `share_of` as for `read`.
+
+    Raises:
+      ValueError: they are the other kind; says what to do.
+    """
+    if share_of is None and largest <= 2:
         raise ValueError(
             f'{path}: no number of its boxes is above {largest:g}, so they look like shares of the image; expected '
-            'pixels: multiply left and width by the width of the video, top and height by its height'
+            'pixels: `jaxreid.from_video --normalised` scales them by the width and height of the video'
         )
+    if share_of is not None and largest > 2:
+        raise ValueError(f'{path}: a number of its boxes is {largest:g}; --normalised is for shares of the image')
+    return np.ones(4) if share_of is None else np.array(share_of * 2, np.float64)
 
 
 def _counted(path, rows):

@@ -149,8 +149,10 @@ def export(
                     '--prefix, or overwrite with --replace.'
                 )
             added = [row for row in send if row['id'] not in there]
-            if added or changed:
-                client.upsert(collection, added + changed)
+            if added:  # no upsert, which deletes as well: a server then packs its rows and builds their index anew
+                client.insert(collection, added)
+            if changed:
+                client.upsert(collection, changed)
             for key, count in zip(done, (len(added), len(changed), stop - start - len(added) - len(changed))):
                 done[key] += count
             bar.update(stop - start)

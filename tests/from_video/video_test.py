@@ -2,6 +2,7 @@
 
 import csv
 import fractions
+import json
 import re
 
 import av
@@ -174,6 +175,39 @@ def test_boxes_as_shares_of_the_image_are_refused(tmp_path):
     (tmp_path / 'det.txt').write_text('1,7,0.1,0.4,0.11,0.4,0.9\n2,7,0.2,0.4,0.11,0.4,0.9\n')
     with pytest.raises(ValueError, match=r'det\.txt: no number of its boxes is above 0\.4, .*shares of the image; exp'):
         mot_file.read(tmp_path / 'det.txt')
+
+
+def test_boxes_as_shares_of_the_image_are_scaled_where_that_is_asked_for(tmp_path, capsys):
+    """The same crops as those of the boxes in pixels, 160 x 90 of the image, of both kinds of files."""
+    video = write(tmp_path / 'a.mp4', [picture(10 + 4 * i) for i in range(12)])
+    height, width = next(iter(footage.open_any(video))).image.shape[:2]
+    rows = [(i + 1, 10 + 4 * i, 20, 30, 60) for i in range(12)]
+    for name, (w, h) in {'pixels': (1, 1), 'shares': (width, height)}.items():
+        lines = [f'{i},7,{x / w:.9f},{y / h:.9f},{a / w:.9f},{b / h:.9f},0.9' for i, x, y, a, b in rows]
+        (tmp_path / f'{name}.txt').write_text('\n'.join(lines))
+        notes = [{'image_id': i, 'track_id': 7, 'bbox': [x / w, y / h, a / w, b / h]} for i, x, y, a, b in rows]
+        images = [{'id': i, 'frame_id': i} for i, *_ in rows]
+        (tmp_path / f'{name}.json').write_text(json.dumps({'images': images, 'annotations': notes}))
+    for suffix in ('txt', 'json'):
+        made = {}
+        for name, more in (('pixels', []), ('shares', ['--normalised'])):
+            out = tmp_path / f'{name}-{suffix}'
+            assert command.run([str(video), str(out), '--detections', str(tmp_path / f'{name}.{suffix}'), *more]) == 0
+            made[name] = {path.name: path.read_bytes() for path in (out / '0001').iterdir()}
+            made[name]['boxes'] = (out / cut.TRACKS).read_bytes()
+        assert len(made['pixels']) == 13
+        assert made['shares'] == made['pixels']
+    capsys.readouterr()
+    for given, problem in (
+        (
+            ['--detections', str(tmp_path / 'pixels.txt'), '--normalised'],
+            'a number of its boxes is 60; --normalised is',
+        ),
+        (['--detections', str(tmp_path / 'shares.txt')], '`jaxreid.from_video --normalised` scales them'),
+        (['--normalised'], 'says what the boxes of --detections FILE are'),
+    ):
+        assert command.run([str(video), str(tmp_path / 'no'), *given]) == 1
+        assert problem in capsys.readouterr().err
 
 
 GT16 = '1,7,9,9,20,50,1,1,1.0\n1,8,9,9,20,50,0,1,1\n1,9,9,9,20,50,1,3,0.5\n2,7,9,9,20,50,1,1,0.9\n'

@@ -1,5 +1,6 @@
-"""The embedded engine (Milvus Lite) on galleries small enough to be compared with plain NumPy."""
+"""The engine, embedded (Milvus Lite) and as a server, on galleries small enough to be compared with plain NumPy."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -48,10 +49,18 @@ def queries():
     return people(Q, seed=2)
 
 
-@pytest.fixture(scope='module')
-def engine(tmp_path_factory, gallery):
-    """A client whose collections `cosine` and `euclidean` hold the gallery."""
-    with vector_engine.connect(str(tmp_path_factory.mktemp('engine') / 'test.db')) as client:
+@pytest.fixture(scope='module', params=['lite', 'server'])
+def engine(request, tmp_path_factory, gallery):
+    """A client whose collections `cosine` and `euclidean` hold the gallery; of a server where the package milvus is."""
+    folder = tmp_path_factory.mktemp('engine')
+    uri = str(folder / 'test.db')
+    with contextlib.ExitStack() as stack:
+        if request.param == 'server':
+            server = pytest.importorskip('milvus').MilvusServer(data_dir=str(folder))
+            stack.callback(server.stop)
+            server.start()
+            uri = f'http://127.0.0.1:{server.listen_port}'
+        client = stack.enter_context(vector_engine.connect(uri))
         for distance in ('cosine', 'euclidean'):
             vector_engine.export(client, distance, gallery, distance=distance)
         yield client
