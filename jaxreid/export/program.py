@@ -243,11 +243,12 @@ def _of_images(embed, frames):
 
 def _sample(shapes: Mapping[str, tuple[int, ...]], dtypes: dict[str, str], *, clips: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {
-        name: {'clips': lambda size: rng.integers(0, 256, size), 'flow': lambda size: rng.normal(0, 5, size),
-               'images': rng.random}[name]((clips, *shape)).astype(dtypes[name])
-        for name, shape in shapes.items()
-    }  # fmt: skip
+    draw: dict[str, Callable[[tuple[int, ...]], np.ndarray]] = {
+        'clips': lambda size: rng.integers(0, 256, size),
+        'flow': lambda size: rng.normal(0, 5, size),
+        'images': rng.random,
+    }
+    return {name: draw[name]((clips, *shape)).astype(dtypes[name]) for name, shape in shapes.items()}
 
 
 def _runs_here(platforms: Sequence[str]) -> bool:

@@ -1,4 +1,5 @@
-"""IDF1, IDP and IDR of ids against the truth, in every camera and over all of them, by `motmetrics`.
+"""IDF1, IDP and IDR of ids against the truth, in every camera and over all of them, by `motmetrics`; HOTA, DetA and
+AssA by `trackers` (Luiten et al., IJCV 2021), where that is installed.
 
 Over all cameras an id counts as right where the same id belongs to the same person everywhere (Ristani et al., ECCV
 Workshops 2016): their frames are one sequence for the evaluator.
@@ -9,7 +10,7 @@ import importlib
 import pathlib
 import types
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -29,6 +30,12 @@ class Scores(TypedDict):
     idf1: float
     idp: float
     idr: float
+    hota: NotRequired[float]
+    deta: NotRequired[float]
+    assa: NotRequired[float]
+
+
+_SHARES = ['idf1', 'idp', 'idr']
 
 
 def evaluator() -> types.ModuleType:
@@ -116,8 +123,10 @@ def of_inputs(
 
 def lines(scores: Mapping[str, Mapping[str, Scores]]) -> list[str]:
     """A line each that says how right ids are."""
+    words = {'deta': 'DetA', 'assa': 'AssA'}
     return [
-        f'{name}, over all cameras: IDF1 {one[""]["idf1"]:.3f}, IDP {one[""]["idp"]:.3f}, IDR {one[""]["idr"]:.3f}'
+        f'{name}, over all cameras: '
+        + ', '.join(f'{words.get(key, key.upper())} {value:.3f}' for key, value in one[''].items())
         for name, one in scores.items()
     ]
 
@@ -130,16 +139,26 @@ def score(truth: Mapping[str, Boxes], given: Mapping[str, Boxes], *, every_camer
     """
     motmetrics = evaluator()
     host = motmetrics.metrics.create()
+    try:
+        hota = importlib.import_module('trackers.eval').compute_hota_metrics
+    except ImportError:
+        hota = None
 
     def of(cameras: Sequence[str]) -> Scores:
         events = motmetrics.MOTAccumulator(auto_id=True)
+        frames = []
         for camera in cameras:
             for frame in sorted(truth[camera].keys() | given[camera].keys()):
                 true, ours = (boxes[camera].get(frame, _NONE) for boxes in (truth, given))
                 overlap = track_lib.overlaps(true.boxes, ours.boxes)
                 events.update(true.ids, ours.ids, np.where(overlap >= _LEAST_OVERLAP, 1 - overlap, np.nan))
-        found = host.compute(events, metrics=list(Scores.__annotations__), return_dataframe=False)
-        return Scores(idf1=float(found['idf1']), idp=float(found['idp']), idr=float(found['idr']))
+                frames.append((np.array(true.ids, int), np.array(ours.ids, int), overlap))
+        found = host.compute(events, metrics=_SHARES, return_dataframe=False)
+        made = Scores(idf1=float(found['idf1']), idp=float(found['idp']), idr=float(found['idr']))
+        if hota is not None:
+            found = hota(*map(list, zip(*frames, strict=True)))
+            made['hota'], made['deta'], made['assa'] = (float(found[key]) for key in ('HOTA', 'DetA', 'AssA'))
+        return made
 
     return {'': of(list(truth))} | {camera: of([camera]) for camera in truth if every_camera}
 
