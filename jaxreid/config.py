@@ -318,6 +318,26 @@ class Star:
     pyramid_mine: Literal['stripe', 'embedding'] = setting('stripe', 'tells the hardest samples', affects='training')
 
 
+@section(affects='network')
+class Sinet:
+    """Salient-to-broad transition and integration-distribution (SINet, CVPR 2022; docs/sinet.md)."""
+
+    idm: tuple[int, ...] = setting(
+        (1, 3), 'bottlenecks of stage 2 that an IDM follows, which fixes the clips', minimum=0
+    )
+    sbm: tuple[int, ...] = setting(
+        (1, 3, 5),
+        'bottlenecks of stage 3 that an SBM follows; the first has 1 salient frame of 4, the next 2, then 3',
+        minimum=0,
+    )
+    reduction: int = setting(16, 'of the channels, and of the positions, in an IDM', minimum=1)
+    beta: float = setting(5.0, 'steepness of the suppression in an SBM', minimum=0)
+    alpha: float = setting(0.1, "share of the other frames' mean in an SBM", minimum=0)
+    contrast_weight: float = setting(0.001, 'of the InfoNCE over frames; 0 = off, without its projection', minimum=0)
+    temperature: float = setting(0.07, 'of that InfoNCE', above=0, affects='training')
+    stem_padding: bool = setting(True, "False: none around the stem's maximum (released code)")
+
+
 @section(affects='training')
 class Loss:
     """Objective: cross entropy + weight * batch-hard triplet (STRF eq. 9)."""
@@ -409,7 +429,7 @@ class Test:
 class Experiment:
     """One row of a table: a system on a dataset."""
 
-    system: Literal['baseline', 'stmn', 'sta', 'star'] = setting(
+    system: Literal['baseline', 'stmn', 'sta', 'star', 'sinet'] = setting(
         'baseline', 'baseline: C2D ... P3D-C, AP3D, with or without STRF or non-local blocks'
     )
     data: Data = dataclasses.field(default_factory=Data)
@@ -422,6 +442,7 @@ class Experiment:
     stmn: Stmn = dataclasses.field(default_factory=Stmn)
     sta: Sta = dataclasses.field(default_factory=Sta)
     star: Star = dataclasses.field(default_factory=Star)
+    sinet: Sinet = dataclasses.field(default_factory=Sinet)
     head: Head = dataclasses.field(default_factory=Head)
     loss: Loss = dataclasses.field(default_factory=Loss)
     optim: Optim = dataclasses.field(default_factory=Optim)
@@ -676,6 +697,8 @@ def _combination_problems(c: Experiment) -> Iterator[str]:
     for path, blocks, depth in (
         ('nonlocal_blocks.stage2', c.nonlocal_blocks.stage2, c.backbone.depths[1]),
         ('nonlocal_blocks.stage3', c.nonlocal_blocks.stage3, c.backbone.depths[2]),
+        ('sinet.idm', c.sinet.idm if c.system == 'sinet' else (), c.backbone.depths[1]),
+        ('sinet.sbm', c.sinet.sbm if c.system == 'sinet' else (), c.backbone.depths[2]),
     ):
         if any(not 0 <= b < depth for b in blocks):
             yield f'config.{path} = {blocks} names a bottleneck outside 0 ... {depth - 1}'
@@ -771,6 +794,8 @@ def _system_problems(c: Experiment) -> Iterator[str]:
             f'STMN weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = {c.test.frames} '
             'must be the same'
         )
+    if c.system == 'sinet':
+        yield from _sinet_problems(c)
     if c.system == 'sta' and c.sta.reg_lambda and c.sta.mode not in ('sta', 'fusion'):
         yield f'config.sta.mode = {c.sta.mode!r} has no attention maps to regularise: set sta.reg_lambda=0'
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
@@ -783,6 +808,22 @@ def _system_problems(c: Experiment) -> Iterator[str]:
     for count in stripes.get(c.system, ()):
         if rows % count:
             yield f'{rows} rows of the last feature map do not split into {count} stripes'
+
+
+def _sinet_problems(c: Experiment) -> Iterator[str]:
+    frames, tested = c.sampler.frames, c.test.frames
+    if c.sinet.idm and tested != frames:
+        yield f'IDM mixes exactly sampler.frames = {frames} frames; config.test.frames = {tested} must be the same'
+    fours = [name for name, used in (('sbm', c.sinet.sbm), ('contrast_weight', c.sinet.contrast_weight)) if used]
+    if fours and (frames % 4 or tested % 4):
+        yield (
+            f'config.sinet.{fours[0]} takes frames by fours: config.sampler.frames = {frames} and '
+            f'config.test.frames = {tested} must be multiples of 4'
+        )
+    if list(c.sinet.sbm) != sorted(set(c.sinet.sbm)) or len(c.sinet.sbm) > 3:
+        yield f'config.sinet.sbm = {c.sinet.sbm} must be at most three bottlenecks in rising order'
+    if c.sinet.contrast_weight and c.sampler.tracklets_per_id < 2:
+        yield 'the InfoNCE needs positives: config.sampler.tracklets_per_id must be at least 2 (or contrast_weight=0)'
 
 
 def validate(c: Experiment) -> Experiment:

@@ -79,6 +79,7 @@ def test_a_variant_that_names_no_setting_is_refused():
         ('ap3d_ilids', 150, 'ilids'),
         ('star_prid', 89, 'prid'),
         ('stmn_lsvid', 842, 'lsvid'),
+        ('sinet_lsvid', 842, 'lsvid'),
     ],
 )
 def test_a_data_set_brings_its_published_identities_and_protocol(spec, ids, protocol):
@@ -223,7 +224,9 @@ def test_the_command_line_reads_every_kind_of_setting(argument, path, value):
 
 def of_a_system_that_it_matters_to(one):
     """Settings in which every section that there is looks at this one."""
-    experiment = config.Experiment(system=one.section if one.section in ('stmn', 'sta', 'star') else 'baseline')
+    experiment = config.Experiment(
+        system=one.section if one.section in ('stmn', 'sta', 'star', 'sinet') else 'baseline'
+    )
     experiment.backbone.block = 'ap3d_a' if one.section == 'ap3d' else 'p3dc'
     experiment.backbone.init = 'checkpoint' if one.path == 'backbone.weights' else 'imagenet'
     return experiment
@@ -303,7 +306,9 @@ def test_help_shows_what_matters_to_the_system_and_all_where_asked(capsys):
     shown = capsys.readouterr().out
     for part in ("--config.stmn.tm='memory'", '(memory | mlp | off)', '--config.data.height=64  [pixels]'):
         assert part in shown
-    assert all(f'--config.{section}.' not in shown for section in ('strf', 'sta', 'star', 'ap3d', 'nonlocal_blocks'))
+    assert all(
+        f'--config.{section}.' not in shown for section in ('strf', 'sta', 'star', 'sinet', 'ap3d', 'nonlocal_blocks')
+    )
     assert main.run(['main', '--helpfull']) == 0
     shown = capsys.readouterr().out
     for path, one in config.settings().items():

@@ -30,15 +30,17 @@ def shrink(e: config.Experiment) -> config.Experiment:
     e.backbone.width, e.backbone.depths, e.backbone.strides, e.backbone.init = 4, (1, 1, 1, 1), (1, 1, 1, 1), 'random'
     e.backbone.weights = ''
     e.data = config.Data(height=HEIGHT, width=WIDTH, num_ids=NUM_IDS, flow='off' if e.data.flow == 'off' else 'tvl1')
-    e.sampler = config.Sampler(num_ids=2, tracklets_per_id=2, frames=FRAMES)
+    frames = 4 if e.system == 'sinet' else FRAMES  # it takes frames by fours
+    e.sampler = config.Sampler(num_ids=2, tracklets_per_id=2, frames=frames)
     e.augment = config.Augment(translate_px=min(e.augment.translate_px, 1))
-    e.optim, e.test = config.Optim(), config.Test(frames=FRAMES)
+    e.optim, e.test = config.Optim(), config.Test(frames=frames)
     e.train = config.Train(compute_dtype='float32')
     e.strf.reduction, e.ap3d.reduction = 4, 4
     if e.nonlocal_blocks.stage2:
         e.nonlocal_blocks = config.NonLocal(stage2=(0,), stage3=(0,))
     e.stmn.spatial_items, e.stmn.temporal_items, e.stmn.mlp_hidden, e.stmn.alpha = 3, 2, 3, 0.3
     e.sta.dim, e.star.hidden, e.star.attention_reduction = 8, 8, 4
+    e.sinet.idm, e.sinet.sbm = e.sinet.idm and (0,), e.sinet.sbm and (0,)
     return e
 
 
@@ -62,13 +64,13 @@ def toys() -> dict[str, str]:
 
 
 @functools.cache
-def batch(flow: bool) -> dict[str, jax.Array]:
+def batch(flow: bool, frames: int) -> dict[str, jax.Array]:
     """Noise."""
     rng = np.random.default_rng(0)
-    clips = rng.integers(0, 256, (CLIPS, FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    clips = rng.integers(0, 256, (CLIPS, frames, HEIGHT, WIDTH, 3), np.uint8)
     made = {'clips': clips, 'labels': np.array([0, 0, 2, 2], np.int32), 'index': np.arange(CLIPS, dtype=np.int32)}
     if flow:
-        made['flow'] = rng.normal(0, 5, (CLIPS, FRAMES, HEIGHT, WIDTH, 2)).astype(np.float16)
+        made['flow'] = rng.normal(0, 5, (CLIPS, frames, HEIGHT, WIDTH, 2)).astype(np.float16)
     return jax.tree.map(jnp.asarray, made)
 
 
@@ -115,7 +117,7 @@ def take_a_step(spec):
     variables['batch_stats'] = jax.tree.map(jnp.abs, variables['batch_stats'])
     gradient = step.make_gradient(model, e, axis_name=None)
     gradients, statistics, metrics = gradient(
-        variables['params'], variables['batch_stats'], jax.random.key(2), batch(e.data.flow != 'off')
+        variables['params'], variables['batch_stats'], jax.random.key(2), batch(e.data.flow != 'off', e.sampler.frames)
     )
     assert jax.tree.structure(statistics) == jax.tree.structure(variables['batch_stats'])
     assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, variables['params'])

@@ -49,6 +49,10 @@ OTHER_SYSTEMS = {
     ('star', 'table3_full'): 47_270_565,  # the regulariser has no parameters
     ('ap3d', 'ap3d'): 25_523_953,
     ('ap3d', 'ap3d_nl'): 32_882_417,
+    ('sinet', 'sinet'): 31_713_383,
+    ('sinet', 'sbnet'): 30_593_511,
+    ('sinet', 'idnet'): 25_912_625,
+    ('sinet', 'c2d'): 24_792_753,
 }
 
 

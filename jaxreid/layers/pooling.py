@@ -55,10 +55,11 @@ def strided(x: jax.Array, *, axis: int, extent: int, average: bool) -> jax.Array
     )
 
 
-def stem_max(x: jax.Array) -> jax.Array:
-    """ResNet's 3x3 maximum with stride 2 and padding 1 over axes 2 and 3 of [B, T, H, W, C]."""
+def stem_max(x: jax.Array, *, padding: int = 1) -> jax.Array:
+    """ResNet's 3x3 maximum with stride 2 over axes 2 and 3 of [B, T, H, W, C]."""
     for axis in (3, 2):
-        x = _over_slices(x, average=False, counts_padding=False, axis=axis, extent=3, stride=2, low=1, high=1)
+        pads = {'low': padding, 'high': padding}
+        x = _over_slices(x, average=False, counts_padding=False, axis=axis, extent=3, stride=2, **pads)
     return x
 
 

@@ -1,5 +1,6 @@
 """What training minimises: cross entropy and batch-hard triplet of every stream, and the system's own term (STRF, ICCV
-2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; docs/training.md).
+2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; SINet, CVPR 2022;
+docs/training.md).
 """
 
 import math
@@ -14,6 +15,7 @@ from jaxreid.losses import (
     cross_entropy,
     distances,
     frame_consistency,
+    frame_contrast,
     memory_spread,
     pyramid_ranking,
     ring_mining,
@@ -71,7 +73,7 @@ def objective(
       Scalar loss, and scalars: `loss`; `cross_entropy` and `triplet` (without its weight), summed over the streams;
       `accuracy` and `active_triplets` (see `of_stream`) of the stream that is the test feature, the last; all four per
       stream where there are several; and the system's own term without its weight: `memory_spread`,
-      `frame_consistency` or `pyramid_ranking`. All at least float32 and equal on all devices.
+      `frame_consistency`, `pyramid_ranking` or `frame_contrast`. All at least float32 and equal on all devices.
 
     Raises:
       ValueError: on a name in the settings that does not exist.
@@ -112,6 +114,14 @@ def objective(
                 mined_on=output.embedding if experiment.star.pyramid_mine == 'embedding' else None,
             )
             loss = loss + experiment.star.pyramid_weight * metrics['pyramid_ranking']
+        case 'sinet' if experiment.sinet.contrast_weight:
+            metrics['frame_contrast'] = frame_contrast.frame_contrast(
+                output.extras['projected'],
+                pieces_per_id=experiment.sampler.tracklets_per_id,
+                temperature=experiment.sinet.temperature,
+                axis_name=axis_name,
+            )
+            loss = loss + experiment.sinet.contrast_weight * metrics['frame_contrast']
     return loss, {'loss': loss} | metrics
 
 

@@ -1,11 +1,13 @@
 """C2D, I3D, P3D-A/B/C, AP3D, with or without STRF units or non-local blocks: one network (docs/strf.md)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import pooling
+from jaxreid.layers import nonlocal_block, pooling
 from jaxreid.models import output, system
 
 
@@ -23,6 +25,8 @@ class Baseline(system.System, kw_only=True):  # type: ignore[call-arg]
         x = self.stem(clips, norm)
         extras: dict = {'masks': {}}
         for stage in (1, 2, 3, 4):
+            following = {2: self.nonlocal_blocks.stage2, 3: self.nonlocal_blocks.stage3}.get(stage, ())
+            block = functools.partial(nonlocal_block.NonLocalBlock, norm, dtype=self.dtype)
             # A stage listed for STRF holds 3-D blocks to host the units, whether or not it has them otherwise.
             hosts = stage in self.strf.stages
             x, shown = self.stage(
@@ -31,7 +35,7 @@ class Baseline(system.System, kw_only=True):  # type: ignore[call-arg]
                 block=self.backbone.block if hosts or stage in self.backbone.stages else 'c2d',
                 strf=self.strf if hosts else None,
                 ap3d=self.ap3d,
-                nonlocal_after={2: self.nonlocal_blocks.stage2, 3: self.nonlocal_blocks.stage3}.get(stage, ()),
+                after={i: functools.partial(block, name=f'nonlocal{i}') for i in following},
             )(x)
             extras['masks'] |= {
                 f'{k}/layer{stage}_{block}': v for block, unit in shown.items() for k, v in unit.items()

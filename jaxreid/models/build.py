@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.models import baseline, sta, star, stmn
+from jaxreid.models import baseline, sinet, sta, star, stmn
 
 
 def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis_name: str | None = None) -> nn.Module:
@@ -50,4 +50,6 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
             return sta.Sta(sta=e.sta, **shared)
         case 'star':
             return star.Star(star=e.star, **shared)
+        case 'sinet':
+            return sinet.Sinet(sinet=e.sinet, **shared)
     raise config.unknown('system', e.system)

@@ -4,7 +4,7 @@ modules, so that systems can share, copy or leave out stages.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from jaxreid import config
 from jaxreid.layers import (
     appearance_preserving,
     batch_norm,
-    nonlocal_block,
     pooling,
     spatial_conv,
     strf_unit,
@@ -35,13 +34,14 @@ class Stem(nn.Module):
     norm: Norm
     dtype: jnp.dtype = jnp.float32
     relu: bool = True
+    padding: int = 1  # of the maximum
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = spatial_conv.SpatialConv(self.width, 7, 2, dtype=self.dtype, name='conv1')(x)
         x = self.norm(name='bn1')(x)
         # Not in the norm, whose gradient rectifies twice: that of the maximum would be made twice with it.
-        return pooling.stem_max(nn.relu(x) if self.relu else x)
+        return pooling.stem_max(nn.relu(x) if self.relu else x, padding=self.padding)
 
 
 class Bottleneck(nn.Module):
@@ -134,7 +134,7 @@ class Stage(nn.Module):
     block: str  # of the replaced bottlenecks; 'c2d' replaces none
     strf: config.Strf | None  # settings of a unit in every replaced bottleneck, or None
     norm: Norm
-    nonlocal_after: Sequence[int] = ()  # bottlenecks that a non-local block follows
+    after: Mapping[int, Callable[[], nn.Module]] | None = None  # bottleneck -> makes a module that follows it
     remat: bool = False  # keep only the bottlenecks' inputs for the backward pass
     dtype: jnp.dtype = jnp.float32
     final_relu: bool = True  # whether the last bottleneck ends with a ReLU
@@ -144,9 +144,10 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, dict[str, Shown]]:
         """Maps [B, T, H, W, C] to [B, T, H / stride, W / stride, 4 planes] and by bottleneck name what each shows."""
-        beyond = [i for i in self.nonlocal_after if i >= self.depth]
+        after = self.after or {}
+        beyond = [i for i in after if i >= self.depth]
         if beyond:
-            raise ValueError(f'non-local blocks after bottlenecks {beyond}, but {self.name} has {self.depth}.')
+            raise ValueError(f'modules are to follow bottlenecks {beyond}, but {self.name} has {self.depth}.')
         bottleneck = nn.remat(Bottleneck) if self.remat else Bottleneck
         shown: dict[str, Shown] = {}
         for i in range(self.depth):
@@ -165,8 +166,8 @@ class Stage(nn.Module):
             )(x)
             if seen is not None:
                 shown[f'block{i}'] = seen
-            if i in self.nonlocal_after:
-                x = nonlocal_block.NonLocalBlock(self.norm, dtype=self.dtype, name=f'nonlocal{i}')(x)
+            if i in after:
+                x = after[i]()(x)
         return x, shown
 
 

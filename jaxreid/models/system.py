@@ -36,9 +36,9 @@ class System(nn.Module):
             batch_norm.BatchNorm, train=train, groups=self.bn_groups, axis_name=self.axis_name, dtype=self.dtype
         )
 
-    def stem(self, x: jax.Array, norm: resnet.Norm, *, name: str = 'stem', relu: bool = True) -> jax.Array:
-        """`resnet.Stem` of inputs [B, T, H, W, C]."""
-        stem = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, relu=relu, name=name)
+    def stem(self, x: jax.Array, norm: resnet.Norm, *, name: str = 'stem', **rest: Any) -> jax.Array:
+        """`resnet.Stem` of inputs [B, T, H, W, C]; `rest`: further fields of it."""
+        stem = resnet.Stem(self.backbone.width, norm, dtype=self.dtype, name=name, **rest)
         return stem(x.astype(self.dtype))
 
     def stage(self, number: int, norm: resnet.Norm, **rest: Any) -> resnet.Stage:

@@ -37,6 +37,12 @@ def state_dict(variables: Any, experiment: config.Experiment, *, source: str | N
     named = {entry.path for entry in names.values()}
     names |= dict(torch_names.by_rule(path, value.ndim) for path, value in flat.items() if path not in named)
     tensors = {name: torch_names.to_theirs(flat[entry.path], entry) for name, entry in names.items()}
+    if experiment.system == 'sinet':
+        before_norms = [name for name in tensors if torch_names.BEFORE_NORM.search(name)]
+        tensors |= {
+            f'{name.removesuffix("weight")}bias': np.zeros(len(tensors[name]), tensors[name].dtype)
+            for name in before_norms
+        }
     counters = [name.removesuffix('running_var') for name in tensors if name.endswith('running_var')]
     return tensors | {f'{module}{torch_names.COUNTER}': np.zeros((), np.int64) for module in counters}
 

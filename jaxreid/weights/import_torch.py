@@ -1,4 +1,5 @@
-"""Brings in checkpoints of the authors' PyTorch code: STMN, the networks of AP3D's code, torchvision's ResNet-50.
+"""Brings in checkpoints of the authors' PyTorch code: STMN, the networks of AP3D's and SINet's code,
+torchvision's ResNet-50.
 
   python -m jaxreid.weights.import_torch --source stmn ckpt_best.pth imported/stmn
   python -m jaxreid.main --config configs/stmn_mars.py:released --mode eval --checkpoint imported/stmn
@@ -40,7 +41,7 @@ AP3D_BLOCKS: dict[str, config.Block] = {
     'ap3d': 'ap3d_c', 'ap3d_nl': 'ap3d_c',
 }  # fmt: skip
 ALIASES = {'ap3dres50': 'ap3d', 'ap3dnlres50': 'ap3d_nl'}
-SOURCES = ('torchvision_resnet50', 'stmn', *AP3D_BLOCKS)
+SOURCES = ('torchvision_resnet50', 'stmn', 'sinet', *AP3D_BLOCKS)
 
 _MOST = 64  # bottlenecks of a stage: ResNet-152 has 36 [choice]
 REDUCTION = re.compile(r'\.APM\.semantic_mapping\.weight$')
@@ -81,13 +82,16 @@ def imported(
             f'source = {source!r} is not known.{config.nearest(source, (*SOURCES, *ALIASES))}'
         )
     tensors = {k: v for k, v in state_file.read(path).items() if not k.endswith(torch_names.COUNTER)}
+    if source == 'sinet':
+        tensors = torch_names.without_biases(tensors)
     experiment = settings(tensors, source)
     classifier = {'stmn': 'cls_t.weight', 'torchvision_resnet50': 'fc.weight'}.get(source, 'classifier.weight')
     experiment.data.num_ids = num_ids or _size(tensors, classifier, 0, 1)
     if source == 'torchvision_resnet50':
         tensors = _with_torchvision_head(tensors, experiment.data.num_ids)
     model = build.build(experiment, num_ids=experiment.data.num_ids, dtype=jnp.dtype('float32'))
-    shapes = cost.shapes(model, frames=experiment.sampler.frames, height=32, width=32)
+    data = experiment.data
+    shapes = cost.shapes(model, frames=experiment.sampler.frames, height=data.height, width=data.width)
     variables = fit(shapes, tensors, published_names(experiment, source), label=f'{path} as {source!r}')
     return experiment, model, variables
 
@@ -117,6 +121,16 @@ def settings(tensors: Tensors, source: str) -> config.Experiment:
                 stem_relu=False,
             )
             e.sampler.frames = e.test.frames = _size(tensors, 'tmem.val', 1, 6)
+        case 'sinet':  # SBNet, IDNet and the network without modules too
+            e.system = 'sinet'
+            e.sinet = config.Sinet(idm=_followed(rows[1]), sbm=_followed(rows[2]), stem_padding=False)
+            if 'projection.weight' not in tensors:
+                e.sinet.contrast_weight = 0.0
+            reduce = next((k for k in tensors if k.endswith('thw_reduction.0.weight')), '')
+            places = _size(tensors, reduce, 1, 0)
+            if reduce:  # frames of 256 x 128, to which the code is bound, have 32 x 16 positions in stage 2
+                e.sampler.frames = e.test.frames = max(1, places // 512)
+                e.sinet.reduction = max(1, places // _size(tensors, reduce, 0, 1))
         case 'torchvision_resnet50':
             e.backbone.strides = (1, 2, 2, 2)
             e.backbone.frame_pool = 'avg'
@@ -134,19 +148,23 @@ def settings(tensors: Tensors, source: str) -> config.Experiment:
 
 
 def _row(tensors, stage):
-    """What stands in a stage's row, in order: 'block' or 'nonlocal'."""
+    """What stands in a stage's row, in order: 'block' or what follows one."""
     numbers = [int(m[1]) for m in (re.match(rf'{re.escape(stage)}\.(\d+)\.', name) for name in tensors) if m]
     count = max(numbers, default=-1) + 1
     if count > _MOST:
         raise state_file.WeightsError(
             f'a tensor is called {stage}.{count - 1}; expected at most {_MOST} blocks a stage'
         )
-    return ['nonlocal' if f'{stage}.{i}.theta.weight' in tensors else 'block' for i in range(count)]
+    tells = {'theta': 'nonlocal', 'thw_reduction.0': 'idm', 'se.1': 'sbm'}
+    return [
+        next((kind for part, kind in tells.items() if f'{stage}.{i}.{part}.weight' in tensors), 'block')
+        for i in range(count)
+    ]
 
 
 def _followed(row):
-    """Bottlenecks that a non-local block follows."""
-    return tuple(row[:i].count('block') - 1 for i, kind in enumerate(row) if kind == 'nonlocal')
+    """Bottlenecks that something else follows."""
+    return tuple(row[:i].count('block') - 1 for i, kind in enumerate(row) if kind != 'block')
 
 
 def _width(tensors, trunk):

@@ -1,9 +1,11 @@
 """Names of PyTorch parameters and buffers beside ours: tables, and functions that expand them.
 
 Sources of the names: torchvision's ResNet; AP3D's public code (guxinqian/AP3D, models/ResNet.py, AP3D.py, NonLocal.py);
-STMN's (cvlab-yonsei/STMN, smem_tmem/model/). The public code names no STRF units: 'STRF.*' below is ours.
+STMN's (cvlab-yonsei/STMN, smem_tmem/model/); SINet's (baist/SINet, models/). No public code has STRF units: 'STRF.*'
+below is ours.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,6 +46,10 @@ CONV_TIME: Kind = {'weight': Leaf('params', 'kernel', 'oit11', 'tio')}
 REDUCTION: Kind = {'weight': Leaf('params', '', 'oi111', 'io')}
 WEIGHTING: Kind = {'weight': Leaf('params', '', '1i111', 'i')}
 PROJECTION: Kind = {'weight': Leaf('params', 'kernel', 'oi111', 'io'), 'bias': Leaf('params', 'bias')}
+MIXING: Kind = {'weight': Leaf('params', 'kernel', 'oi111', 'io')}  # PROJECTION without a bias
+MIXING_PLACES: Kind = {'weight': Leaf('params', 'kernel', 'oi11', 'io')}  # Conv2d over positions
+PROJECTION_OF_PLACES: Kind = {**MIXING_PLACES, 'bias': Leaf('params', 'bias')}
+PROJECTION_OF_FRAMES: Kind = {**PROJECTION, 'weight': Leaf('params', 'kernel', 'oi1', 'io')}
 BATCH_NORM: Kind = {
     'weight': Leaf('params', 'scale'),
     'bias': Leaf('params', 'bias'),
@@ -97,6 +103,23 @@ NON_LOCAL: Table = {
     'W.0': ('out', PROJECTION),
     'W.1': ('norm', BATCH_NORM),
 }
+IDM: Table = {
+    'chl_reduction.0': ('channel_reduction', MIXING),
+    'chl_reduction.1': ('channel_norm', BATCH_NORM),
+    'thw_reduction.0': ('place_reduction', MIXING_PLACES),
+    'thw_reduction.1': ('place_norm', BATCH_NORM),
+    'thw_expansion.0': ('place_expansion', PROJECTION_OF_PLACES),
+    'chl_expansion.0': ('channel_expansion', PROJECTION),
+}
+SBM: Table = {
+    'se.1': ('squeeze', PROJECTION),
+    'se.3': ('excite', PROJECTION),
+    'kernel.0': ('templates', MIXING),
+    'kernel.1': ('norm', BATCH_NORM),
+}
+FRAME_PROJECTION: Table = {'projection': ('projection', PROJECTION_OF_FRAMES)}
+# SINet's convolutions in front of a norm have a bias, which the norm takes away again: here they have none.
+BEFORE_NORM = re.compile(r'(?:conv(\d)|(downsample|kernel|chl_reduction|thw_reduction)\.0)\.(weight|bias)$')
 # Classifiers and memories.
 TORCHVISION_HEAD: Table = {'fc': ('head', CLASSIFIER_WITH_BIAS)}
 HEADS: Mapping[str, Table] = {
@@ -131,9 +154,12 @@ def _stage(
     *,
     conv: Kind = CONV_2D,
     middle: Table | None = None,
-    nonlocal_after: Sequence[int] = (),
+    after: Mapping[int, tuple[str, Table]] | None = None,
 ) -> Names:
-    """A row of bottlenecks; `middle` takes the place of 'conv2' in every other one; PyTorch's rows count blocks."""
+    """A row of bottlenecks; `middle` takes the place of 'conv2' in every other one; PyTorch's rows count blocks.
+
+    `after`: of the modules that follow a bottleneck, by its number: our name without the number, and the table.
+    """
     names: Names = {}
     number = 0
     for i in range(depth):
@@ -144,8 +170,9 @@ def _stage(
         table |= SHORTCUT if i == 0 else {}
         names |= _expand(table, theirs=f'{theirs}.{number}.', ours=f'{ours}/block{i}/', conv=conv)
         number += 1
-        if i in nonlocal_after:
-            names |= _expand(NON_LOCAL, theirs=f'{theirs}.{number}.', ours=f'{ours}/nonlocal{i}/')
+        if after and i in after:
+            name, following = after[i]
+            names |= _expand(following, theirs=f'{theirs}.{number}.', ours=f'{ours}/{name}{i}/')
             number += 1
     return names
 
@@ -175,9 +202,9 @@ def baseline(e: config.Experiment) -> Names:
             theirs, ours = STRF_BRANCH
             units = {theirs.format(branch=b): (ours.format(branch=b), REDUCTION) for b in e.strf.branches}
             middle = {**middle, **units}
-        nonlocal_after = {2: e.nonlocal_blocks.stage2, 3: e.nonlocal_blocks.stage3}.get(stage, ())
-        layer = f'layer{stage}'
-        names |= _stage(layer, layer, depth, conv=CONV_FRAME, middle=middle, nonlocal_after=nonlocal_after)
+        following = {2: e.nonlocal_blocks.stage2, 3: e.nonlocal_blocks.stage3}.get(stage, ())
+        after = dict.fromkeys(following, ('nonlocal', NON_LOCAL))
+        names |= _stage(f'layer{stage}', f'layer{stage}', depth, conv=CONV_FRAME, middle=middle, after=after)
     return names | _expand(HEADS[e.head.kind])
 
 
@@ -201,6 +228,28 @@ def stmn(e: config.Experiment) -> Names:
     return names
 
 
+def sinet(e: config.Experiment) -> Names:
+    """Names that SINet's code saves, but for the biases that `without_biases` takes away."""
+    names = _expand(STEM, conv=CONV_FRAME) | _expand(HEADS[e.head.kind])
+    names |= _expand(FRAME_PROJECTION) if e.sinet.contrast_weight else {}
+    following = {2: dict.fromkeys(e.sinet.idm, ('idm', IDM)), 3: dict.fromkeys(e.sinet.sbm, ('sbm', SBM))}
+    for stage, depth in enumerate(e.backbone.depths, start=1):
+        names |= _stage(f'layer{stage}', f'layer{stage}', depth, conv=CONV_FRAME, after=following.get(stage))
+    return names
+
+
+def without_biases(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors of SINet's code without the biases in front of norms: the running means become less by them."""
+    kept = dict(tensors)
+    for name, bias in tensors.items():
+        if (found := BEFORE_NORM.search(name)) and found[3] == 'bias':
+            norm = f'bn{found[1]}' if found[1] else f'{found[2]}.1'
+            mean = f'{name[: found.start()]}{norm}.running_mean'
+            if mean in kept and kept[mean].shape == bias.shape:
+                kept[mean] = kept[mean] - kept.pop(name)
+    return kept
+
+
 def published(e: config.Experiment) -> Names:
     """Names that the public code of an experiment's network saves: PyTorch name -> entry.
 
@@ -211,6 +260,8 @@ def published(e: config.Experiment) -> Names:
             return baseline(e)
         case 'stmn':
             return stmn(e)
+        case 'sinet':
+            return sinet(e)
     return resnet(e.backbone.depths)
 
 

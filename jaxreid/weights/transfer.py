@@ -48,8 +48,8 @@ def origins(path: torch_names.Path) -> list[torch_names.Path]:
 
 def read(source: pathlib.Path, experiment: config.Experiment) -> tuple[Arrays, str]:
     """The arrays, by their names here, of whatever `checkpoint.find` finds, or of a .safetensors or .pth file with the
-    names of torchvision, of AP3D's or STMN's code, or of `jaxreid.weights.export_torch`. What a name in a file stands
-    for depends on the network that starts.
+    names of torchvision, of AP3D's, STMN's or SINet's code, or of `jaxreid.weights.export_torch`. What a name in a
+    file stands for depends on the network that starts.
 
     The text says what `experiment` sets otherwise than the network of a checkpoint: parts that fit may work otherwise.
     It is empty where nothing is, and of a file, which does not say.
@@ -79,7 +79,7 @@ def _from_torch(tensors, experiment):
         torch_names.baseline(plain), torch_names.published(experiment), torch_names.resnet(experiment.backbone.depths)
     ]  # fmt: skip
     arrays = {}
-    for name, tensor in tensors.items():
+    for name, tensor in torch_names.without_biases(tensors).items():
         for names in known:
             if name in names and (value := torch_names.to_ours(tensor, names[name])) is not None:
                 arrays[names[name].path] = value

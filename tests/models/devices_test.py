@@ -72,6 +72,7 @@ SYSTEMS = {
     'stmn': ('stmn', {}, {'memory_spread', 'triplet/spatial', 'triplet/temporal'}),
     'sta': ('sta', {}, {'frame_consistency'}),
     'star': ('star', {}, {'pyramid_ranking'}),
+    'sinet': ('sinet', {'sampler.frames': 4, 'test.frames': 4, 'backbone.strides': (1, 1, 1, 1)}, {'frame_contrast'}),
 }
 
 
@@ -89,6 +90,7 @@ def test_eight_devices_give_gradient_statistics_and_metrics_of_one(system, chang
     assert terms <= metrics.keys()
     assert all(metrics[t] > 0 for t in terms)
     weights = {'memory_spread': 1, 'frame_consistency': e.sta.reg_lambda, 'pyramid_ranking': e.star.pyramid_weight}
+    weights['frame_contrast'] = e.sinet.contrast_weight
     own = sum(weights[t] * metrics[t] for t in weights.keys() & metrics.keys())
     np.testing.assert_allclose(metrics['loss'], metrics['cross_entropy'] + metrics['triplet'] + own, rtol=1e-12)
     names, ours = zip(*jax.tree_util.tree_leaves_with_path(many))

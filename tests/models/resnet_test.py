@@ -149,12 +149,12 @@ def test_recomputing_activations_changes_no_gradient_or_statistic_on_two_devices
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_a_nonlocal_block_needs_a_bottleneck_to_follow():
+def test_a_module_needs_a_bottleneck_to_follow():
     norm = functools.partial(batch_norm.BatchNorm, train=False)
     stage = resnet.Stage(
-        planes=4, depth=2, stride=1, block='c2d', strf=None, norm=norm, nonlocal_after=(1, 3), name='layer2'
+        planes=4, depth=2, stride=1, block='c2d', strf=None, norm=norm, after=dict.fromkeys((1, 3)), name='layer2'
     )
-    with pytest.raises(ValueError, match=r'after bottlenecks \[3\], but layer2 has 2'):
+    with pytest.raises(ValueError, match=r'follow bottlenecks \[3\], but layer2 has 2'):
         stage.init(jax.random.key(0), features())
 
 

@@ -131,6 +131,7 @@ SAME = {  # what is the identity at the start; all kinds of gates are in frame_a
     'lsta on the trunk': experiment('star'),
     'cbam on the branch': experiment('star', star__attention='cbam', star__attention_place='block'),
     'both memories': experiment('stmn'),
+    'idm behind a bottleneck': experiment('sinet', sinet__idm=(0,), sinet__sbm=(), sinet__contrast_weight=0.0),
 }
 
 
@@ -148,6 +149,11 @@ def test_units_in_front_of_a_trained_convolution_leave_features_recognisable():
     letter.strf.cov_norm = 'none'
     assert kept(P3DA) > 0.8
     assert kept(letter) < 0.8
+
+
+def test_sbm_is_no_identity_and_leaves_features_recognisable():
+    sbm = experiment('sinet', sinet__idm=(), sinet__sbm=(0,), sinet__contrast_weight=0.0)
+    assert 0.8 < kept(sbm) < 0.999
 
 
 def test_frames_weigh_nearly_alike_at_the_start():

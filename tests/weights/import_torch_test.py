@@ -16,7 +16,7 @@ from jaxreid.weights import export_torch, import_torch, state_file, torch_names
 
 torch = pytest.importorskip('torch')
 
-from tests.oracles import torch_ap3d, torch_stmn_official  # noqa: E402
+from tests.oracles import torch_ap3d, torch_sinet, torch_stmn_official  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -122,31 +122,67 @@ def test_stmn_computes_what_its_released_code_computed_and_goes_out_unchanged(tm
     assert_same_state(export_torch.state_dict(variables, experiment), net)
 
 
+SINETS = {'sinet': {}, 'sbnet': {'idm': ()}, 'idnet': {'sbm': (), 'projection': False}}
+
+
+@pytest.mark.parametrize('row', SINETS)
+def test_sinet_computes_what_it_computed_in_pytorch_and_its_idle_biases_go_out_as_zeros(row, tmp_path):
+    parts = {'idm': (0,), 'sbm': (0, 1)} | SINETS[row]
+    net = torch_sinet.randomise(torch_sinet.Network(num_ids=5, width=4, depths=(1, 1, 2, 1), **parts))
+    experiment, model, variables = import_torch.imported(saved(net, tmp_path / 'checkpoint_ep150.pth.tar'), 'sinet')
+    assert (experiment.sinet.idm, experiment.sinet.sbm) == (parts['idm'], parts['sbm'])
+    assert experiment.sampler.frames == experiment.test.frames == 4
+    config.validate(experiment)
+    x = np.random.default_rng(0).normal(size=(2, 4, 256, 128, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = net(torch.tensor(x))
+    ours = evaluate(model, variables, x)
+    for got, expected in zip((ours.embedding_before_neck, ours.embedding, ours.logits), theirs, strict=False):
+        assert_close(got, expected)
+
+    exported = export_torch.state_dict(variables, experiment)
+    state = net.state_dict()
+    assert {k: v.shape for k, v in exported.items()} == {k: tuple(v.shape) for k, v in state.items()}
+    changed = {k for k, v in exported.items() if not np.array_equal(v, state[k].numpy())}
+    idle = {k for k in state if (found := torch_names.BEFORE_NORM.search(k)) and found[3] == 'bias'}
+    assert {k for k in changed if k.endswith('.bias')} == idle
+    assert all(k.endswith(('running_mean', 'num_batches_tracked', '.bias')) for k in changed)
+    net.load_state_dict({k: torch.tensor(v) for k, v in exported.items()})
+    with torch.no_grad():
+        again = net(torch.tensor(x))
+    assert_close(again[2].numpy(), theirs[2])
+    _, back = import_torch.load(saved(net, tmp_path / 'back.pth'), 'sinet')
+    jax.tree.map(np.testing.assert_array_equal, back, variables)
+
+
 def full_size(source):
     """Names and shapes of a full network, without numbers."""
     with torch.device('meta'):
         if source == 'stmn':
             net = torch_stmn_official.Stmn()
+        elif source == 'sinet':
+            net = torch_sinet.Network()
         else:
             kind, nonlocal_blocks, _ = NETS[source]
             net = torch_ap3d.Network(kind, nonlocal_after=NONLOCAL if nonlocal_blocks else ((), (), (), ()))
     return {k: np.broadcast_to(np.float32(0), v.shape) for k, v in net.state_dict().items()}
 
 
-@pytest.mark.parametrize('source', [*NETS, 'stmn'])
+@pytest.mark.parametrize('source', [*NETS, 'stmn', 'sinet'])
 def test_every_name_and_shape_of_the_full_network_is_known_and_its_config_restores_it(source):
     state = full_size(source)
     if source == 'stmn':
         assert len(state) == 463
     tensors = {k: v for k, v in state.items() if not k.endswith('num_batches_tracked')}
+    tensors = torch_names.without_biases(tensors) if source == 'sinet' else tensors
     e = import_torch.settings(tensors, source)
     model = build.build(e, num_ids=625, dtype=np.dtype('float32'))
-    shapes = traverse_util.flatten_dict(cost.shapes(model, frames=e.sampler.frames, height=32, width=32))
+    shapes = traverse_util.flatten_dict(cost.shapes(model, frames=e.sampler.frames, height=256, width=128))
     names = import_torch.published_names(e, source)
     expected = {name: torch_names.their_shape(shapes[entry.path].shape, entry) for name, entry in names.items()}
     assert {name: v.shape for name, v in tensors.items()} == expected
     assert {entry.path for entry in names.values()} == shapes.keys()
-    file, variant = ('stmn_mars', 'released') if source == 'stmn' else ('ap3d_mars', NETS[source][2])
+    file, variant = ('ap3d_mars', NETS[source][2]) if source in NETS else (f'{source}_mars', 'released')
     written = importlib.import_module(f'configs.{file}').get_config(variant)
     checkpoint.check_same_model({'config': config.to_dict(e)}, written, 'imported')
     assert written.sampler.frames == e.sampler.frames or source != 'stmn'

@@ -37,18 +37,20 @@ def test_every_variable_of_c2d_but_the_head_has_one_name():
         {'system': 'stmn'},
         {'system': 'stmn', 'stmn.sm': False},
         {'system': 'stmn', 'stmn.tm': 'off'},
+        {'system': 'sinet'},
+        {'system': 'sinet', 'sinet.idm': (2,), 'sinet.sbm': (), 'sinet.contrast_weight': 0.0},
     ],
     ids=str,
 )
 def test_names_cover_every_variable_once_and_shapes_return(changes):
     e = config.Experiment()
-    if changes.get('system') == 'stmn':
+    if 'system' in changes:
         e.backbone.block, e.strf.stages, e.head.kind = 'c2d', (), 'b'
     for name, value in changes.items():
         node, _, field = name.rpartition('.')
         setattr(getattr(e, node) if node else e, field, value)
     model = build.build(e, num_ids=3, dtype=jnp.float32)
-    shapes = traverse_util.flatten_dict(cost.shapes(model, frames=e.sampler.frames, height=32, width=32))
+    shapes = traverse_util.flatten_dict(cost.shapes(model, frames=e.sampler.frames, height=48, width=48))
     names = torch_names.published(e)
     assert sorted(entry.path for entry in names.values()) == sorted(shapes)
     rng = np.random.default_rng(0)
