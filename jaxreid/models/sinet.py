@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.layers import head, integration_distribution, pooling, salient_to_broad, spatial_conv
+from jaxreid.layers import head, pooling, spatial_conv
+from jaxreid.layers.sinet import integration_distribution, salient_to_broad
 from jaxreid.models import output, system
 
 

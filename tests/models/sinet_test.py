@@ -1,4 +1,4 @@
-"""SINet beside PyTorch, and its properties; its modules are in layers/sinet_modules_test.py."""
+"""SINet beside PyTorch, and its properties; its modules are in layers/sinet/modules_test.py."""
 
 import functools
 

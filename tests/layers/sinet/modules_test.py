@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxreid import config
-from jaxreid.layers import batch_norm, integration_distribution, salient_to_broad
+from jaxreid.layers import batch_norm
+from jaxreid.layers.sinet import integration_distribution, salient_to_broad
 from jaxreid.weights import torch_names
 from tests.fixtures import torch_modules
 
