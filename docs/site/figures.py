@@ -120,7 +120,7 @@ def overview():
         216,
         300,
         'net',
-        'STRF · STMN · STA · STAR · AP3D',
+        'STRF · STMN · STA · STAR · AP3D · SINet',
         ('one program for one device or many;', 'augmentation, loss and step on the device'),
     )
     features = Box(130, 314, 300, 'memory', 'features.npz', ('one vector per tracklet, and how', 'it was made'))
@@ -308,7 +308,33 @@ def ap3d():
     return picture('AP3D: neighbouring frames are rebuilt before they are convolved', 558, parts)
 
 
-FIGURES = {'overview': overview, 'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d}
+def sinet():
+    """SINet: two modules that join the frames of a clip."""
+    stage2 = Box(20, 20, 160, 'net', 'stages 1, 2', ('IDM behind', 'bottlenecks 1, 3'))
+    stage3 = Box(200, 20, 160, 'net', 'stage 3', ('SBM behind', 'bottlenecks 1, 3, 5'))
+    stage4 = Box(380, 20, 160, 'net', 'stage 4', ('maximum of a frame,', 'mean over frames'))
+    loss = Box(130, 124, 300, 'loss', 'cross entropy + triplet', ('+ 0.001 InfoNCE over frames',))
+    few = Box(38, 244, 150, 'net', 'C → C / 16', ('every position',))
+    mixed = Box(208, 244, 150, 'memory', 'P → P / 16 → P', ('all positions',))
+    back = Box(378, 244, 144, 'attend', 'C / 16 → C', ('added to the map',))
+    salient = Box(38, 376, 220, 'data', 'salient frames', ('the first 1, 2 or 3 of four',))
+    other = Box(302, 376, 220, 'data', 'the other frames')
+    kernel = Box(38, 462, 220, 'memory', 'nine templates', ('a 3×3 kernel for each clip',))
+    fires = Box(302, 462, 220, 'attend', 'where the kernel fires', ('less is kept: factor f',))
+    gets = Box(38, 548, 220, 'net', '+ 0.1 what was suppressed')
+    left = Box(302, 548, 220, 'net', 'f × frame + 0.1 the salient')
+    parts = [
+        frame(20, 208, 520, 104, 'IDM: positions hear of one another'),
+        frame(20, 340, 520, 258, 'SBM: look elsewhere'),
+    ]
+    parts += [across(stage2, stage3), across(stage3, stage4), down(stage4, loss, end=400)]
+    parts += [across(few, mixed), across(mixed, back), down(salient, kernel), down(other, fires), across(kernel, fires)]
+    parts += [path('M340 512 V530 H148 V545'), down(fires, left), stage2, stage3, stage4, loss, few, mixed, back]
+    parts += [salient, other, kernel, fires, gets, left]
+    return picture('SINet: later frames look away from what the first have shown', 616, parts)
+
+
+FIGURES = {'overview': overview, 'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d, 'sinet': sinet}
 
 
 def main():

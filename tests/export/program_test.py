@@ -76,8 +76,13 @@ def strf(tmp_path_factory):
 def test_every_system_runs_with_jax_only(tmp_path, monkeypatch):
     monkeypatch.setattr(export, '_runs_here', lambda platforms: False)  # it is run below
     folders = []
-    for system in ('strf', 'stmn', 'sta', 'star', 'ap3d:ap3d'):
-        experiment, _, variables = small(system)
+    for system in ('strf', 'stmn', 'sta', 'star', 'ap3d:ap3d', 'sinet'):
+        fours = {
+            'sampler__frames': 4,
+            'test__frames': 4,
+            'backbone__strides': (1, 1, 1, 1),
+        }  # and a map that is wide enough
+        experiment, _, variables = small(system, **(fours if system == 'sinet' else {}))
         place = tmp_path / system.replace(':', '-')
         folders.append(place / 'out')
         made = export.export(saved(place, experiment, variables), folders[-1], platforms=['cpu', 'cuda', 'tpu'])

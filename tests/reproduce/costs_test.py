@@ -3,7 +3,17 @@
 import jax
 import pytest
 
-from configs import ap3d_dukev, sta_mars, star_ilids, star_mars, stmn_mars, stmn_synthetic, strf_mars, strf_synthetic
+from configs import (
+    ap3d_dukev,
+    sinet_mars,
+    sta_mars,
+    star_ilids,
+    star_mars,
+    stmn_mars,
+    stmn_synthetic,
+    strf_mars,
+    strf_synthetic,
+)
 from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.reproduce import costs as dry_run
 
@@ -12,6 +22,7 @@ from jaxreid.reproduce import costs as dry_run
     ('experiment', 'steps'),
     [
         (strf_mars.get_config(), 235),  # AP3D's 8 x 4 on MARS
+        (sinet_mars.get_config(), 235),
         (stmn_mars.get_config(), 78),
         (sta_mars.get_config(), 39),
         (star_mars.get_config(), 470),
