@@ -178,10 +178,16 @@ def _open(path):
         raise ValueError(
             f'{name(path)} holds no video, only {", ".join({s.type for s in container.streams}) or "nothing"}'
         )
-    width, height = container.streams.video[0].width, container.streams.video[0].height
-    if width * height > image_damage.MAX_PIXELS:
+    stream = container.streams.video[0]
+    if stream.codec_context is None:  # without it a stream of PyAV has neither size nor decoder
         container.close()
-        raise ValueError(f'{name(path)} claims frames of {height}x{width} pixels; {image_damage.MAX_PIXELS:,} are read')
+        raise ValueError(
+            f'{name(path)} is written in a codec that FFmpeg does not know; convert it, for example to H.264'
+        )
+    if stream.width * stream.height > image_damage.MAX_PIXELS:
+        container.close()
+        said = f'{name(path)} claims frames of {stream.height}x{stream.width} pixels'
+        raise ValueError(f'{said}; {image_damage.MAX_PIXELS:,} are read')
     return container
 
 

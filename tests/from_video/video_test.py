@@ -127,6 +127,13 @@ def test_a_recording_that_breaks_off_ends_with_what_was_seen(tmp_path, capsys):
     assert re.search(rf'breaks off after frame|has 120 frames, but only {count} can be read', capsys.readouterr().out)
 
 
+def test_a_codec_that_nobody_knows_is_named(tmp_path):
+    path = write(tmp_path / 'a.mkv', [picture(i) for i in range(5)])
+    path.write_bytes(path.read_bytes().replace(b'V_MPEG4/ISO/AVC', b'V_NOBODY/KNOWS!'))
+    with pytest.raises(ValueError, match=r'a\.mkv is written in a codec that FFmpeg does not know; convert it'):
+        read(path)
+
+
 def walks(path, tmp_path, *arguments):
     assert command.run([str(path), str(tmp_path / 'out'), '--min-height=40', *arguments]) == 0
     with open(tmp_path / 'out' / cut.MANIFEST, newline='') as file:
