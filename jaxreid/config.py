@@ -173,17 +173,17 @@ class Backbone:
     depths: tuple[int, int, int, int] = setting((3, 4, 6, 3), 'per stage', 'bottlenecks', minimum=1, maximum=512)
     strides: tuple[Stride, Stride, Stride, Stride] = setting((1, 2, 2, 1), 'per stage; the last: "last stride"')
     frame_pool: Literal['max', 'avg'] = setting('max', "spatial pooling of a frame's last feature map")
-    init: Literal['imagenet', 'checkpoint', 'rendered', 'random'] = setting(
+    init: Literal['imagenet', 'clip', 'checkpoint', 'rendered', 'random'] = setting(
         'imagenet',
-        'first parameters. checkpoint: whatever of another network fits by name and shape; rendered: a small C2D '
+        'first parameters. clip: its image tower, for a vision transformer. checkpoint: whatever of another network fits by name and shape; rendered: a small C2D '
         'trained on rendered people of its own, made in the cache on first use',
         affects='training',
     )
     weights: str = setting(
         '',
-        "imagenet: torchvision's ResNet-50, a .pth or .safetensors file or a Hugging Face repository, '' = in the "
-        'cache; checkpoint: a workdir, a checkpoint, a published folder, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, or a '
-        'file of PyTorch tensors',
+        "imagenet: torchvision's ResNet-50, clip: CLIP's ViT-B/16, a .pth or .safetensors file or a Hugging Face "
+        "repository, '' = in the cache; checkpoint: a workdir, a checkpoint, a published folder, hf:OWNER/NAME or "
+        'hf:OWNER/NAME@REVISION, or a file of PyTorch tensors',
         affects='training',
     )
 
@@ -338,6 +338,17 @@ class Sinet:
     stem_padding: bool = setting(True, "False: none around the stem's maximum (released code)")
 
 
+@section(affects='network')
+class Vit:
+    """CLIP's image tower, a vision transformer (docs/tfclip.md)."""
+
+    width: int = setting(768, 'of a token', 'channels', minimum=1, maximum=2**16)
+    depth: int = setting(12, 'of the tower', 'blocks', minimum=1, maximum=512)
+    heads: int = setting(12, 'of attention; they divide the width', minimum=1, maximum=512)
+    patch: int = setting(16, 'side of a patch; it divides height and width of a frame', 'pixels', minimum=1)
+    projection: int = setting(512, 'of a token in the space that CLIP shares with text', 'channels', minimum=1)
+
+
 @section(affects='training')
 class Loss:
     """Objective: cross entropy + weight * batch-hard triplet (STRF eq. 9)."""
@@ -443,6 +454,7 @@ class Experiment:
     sta: Sta = dataclasses.field(default_factory=Sta)
     star: Star = dataclasses.field(default_factory=Star)
     sinet: Sinet = dataclasses.field(default_factory=Sinet)
+    vit: Vit = dataclasses.field(default_factory=Vit)
     head: Head = dataclasses.field(default_factory=Head)
     loss: Loss = dataclasses.field(default_factory=Loss)
     optim: Optim = dataclasses.field(default_factory=Optim)

@@ -7,7 +7,7 @@ blocks, head) keep their own start.
 
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -40,27 +40,32 @@ def _how_to() -> str:
 
 
 def find(weights: str) -> pathlib.Path:
-    """The file that `backbone.weights` stands for: a file, a repository on the hub, or '' for the cache.
+    """The file of ImageNet weights that `backbone.weights` stands for, see `located`."""
+    return located(weights, CACHE_FILES, kind='ImageNet', how_to=_how_to())
+
+
+def located(weights: str, cached: Sequence[str], *, kind: str, how_to: str) -> pathlib.Path:
+    """The file that `backbone.weights` stands for: a file, a repository on the hub, or '' for one of the cache.
 
     Raises:
-      state_file.WeightsError: there is no such file, or the hub gave none.
+      state_file.WeightsError: there is no such file, or the hub gave none; ends with `how_to`.
     """
     if not weights:
-        for name in CACHE_FILES:
+        for name in cached:
             if (cache_folder() / name).is_file():
                 return cache_folder() / name
         raise state_file.WeightsError(
-            f'No ImageNet weights: looked for {" and ".join(CACHE_FILES)} in {cache_folder()}. {_how_to()}'
+            f'No {kind} weights: looked for {" and ".join(cached)} in {cache_folder()}. {how_to}'
         )
     path = pathlib.Path(weights).expanduser()
     if path.is_file():
         return path
     if path.suffix in ('.pth', '.pt', '.bin', '.safetensors') or not HUB_NAME.fullmatch(weights):
-        raise state_file.WeightsError(f'backbone.weights = {weights!r}: there is no such file. {_how_to()}')
-    return _download(weights.removeprefix('hf:'))
+        raise state_file.WeightsError(f'backbone.weights = {weights!r}: there is no such file. {how_to}')
+    return _download(weights.removeprefix('hf:'), how_to)
 
 
-def _download(repository: str) -> pathlib.Path:
+def _download(repository: str, how_to: str) -> pathlib.Path:
     problems = []
     for name in HUB_FILES:
         try:
@@ -70,7 +75,7 @@ def _download(repository: str) -> pathlib.Path:
             problems.append(f'{name}: {str(error).strip().splitlines()[0] if str(error).strip() else repr(error)}')
     raise state_file.WeightsError(
         f'backbone.weights = {repository!r} is no local file, and the Hugging Face hub gave none of its weights '
-        f'({"; ".join(problems)}). {_how_to()}'
+        f'({"; ".join(problems)}). {how_to}'
     )
 
 

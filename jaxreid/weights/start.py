@@ -1,4 +1,4 @@
-"""Where a network's parameters begin: at random, from ImageNet, or from a network that was trained before."""
+"""Where a network's parameters begin: at random, from ImageNet, from CLIP, or from a network that was trained before."""
 
 import pathlib
 from typing import Any
@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxreid import config
 from jaxreid.models import star
 from jaxreid.training import step
-from jaxreid.weights import imagenet, rendered, transfer
+from jaxreid.weights import clip, imagenet, rendered, transfer
 
 
 def first_variables(model: nn.Module, experiment: config.Experiment) -> tuple[Any, str]:
@@ -19,8 +19,8 @@ def first_variables(model: nn.Module, experiment: config.Experiment) -> tuple[An
       state_file.WeightsError: the weights are missing or do not fit; says what was looked for and what to do.
       checkpoint.CheckpointError: the checkpoint to start from is damaged.
     """
-    if experiment.backbone.init == 'imagenet':
-        imagenet.find(experiment.backbone.weights)  # says what is missing before anything is compiled
+    if find := {'imagenet': imagenet.find, 'clip': clip.find}.get(experiment.backbone.init):
+        find(experiment.backbone.weights)  # says what is missing before anything is compiled
     key = jax.random.fold_in(jax.random.key(experiment.train.seed), 0xF1A)
     return initialise(step.init_variables(model, experiment, key), experiment)
 
@@ -40,6 +40,8 @@ def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]
             return variables, 'random initialisation'
         case 'imagenet':
             return imagenet.initialise(variables, backbone), 'imagenet initialisation'
+        case 'clip':
+            return clip.initialise(variables, experiment), "initialisation from CLIP's image tower"
         case 'checkpoint' | 'rendered':
             given = backbone.init == 'checkpoint'
             source = pathlib.Path(backbone.weights).expanduser() if given else rendered.folder(backbone)

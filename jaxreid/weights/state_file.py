@@ -16,6 +16,12 @@ WRAPPERS = ('state_dict', 'model_state_dict', 'model')  # keys under which check
 PREFIXES = re.compile(r'(?:module\.|_orig_mod\.)*(backbone\.)?(?:module\.|_orig_mod\.)*')
 TRUNK = 'backbone.'  # of the trunk's names where a network keeps it in a part of that name
 
+TORCHSCRIPT = (
+    "{path} is a TorchScript archive, such as OpenAI's of CLIP: a program beside its tensors, which is not run here. If "
+    'you trust it, write its tensors alone, in Python: safetensors.torch.save_file({{k: v.contiguous() for k, v in '
+    "torch.jit.load('{path}', 'cpu').state_dict().items() if v.ndim}}, 'clip.safetensors')"
+)
+
 
 class WeightsError(ValueError):
     """Weights cannot be found, read, or fitted to the model; the message says what to do."""
@@ -56,8 +62,12 @@ def _read_torch(path):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 array_file.check_expansion(path, archive)
+                if any(name.endswith('/constants.pkl') for name in archive.namelist()):
+                    raise WeightsError(TORCHSCRIPT.format(path=path))
         with torch.serialization.safe_globals(_numpy_scalars()):
             loaded = torch.load(path, map_location='cpu', weights_only=True)  # never runs code from the file
+    except WeightsError:
+        raise
     except Exception as error:  # PyTorch's reader raises many kinds
         raise WeightsError(
             f'{path} is not a readable PyTorch checkpoint of plain tensors ({array_file.said_by(error)}); fetch it '

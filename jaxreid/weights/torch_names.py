@@ -66,6 +66,9 @@ LSTM: Kind = {
     'bias_ih_l0': Leaf('params', 'bias_ih'),
     'bias_hh_l0': Leaf('params', 'bias_hh'),
 }
+DENSE: Kind = {'weight': Leaf('params', 'kernel', 'oi', 'io'), 'bias': Leaf('params', 'bias')}
+LAYER_NORM: Kind = {'weight': Leaf('params', 'scale'), 'bias': Leaf('params', 'bias')}
+IN_PROJECTION: Kind = {'in_proj_weight': Leaf('params', 'kernel', 'oi', 'io'), 'in_proj_bias': Leaf('params', 'bias')}
 COUNTER = 'num_batches_tracked'  # beside the four arrays of every BatchNorm; nothing here reads it
 
 # PyTorch module -> (our module, kind). The frame-wise convolutions ('conv') are CONV_2D or CONV_FRAME.
@@ -134,6 +137,48 @@ STMN_HEADS: Mapping[str, Table] = {
     'spatial': {'bn_s': ('head_spatial/neck', FROZEN_SHIFT), 'cls_s': ('head_spatial', CLASSIFIER)},
     'temporal': {'bn_t': ('head_temporal/neck', FROZEN_SHIFT), 'cls_t': ('head_temporal', CLASSIFIER)},
 }
+# CLIP's image tower, as OpenAI names it and as timm does; the blocks' names stand behind `VIT_ROWS`.
+VIT: Table = {
+    '': ('', {
+        'class_embedding': Leaf('params', 'class_token'),
+        'positional_embedding': Leaf('params', 'positions', 'ni', 'ni'),
+        'proj': Leaf('params', 'projection', 'io', 'io'),
+    }),
+    'conv1': ('', {'weight': Leaf('params', 'patches', 'oihw', 'hwio')}),
+    'ln_pre': ('ln_pre', LAYER_NORM),
+    'ln_post': ('ln_post', LAYER_NORM),
+}  # fmt: skip
+VIT_BLOCK: Table = {
+    'attn': ('attn/qkv', IN_PROJECTION),
+    'attn.out_proj': ('attn/out', DENSE),
+    'ln_1': ('ln_1', LAYER_NORM),
+    'mlp.c_fc': ('mlp/fc', DENSE),
+    'mlp.c_proj': ('mlp/proj', DENSE),
+    'ln_2': ('ln_2', LAYER_NORM),
+}
+VIT_TIMM: Table = {
+    '': ('', {
+        'cls_token': Leaf('params', 'class_token', '11n'),
+        'pos_embed': Leaf('params', 'positions', '1ni', 'ni'),
+    }),
+    'patch_embed.proj': ('', {'weight': Leaf('params', 'patches', 'oihw', 'hwio')}),
+    'norm_pre': ('ln_pre', LAYER_NORM),
+    'norm': ('ln_post', LAYER_NORM),
+    'head': ('', {'weight': Leaf('params', 'projection', 'oi', 'io')}),
+}  # fmt: skip
+VIT_BLOCK_TIMM: Table = {
+    'attn.qkv': ('attn/qkv', DENSE),
+    'attn.proj': ('attn/out', DENSE),
+    'norm1': ('ln_1', LAYER_NORM),
+    'mlp.fc1': ('mlp/fc', DENSE),
+    'mlp.fc2': ('mlp/proj', DENSE),
+    'norm2': ('ln_2', LAYER_NORM),
+}
+# Who names it -> its table, that of a block, and what stands before a block's number.
+VIT_NAMINGS: Mapping[str, tuple[Table, Table, str]] = {
+    'openai': (VIT, VIT_BLOCK, 'transformer.resblocks.'),
+    'timm': (VIT_TIMM, VIT_BLOCK_TIMM, 'blocks.'),
+}
 
 Names = dict[str, Entry]
 
@@ -143,7 +188,7 @@ def _expand(table: Table, *, theirs: str = '', ours: str = '', conv: Kind = CONV
     for module, (our_module, kind) in table.items():
         for leaf, (collection, our_leaf, their_axes, our_axes) in (conv if isinstance(kind, str) else kind).items():
             path = (collection, *(ours + our_module).split('/'), our_leaf)
-            names[f'{theirs}{module}.{leaf}'] = Entry(tuple(p for p in path if p), their_axes, our_axes)
+            names[theirs + f'{module}.{leaf}'.lstrip('.')] = Entry(tuple(p for p in path if p), their_axes, our_axes)
     return names
 
 
@@ -188,6 +233,15 @@ def resnet(depths: Sequence[int]) -> Names:
 def torchvision(depths: Sequence[int]) -> Names:
     """`resnet` and its classifier."""
     return resnet(depths) | _expand(TORCHVISION_HEAD)
+
+
+def vit(depth: int, naming: str, *, theirs: str = '', ours: str = 'visual') -> Names:
+    """Names of CLIP's image tower of so many blocks; `naming` is one of VIT_NAMINGS."""
+    table, block, row = VIT_NAMINGS[naming]
+    names = _expand(table, theirs=theirs, ours=f'{ours}/')
+    for i in range(depth):
+        names |= _expand(block, theirs=f'{theirs}{row}{i}.', ours=f'{ours}/block{i}/')
+    return names
 
 
 def baseline(e: config.Experiment) -> Names:

@@ -227,7 +227,7 @@ def test_a_random_start_leaves_everything_as_it_is():
         v,
         'random initialisation',
     )
-    with pytest.raises(config.ConfigError, match='Valid: imagenet, checkpoint, rendered, random'):
+    with pytest.raises(config.ConfigError, match='Valid: imagenet, clip, checkpoint, rendered, random'):
         start.initialise(v, config.Experiment(backbone=config.Backbone(init='zeros')))
 
 
