@@ -24,6 +24,7 @@ SYSTEMS: dict[str, tuple[str, program.Mode]] = {
     'STMN': ('stmn_mars', 'train'),
     'STA': ('sta_mars', 'train'),
     'STAR': ('star_mars', 'train'),
+    'TF-CLIP': ('tfclip_mars', 'train'),
     'C2D': ('ap3d_mars:c2d', 'train'),
     'STRF, evaluation': ('strf_mars', 'eval'),
 }

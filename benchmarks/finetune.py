@@ -94,7 +94,7 @@ def untrained(workdir: pathlib.Path, dataset: tracklet.Dataset) -> results.Resul
     folder = workdir / 'as_it_is'
     folder.mkdir(exist_ok=True)
     kept = results.read(folder / 'results.json')
-    return {**(kept or evaluate.run(e, folder, rendered.folder(e.backbone), scored=True))[0], 'step': 0}
+    return {**(kept or evaluate.run(e, folder, rendered.folder(e), scored=True))[0], 'step': 0}
 
 
 def table_row(

@@ -175,8 +175,8 @@ class Backbone:
     frame_pool: Literal['max', 'avg'] = setting('max', "spatial pooling of a frame's last feature map")
     init: Literal['imagenet', 'clip', 'checkpoint', 'rendered', 'random'] = setting(
         'imagenet',
-        'first parameters. clip: its image tower, for a vision transformer. checkpoint: whatever of another network fits by name and shape; rendered: a small C2D '
-        'trained on rendered people of its own, made in the cache on first use',
+        'first parameters. clip: its image tower, for a ViT; checkpoint: whatever of another network fits by name and '
+        'shape; rendered: a small C2D, or ViT, trained on rendered people of its own, made in the cache on first use',
         affects='training',
     )
     weights: str = setting(
@@ -349,10 +349,23 @@ class Vit:
     projection: int = setting(512, 'of a token in the space that CLIP shares with text', 'channels', minimum=1)
 
 
+@section(affects='network')
+class Tfclip:
+    """TF-CLIP (AAAI 2024; docs/tfclip.md)."""
+
+    memory: bool = setting(True, 'teach the projection by the CLIP memory of the training identities')
+    ssp: bool = setting(True, 'change the memory by what a clip shows; needs memory')
+    tmd: bool = setting(True, 'temporal memory diffusion, with its part of the feature')
+    cameras: int = setting(6, 'embeddings of cameras, beside the class token; 0 = none', minimum=0, maximum=2**16)
+    cameras_at_test: bool = setting(True, 'the embeddings also at test time, as in the released code', affects='test')
+    dropout: float = setting(0.1, 'in SSP', 'probability', minimum=0, maximum=0.99, affects='training')
+
+
 @section(affects='training')
 class Loss:
     """Objective: cross entropy + weight * batch-hard triplet (STRF eq. 9)."""
 
+    identity_weight: float = setting(1.0, 'of the cross entropy of each stream', minimum=0)
     smoothing: float = setting(0.0, 'label smoothing epsilon of the cross entropy', minimum=0, maximum=1)
     triplet: Literal['margin', 'soft', 'off'] = setting('margin', 'soft: without a margin')
     triplet_weight: float = setting(1.0, 'of the triplet term', minimum=0)
@@ -372,9 +385,15 @@ class Optim:
     memory_rate: float = setting(
         1.0, "factor on the learning rate of the keys, values and BN of STMN's memories", above=0
     )
-    trunk_rate: float = setting(1.0, 'factor on the learning rate of the ResNet, of what is not frozen', above=0)
+    trunk_rate: float = setting(1.0, 'factor on the learning rate of ResNet or ViT, of what is not frozen', above=0)
+    bias_rate: float = setting(1.0, 'factor on the learning rate of shifts, those of norms too', above=0)
+    tenfold: tuple[Literal['ssp', 'tmd', 'classifier_tmd'], ...] = setting(
+        (), 'modules of TF-CLIP with ten times the learning rate', entries='once'
+    )
     frozen_stages: tuple[Literal[0, 1, 2, 3, 4], ...] = setting(
-        (), 'of the ResNet, 0 is the stem: their parameters stay; BN statistics follow the data', entries='once'
+        (),
+        'of the ResNet, 0 is the stem, or all of a ViT: their parameters stay; BN statistics follow the data',
+        entries='once',
     )
     weight_decay: float = setting(5e-4, "L2, added to the gradient before Adam's moments", minimum=0)
     schedule: Literal['step', 'cosine', 'constant'] = setting('step', 'of the learning rate')
@@ -440,7 +459,7 @@ class Test:
 class Experiment:
     """One row of a table: a system on a dataset."""
 
-    system: Literal['baseline', 'stmn', 'sta', 'star', 'sinet'] = setting(
+    system: Literal['baseline', 'stmn', 'sta', 'star', 'sinet', 'tfclip'] = setting(
         'baseline', 'baseline: C2D ... P3D-C, AP3D, with or without STRF or non-local blocks'
     )
     data: Data = dataclasses.field(default_factory=Data)
@@ -454,6 +473,7 @@ class Experiment:
     sta: Sta = dataclasses.field(default_factory=Sta)
     star: Star = dataclasses.field(default_factory=Star)
     sinet: Sinet = dataclasses.field(default_factory=Sinet)
+    tfclip: Tfclip = dataclasses.field(default_factory=Tfclip)
     vit: Vit = dataclasses.field(default_factory=Vit)
     head: Head = dataclasses.field(default_factory=Head)
     loss: Loss = dataclasses.field(default_factory=Loss)
@@ -587,8 +607,14 @@ def unknown(path: str, value: Any) -> ConfigError:
 def sections_of(c: Experiment) -> list[str]:
     """The sections that matter to a system: not those of others, nor of blocks that it has none of."""
     own = {'baseline': {'strf', 'nonlocal_blocks'} | ({'ap3d'} if c.backbone.block in AP3D_BLOCKS else set())}
-    others = {'strf', 'nonlocal_blocks', 'ap3d', *choices('system')} - own.get(c.system, {c.system})
+    own['tfclip'] = {'tfclip', 'vit'}
+    others = {'strf', 'nonlocal_blocks', 'ap3d', 'vit', *choices('system')} - own.get(c.system, {c.system})
     return [name for name in sections() if name not in others]
+
+
+def with_cameras(c: Experiment, *, train: bool) -> bool:
+    """Whether the network is told which camera a clip is from."""
+    return c.system == 'tfclip' and c.tfclip.cameras > 0 and (train or c.tfclip.cameras_at_test)
 
 
 def deciding(c: Experiment, what: Affects) -> dict[str, Any]:
@@ -714,12 +740,18 @@ def _combination_problems(c: Experiment) -> Iterator[str]:
     ):
         if any(not 0 <= b < depth for b in blocks):
             yield f'config.{path} = {blocks} names a bottleneck outside 0 ... {depth - 1}'
+    if c.backbone.init == {'tfclip': 'imagenet'}.get(c.system, 'clip'):
+        stands_on, start = ('ViT', 'clip') if c.system == 'tfclip' else ('ResNet', 'imagenet')
+        yield (
+            f'config.backbone.init = {c.backbone.init!r}, but system = {c.system!r} stands on a {stands_on}: set it to '
+            f'{start}, checkpoint, rendered or random'
+        )
     if c.backbone.init == 'imagenet' and (c.backbone.width != 64 or c.backbone.depths != (3, 4, 6, 3)):
         yield (
             'ImageNet weights exist for width 64 and depths (3, 4, 6, 3) only; ask for a random start with '
             '--config.backbone.init=random'
         )
-    if (c.backbone.init == 'checkpoint') != bool(c.backbone.weights) and c.backbone.init != 'imagenet':
+    if (c.backbone.init == 'checkpoint') != bool(c.backbone.weights) and c.backbone.init not in ('imagenet', 'clip'):
         yield (
             f'config.backbone.init = {c.backbone.init!r} with config.backbone.weights = {c.backbone.weights!r}: '
             'init=checkpoint needs the workdir, folder or file to start from, random and rendered read none'
@@ -810,6 +842,16 @@ def _system_problems(c: Experiment) -> Iterator[str]:
         yield from _sinet_problems(c)
     if c.system == 'sta' and c.sta.reg_lambda and c.sta.mode not in ('sta', 'fusion'):
         yield f'config.sta.mode = {c.sta.mode!r} has no attention maps to regularise: set sta.reg_lambda=0'
+    if c.system == 'tfclip':
+        if c.tfclip.ssp and not c.tfclip.memory:
+            yield 'config.tfclip.ssp changes the memory: set tfclip.memory=true, or ssp=false'
+        if c.vit.width % c.vit.heads:
+            yield f'config.vit.heads = {c.vit.heads} does not divide vit.width = {c.vit.width}'
+        if c.data.height % c.vit.patch or c.data.width % c.vit.patch:
+            yield (
+                f'frames of {c.data.height} x {c.data.width} do not split into patches of vit.patch = {c.vit.patch} '
+                'pixels; make data.height and data.width multiples of it'
+            )
     clips = c.sampler.num_ids * c.sampler.tracklets_per_id
     if c.system == 'stmn' and clips % c.stmn.spread_groups:
         yield f'{clips} clips do not split over config.stmn.spread_groups = {c.stmn.spread_groups}'

@@ -13,6 +13,7 @@ import optax
 import tqdm
 
 from jaxreid import command_line, config, sharding
+from jaxreid.clip_memory import centres
 from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import catalogue
@@ -49,7 +50,7 @@ def train_and_evaluate(
       interrupt.Interrupted: a signal came; the state is saved.
     """
     if experiment.backbone.init == 'rendered':
-        make_rendered_start(experiment.backbone)
+        make_rendered_start(experiment)
     workdir.mkdir(parents=True, exist_ok=True)
     # The processes of one run train together: the first of them keeps others out.
     alone = whole.alone(workdir, doing='training in') if jax.process_index() == 0 else contextlib.nullcontext()
@@ -89,8 +90,9 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
     best = checkpoint.Best(workdir / 'best')
     untrained = functools.partial(start.first_variables, plain_model, experiment)
     state, start_step, came_from = resume.start_or_resume(
-        plain_model, experiment, adam, newest, meta, mesh, last_step=plan.last_step, first_variables=untrained
-    )
+        plain_model, experiment, adam, newest, meta, mesh, last_step=plan.last_step,
+        first_variables=functools.partial(centres.first_variables, untrained, experiment, dataset, mesh),
+    )  # fmt: skip
     train_step = step.make_train_step(model, experiment, adam, mesh)
     metrics_log.say(outlook(experiment, plan, mesh, dtype, came_from))
 
@@ -178,16 +180,16 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
     return rows
 
 
-def make_rendered_start(backbone: config.Backbone) -> None:
+def make_rendered_start(experiment: config.Experiment) -> None:
     """Trains the network that `backbone.init=rendered` starts from, where the cache lacks it: a few minutes, once."""
-    folder = rendered.folder(backbone)
+    folder = rendered.folder(experiment)
     folder.mkdir(parents=True, exist_ok=True)
     # The processes of one run train it together.
     alone = whole.lock(folder) if jax.process_count() == 1 else contextlib.nullcontext()
     with alone:
-        if not rendered.is_trained(backbone):
+        if not rendered.is_trained(experiment):
             metrics_log.say(f'the network that training starts from is trained first, once: {folder}')
-            train_and_evaluate(rendered.experiment(backbone), folder)
+            train_and_evaluate(rendered.experiment(experiment), folder)
 
 
 def describe(

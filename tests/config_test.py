@@ -225,8 +225,9 @@ def test_the_command_line_reads_every_kind_of_setting(argument, path, value):
 def of_a_system_that_it_matters_to(one):
     """Settings in which every section that there is looks at this one."""
     experiment = config.Experiment(
-        system=one.section if one.section in ('stmn', 'sta', 'star', 'sinet') else 'baseline'
+        system=one.section if one.section in ('stmn', 'sta', 'star', 'sinet', 'tfclip') else 'baseline'
     )
+    experiment.system = 'tfclip' if one.section == 'vit' else experiment.system
     experiment.backbone.block = 'ap3d_a' if one.section == 'ap3d' else 'p3dc'
     experiment.backbone.init = 'checkpoint' if one.path == 'backbone.weights' else 'imagenet'
     return experiment

@@ -72,13 +72,13 @@ def test_every_setting_is_on_the_page_with_its_default_and_what_it_means(make_pa
     assert rows['data.on_corrupt_train'][3].startswith('skip_frame: counted')
 
 
-@pytest.mark.parametrize('name', ['overview', 'strf', 'stmn', 'sta', 'star', 'ap3d', 'sinet'])
+@pytest.mark.parametrize('name', ['overview', 'strf', 'stmn', 'sta', 'star', 'ap3d', 'sinet', 'tfclip'])
 def test_figures_are_as_the_script_draws_them(name):
     drawn = script('figures').FIGURES[name]()
     assert (ROOT / 'docs' / 'images' / f'flow_{name}.svg').read_text() == drawn, 'run python docs/site/figures.py'
 
 
-@pytest.mark.parametrize('name', ['strf', 'stmn', 'sta', 'star', 'ap3d', 'sinet'])
+@pytest.mark.parametrize('name', ['strf', 'stmn', 'sta', 'star', 'ap3d', 'sinet', 'tfclip'])
 def test_a_system_has_its_figure_equations_options_and_what_differs(name):
     text = (ROOT / 'docs' / f'{name}.md').read_text()
     assert f'(images/flow_{name}.svg)' in text

@@ -41,6 +41,7 @@ def shrink(e: config.Experiment) -> config.Experiment:
     e.stmn.spatial_items, e.stmn.temporal_items, e.stmn.mlp_hidden, e.stmn.alpha = 3, 2, 3, 0.3
     e.sta.dim, e.star.hidden, e.star.attention_reduction = 8, 8, 4
     e.sinet.idm, e.sinet.sbm = e.sinet.idm and (0,), e.sinet.sbm and (0,)
+    e.vit = config.Vit(width=8, depth=1, heads=2, patch=8, projection=6)
     return e
 
 
@@ -64,11 +65,13 @@ def toys() -> dict[str, str]:
 
 
 @functools.cache
-def batch(flow: bool, frames: int) -> dict[str, jax.Array]:
+def batch(flow: bool, cameras: bool, frames: int) -> dict[str, jax.Array]:
     """Noise."""
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (CLIPS, frames, HEIGHT, WIDTH, 3), np.uint8)
     made = {'clips': clips, 'labels': np.array([0, 0, 2, 2], np.int32), 'index': np.arange(CLIPS, dtype=np.int32)}
+    if cameras:
+        made['cameras'] = np.array([1, 2, 1, 3], np.int32)
     if flow:
         made['flow'] = rng.normal(0, 5, (CLIPS, frames, HEIGHT, WIDTH, 2)).astype(np.float16)
     return jax.tree.map(jnp.asarray, made)
@@ -117,7 +120,10 @@ def take_a_step(spec):
     variables['batch_stats'] = jax.tree.map(jnp.abs, variables['batch_stats'])
     gradient = step.make_gradient(model, e, axis_name=None)
     gradients, statistics, metrics = gradient(
-        variables['params'], variables['batch_stats'], jax.random.key(2), batch(e.data.flow != 'off', e.sampler.frames)
+        variables['params'],
+        variables['batch_stats'],
+        jax.random.key(2),
+        batch(e.data.flow != 'off', config.with_cameras(e, train=True), e.sampler.frames),
     )
     assert jax.tree.structure(statistics) == jax.tree.structure(variables['batch_stats'])
     assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, variables['params'])

@@ -150,14 +150,14 @@ def test_the_bar_of_a_run_counts_the_steps_that_are_made_and_says_how_it_goes():
 @pytest.mark.parametrize('there', [False, True])
 def test_the_network_to_start_from_is_trained_where_it_is_missing(monkeypatch, tmp_path, there):
     monkeypatch.setenv('JAXREID_CACHE', str(tmp_path))
-    trained, backbone = [], config.Backbone(width=8, depths=(1, 1, 1, 1))
+    trained, experiment = [], config.Experiment(backbone=config.Backbone(width=8, depths=(1, 1, 1, 1)))
     monkeypatch.setattr(loop, 'train_and_evaluate', lambda e, folder: trained.append((e, folder)))
-    folder = rendered.folder(backbone)
+    folder = rendered.folder(experiment)
     folder.mkdir()
     if there:
         (folder / 'results.json').write_text('[]')
-    loop.make_rendered_start(backbone)
-    assert trained == ([] if there else [(rendered.experiment(backbone), folder)])
+    loop.make_rendered_start(experiment)
+    assert trained == ([] if there else [(rendered.experiment(experiment), folder)])
 
 
 def test_tensorboard_is_mentioned_only_where_it_is_installed(monkeypatch):

@@ -48,6 +48,7 @@ OTHER_SYSTEMS = {
     ('star', 'table3_lsta_gsta'): 47_270_565,
     ('star', 'table3_full'): 47_270_565,  # the regulariser has no parameters
     ('ap3d', 'ap3d'): 25_523_953,
+    ('tfclip', 'table2_full'): 106_664_192,
     ('ap3d', 'ap3d_nl'): 32_882_417,
     ('sinet', 'sinet'): 31_713_383,
     ('sinet', 'sbnet'): 30_593_511,

@@ -4,7 +4,7 @@ Every system is there as its paper has it and, with `_small`, in the reduced siz
 Each starts from the default workdir of its training on other people, unless backbone.weights names another network.
 """
 
-from . import ap3d, sinet, small, sta, star, stmn, strf
+from . import ap3d, sinet, small, sta, star, stmn, strf, tfclip
 from .variants import Changes
 
 RECIPE: Changes = {
@@ -16,7 +16,7 @@ RECIPE: Changes = {
     'train.epochs': 30,
     'train.eval_every_epochs': 10,
 }
-_SYSTEMS = {'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d, 'sinet': sinet}
+_SYSTEMS = {'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d, 'sinet': sinet, 'tfclip': tfclip}
 
 VARIANTS: dict[str, Changes] = {
     name: system.RECIPE | RECIPE | {'backbone.weights': f'runs/{name}_mars'} for name, system in _SYSTEMS.items()

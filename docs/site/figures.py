@@ -120,7 +120,7 @@ def overview():
         216,
         300,
         'net',
-        'STRF · STMN · STA · STAR · AP3D · SINet',
+        'STRF · STMN · STA · STAR · AP3D · SINet · TF-CLIP',
         ('one program for one device or many;', 'augmentation, loss and step on the device'),
     )
     features = Box(130, 314, 300, 'memory', 'features.npz', ('one vector per tracklet, and how', 'it was made'))
@@ -334,7 +334,33 @@ def sinet():
     return picture('SINet: later frames look away from what the first have shown', 616, parts)
 
 
-FIGURES = {'overview': overview, 'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d, 'sinet': sinet}
+def tfclip():
+    """TF-CLIP: a tower, a memory that teaches, messages between the frames."""
+    clip = Box(20, 20, 250, 'data', 'clip of T = 8 frames', ('[B, 8, 256, 128, 3]',))
+    camera = Box(290, 20, 250, 'data', 'camera', ('a vector, on the class token',))
+    vit = Box(150, 108, 260, 'net', "CLIP's image tower, 12 blocks", ('x12: [B, 8, 129, 768]',))
+    token = Box(20, 204, 160, 'net', 'v', ('class token, 768',))
+    projected = Box(200, 204, 160, 'net', 'p', ('its projection, 512',))
+    tmd = Box(380, 204, 160, 'attend', 'tmd: TMD', ('messages over time,', '768; no way back to x12'))
+    ssp = Box(20, 302, 160, 'attend', 'SSP', ('two decoder layers,', 'in training only'))
+    memory = Box(20, 400, 160, 'memory', 'CLIP memory M', ('[K, 512], fixed',))
+    products = Box(200, 400, 160, 'loss', "p · M'", ('cross entropy',))
+    necks = Box(380, 320, 160, 'net', 'a neck each', ('then classifiers',))
+    losses = Box(380, 400, 160, 'loss', 'cross entropies', ('+ triplets, on v, p, tmd',))
+    feature = frame(12, 192, 536, 92, '')
+    said = text(280, 484, 'The feature is v, p and tmd side by side, before their necks: 2,048 numbers.', 'small mid')
+    arrows = [down(clip, vit, end=215), down(camera, vit, end=345), down(vit, token, start=190, end=100)]
+    arrows += [down(vit, projected), down(vit, tmd, start=370, end=460), down(projected, ssp, start=230, end=100)]
+    arrows += [down(ssp, memory), across(memory, products), down(projected, products)]
+    arrows += [down(tmd, necks), down(necks, losses)]
+    boxes = clip, camera, vit, token, projected, tmd, ssp, memory, products, necks, losses
+    return picture('TF-CLIP: a tower, a memory, messages between frames', 504, [*arrows, feature, said, *boxes])
+
+
+FIGURES = {
+    'overview': overview, 'strf': strf, 'stmn': stmn, 'sta': sta, 'star': star, 'ap3d': ap3d, 'sinet': sinet,
+    'tfclip': tfclip,
+}  # fmt: skip
 
 
 def main():

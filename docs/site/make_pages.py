@@ -27,7 +27,7 @@ PAGES = {
     'training': (
         'Training',
         'Settings, the step, devices, checkpoints and the loop.',
-        'jaxreid/*.py jaxreid/training/*.py jaxreid/process/*.py jaxreid/plan/*.py',
+        'jaxreid/*.py jaxreid/training/*.py jaxreid/clip_memory/*.py jaxreid/process/*.py jaxreid/plan/*.py',
     ),
     'evaluation': ('Evaluation', 'From features to numbers, intervals and the report.', 'jaxreid/evaluation/**/*.py'),
     'visualize': ('Pictures', 'Film strips, attention and memories.', 'jaxreid/visualize/*.py'),

@@ -50,7 +50,7 @@ def over_clips(
 
     with freed_memory.kept() as keep_freed:
         for batch in progress.compiling_first(batches, total=total, label=label):
-            inputs = {k: v for k, v in batch.items() if k in ('clips', 'flow', 'lengths')}
+            inputs = {k: v for k, v in batch.items() if k in ('clips', 'flow', 'lengths', 'cameras')}
             outputs = eval_step(variables, sharding.shard_batch(inputs, mesh))
             pending.append((batch['tracklet'], batch['valid'], outputs))
             if len(pending) > 2:  # the device works on the next batch while this one is fetched

@@ -1,6 +1,6 @@
 """What training minimises: cross entropy and batch-hard triplet of every stream, and the system's own term (STRF, ICCV
-2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; SINet, CVPR 2022;
-docs/training.md).
+2021, eq. 9; STMN, ICCV 2021, eqs 8-9; STA, AAAI 2019, eqs 9-11; STAR, BMVC 2019, eqs 11-13; SINet, CVPR 2022; TF-CLIP,
+AAAI 2024; docs/training.md).
 """
 
 import math
@@ -70,10 +70,11 @@ def objective(
       axis_name: mesh axis over which the batch is split; None: `output` holds the whole batch.
 
     Returns:
-      Scalar loss, and scalars: `loss`; `cross_entropy` and `triplet` (without its weight), summed over the streams;
+      Scalar loss, and scalars: `loss`; `cross_entropy` and `triplet` (without their weights), summed over the streams;
       `accuracy` and `active_triplets` (see `of_stream`) of the stream that is the test feature, the last; all four per
       stream where there are several; and the system's own term without its weight: `memory_spread`,
-      `frame_consistency`, `pyramid_ranking` or `frame_contrast`. All at least float32 and equal on all devices.
+      `frame_consistency`, `pyramid_ranking` or `frame_contrast`; `memory_contrast` and `frame_identity` of TF-CLIP. All
+      at least float32 and equal on all devices.
 
     Raises:
       ValueError: on a name in the settings that does not exist.
@@ -122,6 +123,16 @@ def objective(
                 axis_name=axis_name,
             )
             loss = loss + experiment.sinet.contrast_weight * metrics['frame_contrast']
+        case 'tfclip':
+            # As in the released code the mean over the frames weighs one T-th.
+            for name, logits in (('memory_contrast', 'memory_logits'), ('frame_identity', 'frame_logits')):
+                if (found := output.extras.get(logits)) is not None:
+                    rows = found.shape[0] // labels.shape[0]
+                    values = cross_entropy.cross_entropy(
+                        found, jnp.repeat(labels, rows), smoothing=experiment.loss.smoothing
+                    )
+                    metrics[name] = _mean(values, axis_name)
+                    loss = loss + metrics[name] / rows
     return loss, {'loss': loss} | metrics
 
 
@@ -137,14 +148,14 @@ def of_stream(
       axis_name: see `objective`.
 
     Returns:
-      Scalar loss, and scalars `cross_entropy`, `triplet` (without its weight), `accuracy` (share of rows whose largest
-      logit is their label) and `active_triplets` (share of anchors with a positive margin loss; for the soft form, with
-      a positive farther than the nearest negative).
+      Scalar loss, and scalars `cross_entropy`, `triplet` (without their weights), `accuracy` (share of rows whose
+      largest logit is their label) and `active_triplets` (share of anchors with a positive margin loss; for the soft
+      form, with a positive farther than the nearest negative).
     """
     identity = _mean(cross_entropy.cross_entropy(stream.logits, labels, smoothing=cfg.smoothing), axis_name)
     accuracy = _mean((stream.logits.argmax(axis=1) == labels).astype(identity.dtype), axis_name)
     metric, active = _triplet(stream, labels, cfg, axis_name)
-    loss = identity + cfg.triplet_weight * metric
+    loss = cfg.identity_weight * identity + cfg.triplet_weight * metric
     return loss, {
         'cross_entropy': identity,
         'triplet': metric,

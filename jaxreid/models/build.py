@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid import config
-from jaxreid.models import baseline, sinet, sta, star, stmn
+from jaxreid.models import baseline, sinet, sta, star, stmn, tfclip
 
 
 def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis_name: str | None = None) -> nn.Module:
@@ -15,7 +15,8 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
 
     `model.init(key, clips, train=False)` gives variables 'params' and 'batch_stats';
     `model.apply(variables, clips, train=True, mutable=['batch_stats'])` gives a ModelOutput and the new statistics.
-    Clips are [B, T, H, W, 3], normalised. STAR takes optical flow [B, T, H, W, 2] after the clips.
+    Clips are [B, T, H, W, 3], normalised. STAR takes optical flow [B, T, H, W, 2] after the clips,
+    TF-CLIP its clips' `cameras` [B] by name.
 
     Args:
       experiment: the settings; not kept, so that later changes to them do not reach the model.
@@ -52,4 +53,6 @@ def build(experiment: config.Experiment, *, num_ids: int, dtype: jnp.dtype, axis
             return star.Star(star=e.star, **shared)
         case 'sinet':
             return sinet.Sinet(sinet=e.sinet, **shared)
+        case 'tfclip':
+            return tfclip.Tfclip(tfclip=e.tfclip, vit=e.vit, size=(e.data.height, e.data.width), **shared)
     raise config.unknown('system', e.system)

@@ -81,6 +81,8 @@ def step_on(experiment: config.Experiment, mesh: Mesh, mode: Mode) -> tuple[Any,
             shapes['flow'] = (clips, test.frames, *size, 2), jnp.float16
         if test.clips == 'whole':  # of the shortest tracklets; longer ones come in batches of as many frames
             shapes['lengths'] = (clips,), jnp.int32
+        if config.with_cameras(experiment, train=False):
+            shapes['cameras'] = (clips,), jnp.int32
         inputs = {name: jax.ShapeDtypeStruct(*one) for name, one in shapes.items()}
         model = plain.clone(dtype=step.test_dtype(experiment))
         chunk = test.frames if test.clips == 'whole' else 0
@@ -93,6 +95,8 @@ def step_on(experiment: config.Experiment, mesh: Mesh, mode: Mode) -> tuple[Any,
     state = jax.eval_shape(lambda v: step.create_state(v, adam, 0), variables)
     frames, row_bytes = None, math.prod(size) * 3
     parts: dict[str, tuple[tuple[int, ...], Any]] = {'labels': ((), jnp.int32), 'index': ((), jnp.int32)}
+    if config.with_cameras(experiment, train=True):
+        parts['cameras'] = (), jnp.int32
     if data.store == 'device':
         parts['rows'] = (experiment.sampler.frames,), jnp.int32
         row_bytes += math.prod(size) * 4 * (data.flow != 'off')  # two float16

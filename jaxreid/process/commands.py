@@ -40,6 +40,7 @@ COMMANDS = {
     'verify': Command('data_pipelines.verify', "compare a data set's folder with what was published"),
     'build': Command('data_pipelines.build', 'turn a data set into records'),
     'flow': Command('data_pipelines.optical_flow', 'compute the optical flow of a data set, once'),
+    'clip-memory': Command('jaxreid.clip_memory', "make TF-CLIP's memory of the training identities, once"),
     'reproduce': Command('jaxreid.reproduce', 'run the rows of a published table, or what the papers claim'),
     'parameters': Command('jaxreid.reproduce.parameters', 'set sizes and scores of the rows of a table side by side'),
     'export': Command('jaxreid.export', 'write a network as a program that runs without jaxreid'),

@@ -48,7 +48,7 @@ def show(title: str, runs: Sequence[tuple[str, one_run.Run]]) -> None:
 def json_key(e: config.Experiment) -> str:
     """What the cost of a network depends on, so that seeds and trials are counted once."""
     parts = (e.system, e.data.num_ids, e.data.height, e.data.width, e.sampler.frames, e.backbone, e.strf, e.ap3d)
-    return repr((*parts, e.nonlocal_blocks, e.stmn, e.sta, e.star, e.sinet, e.head, e.data.flow))
+    return repr((*parts, e.nonlocal_blocks, e.stmn, e.sta, e.star, e.sinet, e.tfclip, e.vit, e.head, e.data.flow))
 
 
 _costs: dict[str, summary.Summary] = {}

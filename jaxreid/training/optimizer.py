@@ -21,7 +21,10 @@ def build(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> optax.Grad
         optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
         optax.scale_by_learning_rate(learning_rate(cfg, steps_per_epoch=steps_per_epoch, epochs=epochs)),
     ]
-    if cfg.memory_rate != 1 or cfg.trunk_rate != 1 or cfg.frozen_stages:  # else no part: older checkpoints have none
+    rates = cfg.memory_rate, cfg.trunk_rate, cfg.bias_rate
+    if (
+        any(rate != 1 for rate in rates) or cfg.tenfold or cfg.frozen_stages
+    ):  # else no part: older checkpoints have none
 
         def scaled(updates, params=None):
             del params
@@ -33,12 +36,15 @@ def build(cfg: config.Optim, *, steps_per_epoch: int, epochs: int) -> optax.Grad
 
 def _factor(cfg: config.Optim, path: tuple) -> float:
     """What a parameter's update is multiplied by."""
+    rate = cfg.bias_rate if path[-1].key in ('bias', 'classifier_bias') else 1.0
     if _of_memory(path):
-        return cfg.memory_rate
-    stage = re.match(r'(stem|layer([1-4]))(_|$)', path[0].key)
+        return rate * cfg.memory_rate
+    if path[0].key in cfg.tenfold:
+        return rate * 10
+    stage = re.match(r'(stem|layer([1-4])|visual)(_|$)', path[0].key)
     if stage is None:
-        return 1
-    return 0 if int(stage[2] or 0) in cfg.frozen_stages else cfg.trunk_rate
+        return rate
+    return 0 if int(stage[2] or 0) in cfg.frozen_stages else rate * cfg.trunk_rate
 
 
 def _of_memory(path: tuple) -> bool:

@@ -19,7 +19,8 @@ from jaxreid.training import augment
 # Of the training step, by platform. On GPUs XLA's own (Triton) products leave additions to other kernels; cuBLAS adds
 # the gradient of the shortcut to that of the branch: compiled for an H200, a bottleneck moves a seventh less.
 COMPILER_OPTIONS = {'gpu': {'xla_gpu_enable_triton_gemm': False}}
-LOSS_DRAWS = 2**31 - 1  # clips draw from their positions in the global batch, the loss from a position no clip has
+# Clips draw from their positions in the global batch, loss and dropout from positions no clip has.
+LOSS_DRAWS, DROPOUT_DRAWS = 2**31 - 1, 2**31 - 2
 
 
 @jax.tree_util.register_dataclass
@@ -95,12 +96,14 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
         sample = batch['clips'], key, batch['index'], experiment.augment, dtype
         inputs = augment.augment(*sample, flow=batch['flow']) if 'flow' in batch else (augment.augment(*sample),)
         loss_key = jax.random.fold_in(key, LOSS_DRAWS)
+        cameras = {k: batch[k] for k in ('cameras',) if k in batch}
 
         def loss(params):
             params = sharding.varying(params, axis_name)
             output, changed = model.apply(
-                {'params': params, 'batch_stats': batch_stats}, *inputs, train=True, mutable=['batch_stats']
-            )
+                {'params': params, 'batch_stats': batch_stats}, *inputs, train=True, mutable=['batch_stats'],
+                rngs={'dropout': jax.random.fold_in(key, DROPOUT_DRAWS)}, **cameras,
+            )  # fmt: skip
             value, metrics = objective.objective(
                 output, batch['labels'], experiment, index=batch['index'], key=loss_key, axis_name=axis_name
             )
@@ -180,9 +183,9 @@ def make_eval_step(
     Networks with memories give `spatial_items` [B, M] and `temporal_items` [B, N] too: how many of a clip's queries
     read each item most. Those that weigh frames give `frame_weights` [B, T], but not of whole tracklets.
 
-    `inputs` holds `clips` [B,T,H,W,3] uint8 and may hold `flow` [B,T,H,W,2] in pixels and `lengths` [B] int32; what is
-    there is given to the model. Asked again for the same network it returns the same function, so that monitoring
-    during training compiles once.
+    `inputs` holds `clips` [B,T,H,W,3] uint8 and may hold `flow` [B,T,H,W,2] in pixels, `lengths` and `cameras` [B]
+    int32; what is there is given to the model. Asked again for the same network it returns the same function, so that
+    monitoring during training compiles once.
 
     `one_frame` replaces every frame of a clip by its first, without motion, to see what time contributes; `chunk`: with
     `lengths`, frames that pass the model's CNN at a time.
@@ -191,6 +194,7 @@ def make_eval_step(
     def apply(variables, inputs):
         motion = {'flow': augment.normalise_flow(inputs['flow'], model.dtype)} if 'flow' in inputs else {}
         whole = {'lengths': inputs['lengths'], 'chunk': chunk} if 'lengths' in inputs else {}
+        whole |= {k: inputs[k] for k in ('cameras',) if k in inputs}
         return model.apply(variables, augment.normalise(inputs['clips'], model.dtype), **motion, train=False, **whole)
 
     def local_step(variables, inputs):

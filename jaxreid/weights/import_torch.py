@@ -1,4 +1,4 @@
-"""Brings in checkpoints of the authors' PyTorch code: STMN, the networks of AP3D's and SINet's code,
+"""Brings in checkpoints of the authors' PyTorch code: STMN, TF-CLIP, the networks of AP3D's and SINet's,
 torchvision's ResNet-50.
 
   python -m jaxreid.weights.import_torch --source stmn ckpt_best.pth imported/stmn
@@ -30,6 +30,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.layers import batch_norm
+from jaxreid.layers.transformer import ssp
 from jaxreid.models import build, cost, output
 from jaxreid.process import commands, exit_status
 from jaxreid.training import checkpoint
@@ -41,7 +42,7 @@ AP3D_BLOCKS: dict[str, config.Block] = {
     'ap3d': 'ap3d_c', 'ap3d_nl': 'ap3d_c',
 }  # fmt: skip
 ALIASES = {'ap3dres50': 'ap3d', 'ap3dnlres50': 'ap3d_nl'}
-SOURCES = ('torchvision_resnet50', 'stmn', 'sinet', *AP3D_BLOCKS)
+SOURCES = ('torchvision_resnet50', 'stmn', 'sinet', 'tfclip', *AP3D_BLOCKS)
 
 _MOST = 64  # bottlenecks of a stage: ResNet-152 has 36 [choice]
 REDUCTION = re.compile(r'\.APM\.semantic_mapping\.weight$')
@@ -85,7 +86,9 @@ def imported(
     if source == 'sinet':
         tensors = torch_names.without_biases(tensors)
     experiment = settings(tensors, source)
-    classifier = {'stmn': 'cls_t.weight', 'torchvision_resnet50': 'fc.weight'}.get(source, 'classifier.weight')
+    classifier = {'stmn': 'cls_t.weight', 'tfclip': 'classifier2.weight', 'torchvision_resnet50': 'fc.weight'}.get(
+        source, 'classifier.weight'
+    )
     experiment.data.num_ids = num_ids or _size(tensors, classifier, 0, 1)
     if source == 'torchvision_resnet50':
         tensors = _with_torchvision_head(tensors, experiment.data.num_ids)
@@ -93,12 +96,16 @@ def imported(
     data = experiment.data
     shapes = cost.shapes(model, frames=experiment.sampler.frames, height=data.height, width=data.width)
     variables = fit(shapes, tensors, published_names(experiment, source), label=f'{path} as {source!r}')
+    if memory := shapes['batch_stats'].get(torch_names.MEMORY[1]):
+        variables['batch_stats'][torch_names.MEMORY[1]] = jnp.zeros(memory.shape, memory.dtype)
     return experiment, model, variables
 
 
 def settings(tensors: Tensors, source: str) -> config.Experiment:
     """The experiment whose network has the tensors' shapes and computes what `source` computes."""
     e = config.Experiment(strf=config.Strf(stages=()))
+    if source == 'tfclip':
+        return _tfclip(tensors, e)
     trunk = torch_names.STMN_TRUNK if source == 'stmn' else ''
     stages = [('layer4_val' if source == 'stmn' and s == 4 else f'layer{s}') for s in (1, 2, 3, 4)]
     rows = [_row(tensors, f'{trunk}{stage}') for stage in stages]
@@ -144,6 +151,35 @@ def settings(tensors: Tensors, source: str) -> config.Experiment:
             # Without any the file is of another source; a divisor lets the error list what is missing.
             e.ap3d.reduction = next(iter(reductions), math.gcd(e.ap3d.reduction, e.backbone.width))
             e.ap3d.contrastive = not reductions or any('.APM.x_mapping.' in k for k in tensors)
+    return e
+
+
+def _tfclip(tensors, e):
+    if older := [name for name in tensors if name.startswith(('SAT.', 'prompts_generator.'))]:
+        raise state_file.WeightsError(
+            f'the file holds {older[0]} and {len(older) - 1} more of the older architecture that the weights released '
+            'for TF-CLIP are of; the code released with them (SSP, TMD) cannot load them either'
+        )
+    e.system, e.head.kind = 'tfclip', 'b'
+    e.backbone = config.Backbone(block='c2d', init='random')
+    tower = 'image_encoder.'
+    numbers = [int(m[1]) for m in (re.match(rf'{tower}transformer\.resblocks\.(\d+)\.', k) for k in tensors) if m]
+    e.vit = config.Vit(
+        width=_size(tensors, f'{tower}proj', 0, e.vit.width),
+        depth=min(max(numbers, default=e.vit.depth - 1) + 1, _MOST),
+        heads=max(1, _size(tensors, f'{tower}proj', 0, e.vit.width) // ssp.HEAD_CHANNELS),
+        patch=_size(tensors, f'{tower}conv1.weight', 2, e.vit.patch),
+        projection=_size(tensors, f'{tower}proj', 1, e.vit.projection),
+    )
+    # Frames are twice as high as wide, as in every recipe for people.
+    columns = max(1, math.isqrt((_size(tensors, f'{tower}positional_embedding', 0, 129) - 1) // 2))
+    e.data.height, e.data.width = 2 * columns * e.vit.patch, columns * e.vit.patch
+    e.tfclip = config.Tfclip(
+        cameras=_size(tensors, 'cv_embed', 0, 0),
+        ssp='SSP.alpha' in tensors,
+        tmd='classifier_proj_temp.weight' in tensors,
+    )
+    e.sampler.frames = e.test.frames = 8
     return e
 
 
@@ -258,7 +294,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def act() -> None:
         e = convert(arguments.input, arguments.output, arguments.source, arguments.num_ids)
-        print(f'{arguments.input} -> {arguments.output}: {e.system}, {e.backbone.block}, {e.data.num_ids} identities')
+        kind = e.system if e.system == 'tfclip' else f'{e.system}, {e.backbone.block}'
+        print(f'{arguments.input} -> {arguments.output}: {kind}, {e.data.num_ids} identities')
         print(f'evaluate it: --mode eval --checkpoint {arguments.output} and the --config named in docs/weights.md')
 
     return exit_status.run(act)

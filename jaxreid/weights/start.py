@@ -1,4 +1,4 @@
-"""Where a network's parameters begin: at random, from ImageNet, from CLIP, or from a network that was trained before."""
+"""Where a network's parameters begin: at random, from ImageNet or CLIP, or from one that was trained before."""
 
 import pathlib
 from typing import Any
@@ -44,7 +44,7 @@ def initialise(variables: Any, experiment: config.Experiment) -> tuple[Any, str]
             return clip.initialise(variables, experiment), "initialisation from CLIP's image tower"
         case 'checkpoint' | 'rendered':
             given = backbone.init == 'checkpoint'
-            source = pathlib.Path(backbone.weights).expanduser() if given else rendered.folder(backbone)
+            source = pathlib.Path(backbone.weights).expanduser() if given else rendered.folder(experiment)
             arrays, differs = transfer.read(source, experiment)
             tree, said = transfer.start(variables, arrays, source=str(source))
             return tree, said + differs * given

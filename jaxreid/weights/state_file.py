@@ -17,7 +17,7 @@ PREFIXES = re.compile(r'(?:module\.|_orig_mod\.)*(backbone\.)?(?:module\.|_orig_
 TRUNK = 'backbone.'  # of the trunk's names where a network keeps it in a part of that name
 
 TORCHSCRIPT = (
-    "{path} is a TorchScript archive, such as OpenAI's of CLIP: a program beside its tensors, which is not run here. If "
+    "{path} is a TorchScript archive, such as OpenAI's of CLIP: a program beside its tensors, which is not run. If "
     'you trust it, write its tensors alone, in Python: safetensors.torch.save_file({{k: v.contiguous() for k, v in '
     "torch.jit.load('{path}', 'cpu').state_dict().items() if v.ndim}}, 'clip.safetensors')"
 )

@@ -1,7 +1,8 @@
 """Names of PyTorch parameters and buffers beside ours: tables, and functions that expand them.
 
 Sources of the names: torchvision's ResNet; AP3D's public code (guxinqian/AP3D, models/ResNet.py, AP3D.py, NonLocal.py);
-STMN's (cvlab-yonsei/STMN, smem_tmem/model/); SINet's (baist/SINet, models/). No public code has STRF units: 'STRF.*'
+STMN's (cvlab-yonsei/STMN, smem_tmem/model/); SINet's (baist/SINet, models/); OpenAI's CLIP, timm;
+TF-CLIP's (AsuradaYuci/TF-CLIP). No public code has STRF units: 'STRF.*'
 below is ours.
 """
 
@@ -179,6 +180,47 @@ VIT_NAMINGS: Mapping[str, tuple[Table, Table, str]] = {
     'openai': (VIT, VIT_BLOCK, 'transformer.resblocks.'),
     'timm': (VIT_TIMM, VIT_BLOCK_TIMM, 'blocks.'),
 }
+# TF-CLIP, but for its tower, 'image_encoder.'. What the released code saves and never reads is called unused here.
+MATRIX: Kind = {'weight': Leaf('params', 'kernel', 'oi', 'io')}
+TFCLIP: Table = {
+    'classifier2': ('head_token', CLASSIFIER),
+    'bottleneck': ('head_token/neck', FROZEN_SHIFT),
+    'classifier_proj': ('head_projected', CLASSIFIER),
+    'bottleneck_proj': ('head_projected/neck', FROZEN_SHIFT),
+}
+TFCLIP_CAMERAS: Table = {'': ('', {'cv_embed': Leaf('params', 'cameras', 'ni', 'ni')})}
+TFCLIP_TMD: Table = {
+    'classifier_proj_temp': ('', {'weight': Leaf('params', 'classifier_tmd', 'oi', 'io')}),
+    'classifier_proj_temp2': ('', {'weight': Leaf('batch_stats', 'unused_classifier', 'oi', 'io')}),
+    'bottleneck_proj_temp': ('neck_tmd_frames', FROZEN_SHIFT),
+    'bottleneck_proj_temp2': ('neck_tmd', FROZEN_SHIFT),
+    'TMD.resblocks.0.message_fc': ('tmd/message', DENSE),
+    'TMD.resblocks.0.message_ln': ('tmd/message_ln', LAYER_NORM),
+    'TMD.resblocks.0.message_attn': ('tmd/message_attn/qkv', IN_PROJECTION),
+    'TMD.resblocks.0.message_attn.out_proj': ('tmd/message_attn/out', DENSE),
+}
+TFCLIP_SSP: Table = {
+    'SSP': ('', {'alpha': Leaf('batch_stats', 'unused_alpha')}),
+    'SSP.norm': ('', {
+        'weight': Leaf('batch_stats', 'unused_norm_scale'), 'bias': Leaf('batch_stats', 'unused_norm_bias')
+    }),
+    'SSP.memory_proj.0': ('ssp/tokens_ln', LAYER_NORM),
+    'SSP.memory_proj.1': ('ssp/tokens', DENSE),
+    'SSP.memory_proj.2': ('ssp/tokens_ln_out', LAYER_NORM),
+    'SSP.text_proj.0': ('ssp/memory_ln', LAYER_NORM),
+    'SSP.text_proj.1': ('ssp/memory', DENSE),
+    'SSP.out_proj.0': ('ssp/out_ln', LAYER_NORM),
+    'SSP.out_proj.1': ('ssp/out', DENSE),
+}  # fmt: skip
+TFCLIP_SSP_LAYER: Table = {
+    **{f'{kind}_attn.{part}_proj': (f'{kind}/{part}', MATRIX) for kind in ('self', 'cross') for part in 'qkv'},
+    **{f'{kind}_attn.proj': (f'{kind}/proj', DENSE) for kind in ('self', 'cross')},
+    **{f'norm{i}': (f'norm{i}', LAYER_NORM) for i in (1, 2, 3)},
+    'mlp.0': ('fc', DENSE),
+    'mlp.3': ('proj', DENSE),
+}
+SSP_LAYERS = 2
+MEMORY: Path = ('batch_stats', 'memory')  # of TF-CLIP: no network's file holds it
 
 Names = dict[str, Entry]
 
@@ -304,6 +346,20 @@ def without_biases(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return kept
 
 
+def tfclip(e: config.Experiment) -> Names:
+    """Names that TF-CLIP's code saves; of parts that a variant leaves out, none."""
+    names = _expand(TFCLIP) | vit(e.vit.depth, 'openai', theirs='image_encoder.')
+    if e.tfclip.cameras:
+        names |= _expand(TFCLIP_CAMERAS)
+    if e.tfclip.tmd:
+        names |= _expand(TFCLIP_TMD) | _expand(VIT_BLOCK, theirs='TMD.resblocks.0.', ours='tmd/block/')
+    if e.tfclip.ssp:
+        names |= _expand(TFCLIP_SSP)
+        for i in range(SSP_LAYERS):
+            names |= _expand(TFCLIP_SSP_LAYER, theirs=f'SSP.decoder.{i}.', ours=f'ssp/layer{i}_')
+    return names
+
+
 def published(e: config.Experiment) -> Names:
     """Names that the public code of an experiment's network saves: PyTorch name -> entry.
 
@@ -316,6 +372,8 @@ def published(e: config.Experiment) -> Names:
             return stmn(e)
         case 'sinet':
             return sinet(e)
+        case 'tfclip':
+            return tfclip(e)
     return resnet(e.backbone.depths)
 
 

@@ -76,7 +76,7 @@ def strf(tmp_path_factory):
 def test_every_system_runs_with_jax_only(tmp_path, monkeypatch):
     monkeypatch.setattr(export, '_runs_here', lambda platforms: False)  # it is run below
     folders = []
-    for system in ('strf', 'stmn', 'sta', 'star', 'ap3d:ap3d', 'sinet'):
+    for system in ('strf', 'stmn', 'sta', 'star', 'ap3d:ap3d', 'sinet', 'tfclip'):
         fours = {
             'sampler__frames': 4,
             'test__frames': 4,

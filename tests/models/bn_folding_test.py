@@ -19,6 +19,7 @@ def toy(system, **changes):
     e.strf.stages, e.strf.reduction, e.ap3d.reduction = changes.pop('strf', ()), 4, 4
     e.stmn.spatial_items, e.stmn.temporal_items, e.sta.dim, e.star.hidden, e.star.attention_reduction = 3, 2, 8, 8, 4
     e.sinet = config.Sinet(idm=(0,), sbm=(), reduction=4, contrast_weight=0.0)
+    e.vit = config.Vit(width=8, depth=1, heads=2, patch=8, projection=6)
     e.star.gates = 'sigmoid'  # of random parameters: gates of up to 2 would raise activations 256-fold
     assert not changes
     return e
@@ -47,8 +48,9 @@ SYSTEMS = pytest.mark.parametrize(
         (toy('sta'), ['head/neck']),
         (toy('star'), []),
         (toy('sinet'), ['layer2/idm0/channel_norm', 'layer2/idm0/place_norm']),
+        (toy('tfclip'), ['head_projected/neck', 'head_token/neck', 'neck_tmd', 'neck_tmd_frames']),
     ],
-    ids=['c2d', 'strf_i3d', 'strf_p3dc', 'ap3d_a', 'stmn', 'sta', 'star', 'sinet'],
+    ids=['c2d', 'strf_i3d', 'strf_p3dc', 'ap3d_a', 'stmn', 'sta', 'star', 'sinet', 'tfclip'],
 )
 
 

@@ -23,9 +23,7 @@ SIZE = (12, 8)
 
 def theirs(seed=0):
     """The same network in PyTorch, float64."""
-    return torch_vit.grown(
-        torch_vit.Vit(width=12, depth=2, heads=3, patch=4, projection=5, grid=(3, 2)), seed
-    )
+    return torch_vit.grown(torch_vit.Vit(width=12, depth=2, heads=3, patch=4, projection=5, grid=(3, 2)), seed)
 
 
 def ours(net, *, names=None):
@@ -55,7 +53,7 @@ def test_tokens_projections_and_gradients_are_those_of_pytorch(remat):
         ((expected[0] * torch.tensor(of_tokens)).sum() + (expected[1] * torch.tensor(of_projected)).sum()).backward()
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b.detach(), rtol=1e-5, atol=1e-5)
-        torch_gradients.check(grads[0], net, torch_names.vit(2, 'openai'), skip=2)
+        torch_gradients.check(grads[0]['params'], net, torch_names.vit(2, 'openai'), skip=2)
         for a, b in zip(grads[1:], inputs, strict=True):
             np.testing.assert_allclose(a, b.grad, rtol=1e-5, atol=1e-5)
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import sta_mars, star_mars, stmn_mars, strf_mars
-from jaxreid import sharding
+from configs import sta_mars, star_mars, stmn_mars, strf_mars, tfclip_mars
+from jaxreid import config, sharding
 from jaxreid.models import build
 from jaxreid.training import optimizer, step
 
@@ -35,13 +35,15 @@ def lowered(experiment):
     size = e.sampler.frames, e.data.height, e.data.width
     batch = {name: of_clips((), jnp.int32) for name in ('labels', 'index')}
     batch['clips'] = of_clips((*size, 3), jnp.uint8)
+    if config.with_cameras(e, train=True):
+        batch['cameras'] = of_clips((), jnp.int32)
     if e.data.flow != 'off':
         batch['flow'] = of_clips((*size, 2), jnp.float16)
     return step.make_train_step(model, e, adam, sharding.make_mesh()).lower(state, batch, None).as_text()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('recipe', [strf_mars, stmn_mars, sta_mars, star_mars], ids=lambda r: r.__name__)
+@pytest.mark.parametrize('recipe', [strf_mars, stmn_mars, sta_mars, star_mars, tfclip_mars], ids=lambda r: r.__name__)
 def test_no_sum_over_devices_is_made_in_bfloat16(recipe):
     # Not the compiled text: the CPU's compiler sums in float32 whatever was asked for, those of TPUs and GPUs do not.
     text = lowered(recipe.get_config())

@@ -113,7 +113,12 @@ def test_every_name_and_shape_that_does_not_fit_is_listed(net):
     wrong['visual.positional_embedding'] = np.zeros((12, 12), np.float32)  # of no square
     with pytest.raises(state_file.WeightsError) as caught:
         clip.fit(variables, wrong, e, source='the file')
-    for part in ('extra: not in the model', 'proj: not in the file', 'ln_pre.bias: shape (3,)', 'positional_embedding: s'):
+    for part in (
+        'extra: not in the model',
+        'proj: not in the file',
+        'ln_pre.bias: shape (3,)',
+        'positional_embedding: s',
+    ):
         assert part in str(caught.value)
 
 
@@ -135,9 +140,13 @@ def test_a_torchscript_archive_is_refused_with_the_conversion_to_make(tmp_path):
 
     file = tmp_path / 'ViT-B-16.pt'
     torch.jit.trace(Program(), torch.zeros(1, 2)).save(str(file))
-    with pytest.raises(state_file.WeightsError, match='TorchScript archive.*not run') as caught:
+    with pytest.raises(state_file.WeightsError, match=r'TorchScript archive.*not run') as caught:
         state_file.read(file)
-    command = str(caught.value).partition('in Python: ')[2].replace("'clip.safetensors'", repr(str(tmp_path / 'c.safetensors')))
+    command = (
+        str(caught.value)
+        .partition('in Python: ')[2]
+        .replace("'clip.safetensors'", repr(str(tmp_path / 'c.safetensors')))
+    )
     import safetensors.torch
 
     exec(command, {'torch': torch, 'safetensors': safetensors})

@@ -157,9 +157,14 @@ def test_a_start_needs_its_weights_and_no_other(init, weights):
 
 def test_the_rendered_start_is_of_the_networks_own_size_and_lies_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv('JAXREID_CACHE', str(tmp_path))
-    small, deep = config.Backbone(width=16, depths=(1, 1, 1, 1)), config.Backbone(width=16, depths=(1, 2, 2, 1))
+    small, deep = (config.Experiment(backbone=config.Backbone(width=16, depths=(1, n, n, 1))) for n in (1, 2))
     assert rendered.folder(small).parent == tmp_path
     assert rendered.folder(small) != rendered.folder(deep)
     assert not rendered.is_trained(small)
     made = config.validate(rendered.experiment(deep))
     assert (made.backbone.block, made.backbone.depths, made.data.preset) == ('c2d', (1, 2, 2, 1), 'people')
+    vit = config.Experiment(system='tfclip', vit=config.Vit(width=32, depth=2, heads=2, patch=8))
+    vit.data.height, vit.data.width = 64, 32
+    made = config.validate(rendered.experiment(vit))
+    assert (made.system, made.vit, made.data.preset, made.tfclip.memory) == ('tfclip', vit.vit, 'people', False)
+    assert rendered.folder(vit).name.startswith('vit_synthetic-')

@@ -12,6 +12,7 @@ class TrainBatch(TypedDict):
     labels: np.ndarray  # [B] int32, 0 ... num_ids - 1
     index: np.ndarray  # [B] int32, the clip's position in the global batch (keys its augmentation)
     flow: NotRequired[np.ndarray]  # [B, T, H, W, 2] float16, (u, v) in pixels; where data.flow is not 'off'
+    cameras: NotRequired[np.ndarray]  # [B] int32, the data set's numbers; where the network is told (TF-CLIP)
 
 
 class TrainRows(TypedDict):
@@ -20,6 +21,7 @@ class TrainRows(TypedDict):
     rows: np.ndarray  # [B, T] int32, rows of `device_store.DeviceStore.frames`
     labels: np.ndarray  # [B] int32
     index: np.ndarray  # [B] int32
+    cameras: NotRequired[np.ndarray]  # [B] int32
 
 
 class EvalBatch(TypedDict):
@@ -30,3 +32,4 @@ class EvalBatch(TypedDict):
     valid: np.ndarray  # [B] bool
     flow: NotRequired[np.ndarray]  # [B, T, H, W, 2] float16, (u, v) in pixels; where data.flow is not 'off'
     lengths: NotRequired[np.ndarray]  # [B] int32, clips 'whole': frames from here on repeat the last and do not count
+    cameras: NotRequired[np.ndarray]  # [B] int32, as in TrainBatch

@@ -102,7 +102,10 @@ def batches(
             batch_clips=batch_clips,
             slots=share(batch_clips),
         )
-    load, ahead = functools.partial(_load, store, data.flow != 'off'), data.prefetch
+    cameras = None
+    if config.with_cameras(experiment, train=False):
+        cameras = np.asarray([one.camera for one in tracklets], np.int32)
+    load, ahead = functools.partial(_load, store, data.flow != 'off', cameras), data.prefetch
     return batch_iterator.BatchIterator(
         items, load, store, threads=data.threads, processes=data.processes, prefetch=ahead
     )
@@ -188,7 +191,7 @@ class _WholeItems:
         )
 
 
-def _load(store: frame_store.Store, with_flow: bool, item: _Item) -> batch_lib.EvalBatch:
+def _load(store: frame_store.Store, with_flow: bool, cameras: np.ndarray | None, item: _Item) -> batch_lib.EvalBatch:
     shape = (*item['frames'].shape, *store.frame_shape)
     clips = np.zeros(shape, np.uint8)  # padding rows stay black
     flow = np.zeros((*shape[:-1], 2), np.float16) if with_flow else None
@@ -200,6 +203,8 @@ def _load(store: frame_store.Store, with_flow: bool, item: _Item) -> batch_lib.E
     batch = batch_lib.EvalBatch(clips=clips, tracklet=item['tracklet'], valid=item['valid'])
     if flow is not None:
         batch['flow'] = flow
+    if cameras is not None:
+        batch['cameras'] = cameras[item['tracklet']]
     if item['lengths'] is not None:
         batch['lengths'] = item['lengths']
     return batch

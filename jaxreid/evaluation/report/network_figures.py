@@ -66,6 +66,11 @@ def _attention_text(network):
                 'How strongly each position fires within its frame (STA, eq. 1), and the share of each stripe in what '
                 'the stripe gets over the clip (eq. 4), by which the frames are fused.'
             )
+        case 'tfclip':
+            return (
+                'Mean over the channels of the squared tokens that leave the tower, by patch, from dark (least of '
+                'the frame) to bright (most of the frame); the tower itself attends from every patch to all others.'
+            )
         case _:
             return 'Weight of each position in the last stage, from dark (least of the frame) to bright (most).'
 

@@ -26,7 +26,7 @@ class Table:
     """A table or figure of a paper."""
 
     title: str
-    system: str  # prefix of the config files: strf | ap3d | stmn | sta | star | sinet
+    system: str  # prefix of the config files: strf | ap3d | stmn | sta | star | sinet | tfclip
     rows: tuple[TableRow, ...]
     note: str = ''
 

@@ -1,0 +1,59 @@
+"""Makes the CLIP memory that a training of TF-CLIP starts with, ahead of it, and says where it is.
+
+  python -m jaxreid.clip_memory --config configs/tfclip_mars.py --config.data.root=/path/to/MARS
+
+Training makes it where it is missing. What is there already is not made again, so that a stopped command goes on.
+"""
+
+import functools
+import re
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxreid import command_line, config, sharding
+from jaxreid.clip_memory import centres
+from jaxreid.data import source
+from jaxreid.data.tracklets import tracklet
+from jaxreid.models import build
+from jaxreid.process import commands
+from jaxreid.training import step
+from jaxreid.weights import start
+
+
+def make(experiment: config.Experiment) -> np.ndarray:
+    """The memory [num_ids, P] of an experiment.
+
+    Raises:
+      ConfigError: its network is taught by none.
+    """
+    if not centres.wanted(experiment):
+        raise config.ConfigError('this network has no CLIP memory; take a config of TF-CLIP with tfclip.memory=true')
+    dataset = source.read(experiment.data)
+    num_ids = len(tracklet.label_map(dataset.train))
+    model = build.build(experiment, num_ids=num_ids, dtype=step.compute_dtype(experiment.train.compute_dtype))
+    untrained = functools.partial(start.first_variables, model, experiment)
+    variables, _ = centres.first_variables(untrained, experiment, dataset, sharding.make_mesh())
+    return np.asarray(variables['batch_stats']['memory'])
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parses, computes, says what there is; expected errors become one message and an exit status."""
+
+    def act() -> int:
+        parser = commands.parser('clip-memory', __doc__)
+        parser.add_argument('--config', required=True, metavar='NAME', help='config of TF-CLIP')
+        parser.epilog = 'Settings are changed with --config.section.field=value, as of jaxreid.main.'
+        options, rest = parser.parse_known_args(argv)
+        if unknown := [argument for argument in rest if not re.match(r'--config\.[\w.]+=', argument)]:
+            parser.error(f'unexpected argument {unknown[0]!r}; settings are written --config.section.field=value')
+        memory = make(command_line.read_config(options.config, rest))
+        print(f'the CLIP memory of {len(memory)} identities is there, {memory.shape[1]} numbers each')
+        return 0
+
+    return command_line.run(act)
+
+
+if __name__ == '__main__':
+    sys.exit(run(sys.argv[1:]))
