@@ -346,6 +346,9 @@ class Vit:
     depth: int = setting(12, 'of the tower', 'blocks', minimum=1, maximum=512)
     heads: int = setting(12, 'of attention; they divide the width', minimum=1, maximum=512)
     patch: int = setting(16, 'side of a patch; it divides height and width of a frame', 'pixels', minimum=1)
+    adapters: int = setting(
+        0, 'hidden channels of the adapters of every block (VSLA-CLIP), 0 = none; 4 heads', minimum=0, maximum=2**16
+    )
     projection: int = setting(512, 'of a token in the space that CLIP shares with text', 'channels', minimum=1)
 
 
@@ -392,7 +395,7 @@ class Optim:
     )
     frozen_stages: tuple[Literal[0, 1, 2, 3, 4], ...] = setting(
         (),
-        'of the ResNet, 0 is the stem, or all of a ViT: their parameters stay; BN statistics follow the data',
+        'of the ResNet, 0 is the stem, or a ViT but for its adapters: they stay; BN statistics follow the data',
         entries='once',
     )
     weight_decay: float = setting(5e-4, "L2, added to the gradient before Adam's moments", minimum=0)
@@ -845,6 +848,8 @@ def _system_problems(c: Experiment) -> Iterator[str]:
     if c.system == 'tfclip':
         if c.tfclip.ssp and not c.tfclip.memory:
             yield 'config.tfclip.ssp changes the memory: set tfclip.memory=true, or ssp=false'
+        if c.vit.adapters % 4:
+            yield f'config.vit.adapters = {c.vit.adapters} is no multiple of the 4 heads of the adapter over time'
         if c.vit.width % c.vit.heads:
             yield f'config.vit.heads = {c.vit.heads} does not divide vit.width = {c.vit.width}'
         if c.data.height % c.vit.patch or c.data.width % c.vit.patch:

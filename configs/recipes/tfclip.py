@@ -70,6 +70,10 @@ VARIANTS: dict[str, Changes] = {
     'table2_memory': {'tfclip.ssp': False} | NO_TMD,
     'table2_ssp': NO_TMD,
     'table2_tmd': {'tfclip.ssp': False},
+    # VSLA-CLIP (ECCV 2024): its adapters on the frozen tower, trained as TF-CLIP's mean is. The rate is our choice.
+    'vsla': NO_MEMORY
+    | NO_TMD
+    | {'vit.adapters': 256, 'optim.frozen_stages': (0,), 'tfclip.cameras': 0, 'optim.lr': 1e-4},
     'all_frames': {'test.clips': 'all_frames'},
     'no_cameras_at_test': {'tfclip.cameras_at_test': False},
     'no_cameras': {'tfclip.cameras': 0},
@@ -77,6 +81,8 @@ VARIANTS: dict[str, Changes] = {
     'released': {'optim.tenfold': ('classifier_tmd',)},
 }
 ADAPTED: dict[str, Changes] = {
+    # On a tower that has learnt nothing the whole of it learns.
+    'vsla': NO_MEMORY | NO_TMD | {'vit.adapters': 16, 'tfclip.cameras': 0},
     # What `backbone.init=rendered` starts from: the people of this preset are in no other.
     'people': NO_MEMORY
     | NO_TMD

@@ -28,11 +28,13 @@ def parameters(variables: Any) -> tuple[int, dict[str, int]]:
     Returns:
       The total, and a dict part -> count that adds up to it. Parts are the model's own top-level modules; STRF units
       ('strf'), appearance-preserving modules ('apm'), temporal convolutions beside spatial ones ('temporal'), non-local
-      blocks ('nonlocal') and SINet's modules ('idm', 'sbm') are apart.
+      blocks ('nonlocal'), SINet's modules ('idm', 'sbm') and VSLA-CLIP's adapters ('adapter_...') are apart.
     """
     parts: dict[str, int] = {}
     for path, leaf in traverse_util.flatten_dict(variables['params']).items():
-        apart = [p for p in path if p in ('strf', 'apm', 'temporal') or p.startswith(('nonlocal', 'idm', 'sbm'))]
+        apart = [
+            p for p in path if p in ('strf', 'apm', 'temporal') or p.startswith(('nonlocal', 'idm', 'sbm', 'adapter'))
+        ]
         part = apart[0].rstrip('0123456789') if apart else path[0]
         parts[part] = parts.get(part, 0) + math.prod(leaf.shape)
     return sum(parts.values()), parts

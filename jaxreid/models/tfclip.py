@@ -40,7 +40,7 @@ class Tfclip(system.System, kw_only=True):  # type: ignore[call-arg]
         norm, wide = self.norm(train), self.out_dtype
         beside = self._cameras(cameras, frames=t)
         tower = vit.Vit(self.vit, self.size, remat=self.remat and train, dtype=self.dtype, name='visual')
-        tokens, projected = tower(clips.reshape(b * t, *clips.shape[2:]), beside)
+        tokens, projected = tower(clips.reshape(b * t, *clips.shape[2:]), beside, clip_frames=t)
         tokens, projected = (x.reshape(b, t, *x.shape[1:]) for x in (tokens, projected))  # [B, T, 1 + N, ...]
         grid = vit.patch_grid(clips.shape[2:4], self.vit.patch)
         fired = jnp.square(tokens[:, :, 1:].astype(wide)).mean(-1)

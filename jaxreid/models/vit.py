@@ -20,12 +20,15 @@ class Vit(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, frames: jax.Array, beside: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, frames: jax.Array, beside: jax.Array | None = None, *, clip_frames: int = 1
+    ) -> tuple[jax.Array, jax.Array]:
         """Runs on normalised frames, those of all clips one behind the other.
 
         Args:
           frames: [R, H, W, 3].
           beside: [R, width], added to the class token of each frame; None: nothing.
+          clip_frames: of a clip, side by side; adapters join them.
 
         Returns:
           The tokens after the last LN [R, 1 + N, width], the class token first, then the patches row by row; and their
@@ -50,7 +53,8 @@ class Vit(nn.Module):
         x = blocks.layer_norm(jnp.concatenate([first, x], axis=1) + positions[None], name='ln_pre')
         block = nn.remat(blocks.Block) if self.remat else blocks.Block
         for i in range(v.depth):
-            x = block(v.heads, dtype=self.dtype, name=f'block{i}')(x)
+            how = {'adapter': v.adapters, 'frames': clip_frames}
+            x = block(v.heads, dtype=self.dtype, name=f'block{i}', **how)(x)
         x = blocks.layer_norm(x, name='ln_post')
         projection = self.param('projection', near_zero, (v.width, v.projection), wide)
         return x, x @ projection.astype(self.dtype)

@@ -42,7 +42,7 @@ def _factor(cfg: config.Optim, path: tuple) -> float:
     if path[0].key in cfg.tenfold:
         return rate * 10
     stage = re.match(r'(stem|layer([1-4])|visual)(_|$)', path[0].key)
-    if stage is None:
+    if stage is None or any(key.key.startswith('adapter') for key in path):
         return rate
     return 0 if int(stage[2] or 0) in cfg.frozen_stages else rate * cfg.trunk_rate
 

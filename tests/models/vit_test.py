@@ -9,6 +9,7 @@ import pytest
 from flax import traverse_util
 
 from jaxreid import config
+from jaxreid.layers.transformer import blocks
 from jaxreid.models import cost, vit
 from jaxreid.weights import torch_names
 from tests.fixtures import torch_gradients
@@ -70,6 +71,53 @@ def test_positions_are_resized_for_frames_of_another_size_as_pytorch_interpolate
         net.positional_embedding = torch.nn.Parameter(resized)
         expected = net(torch.tensor(frames).movedim(-1, 1))[0]
         np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-5)
+
+
+ADAPTERS = {
+    'adapter_time.down': ('adapter_time/down', torch_names.DENSE),
+    'adapter_time.attn': ('adapter_time/attn/qkv', torch_names.IN_PROJECTION),
+    'adapter_time.attn.out_proj': ('adapter_time/attn/out', torch_names.DENSE),
+    'adapter_time.up': ('adapter_time/up', torch_names.DENSE),
+    'adapter_mlp.0': ('adapter_mlp/fc', torch_names.DENSE),
+    'adapter_mlp.2': ('adapter_mlp/proj', torch_names.DENSE),
+}
+
+
+def test_a_block_with_adapters_and_its_gradient_are_those_of_pytorch():
+    table = {**torch_names.VIT_BLOCK, **ADAPTERS}
+    names = {
+        f'{module}.{leaf}': torch_names.Entry(('params', *ours.split('/'), to.name), to.theirs, to.ours)
+        for module, (ours, kind) in table.items()
+        for leaf, to in kind.items()
+    }
+    with jax.enable_x64(True):
+        net = torch_vit.grown(torch_vit.AdaptedBlock(12, 3, 8, 3))
+        state = {name: value.detach().numpy() for name, value in net.named_parameters()}
+        assert state.keys() == names.keys()
+        flat = {entry.path: torch_names.to_ours(state[name], entry) for name, entry in names.items()}
+        rng = np.random.default_rng(4)
+        x, of = rng.normal(size=(6, 5, 12)), rng.normal(size=(6, 5, 12))  # two clips of three frames
+        block = blocks.Block(3, dtype=jnp.float64, adapter=8, frames=3)
+
+        def loss(variables, x):
+            y = block.apply(variables, x)
+            return (y * of).sum(), y
+
+        grad = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+        (_, found), (grads, to_x) = grad(traverse_util.unflatten_dict(flat), x)
+        given = torch.tensor(x, requires_grad=True)
+        expected = net(given.transpose(0, 1)).transpose(0, 1)
+        (expected * torch.tensor(of)).sum().backward()
+        np.testing.assert_allclose(found, expected.detach(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(to_x, given.grad, rtol=1e-5, atol=1e-5)
+        torch_gradients.check(grads, net, names, skip=0)
+
+
+def test_adapters_have_the_parameters_of_the_paper_in_every_block():
+    model = vit.Vit(config.Vit(adapters=256), (256, 128))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 256, 128, 3)))
+    total, parts = cost.parameters(shapes)
+    assert parts['adapter_time'] + parts['adapter_mlp'] == 12 * 1_051_648 == total - 86_140_416
 
 
 def full():

@@ -31,6 +31,36 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+class TimeAdapter(nn.Module):
+    """down, attention over the frames at each token, up."""
+
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.down, self.up = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.attn = nn.MultiheadAttention(hidden, 4)
+
+    def forward(self, x, frames):  # [N, B T, D]
+        n, rows = x.shape[:2]
+        y = self.down(x).reshape(n, rows // frames, frames, -1)
+        y = torch.stack([self.attn(*[y[i].transpose(0, 1)] * 3, need_weights=False)[0] for i in range(n)])  # [N, T, B]
+        return self.up(y.transpose(1, 2).reshape(n, rows, -1))
+
+
+class AdaptedBlock(Block):
+    """VSLA-CLIP's: nothing is normalised in front of an adapter."""
+
+    def __init__(self, width, heads, hidden, frames):
+        super().__init__(width, heads)
+        self.frames = frames
+        self.adapter_time = TimeAdapter(width, hidden)
+        self.adapter_mlp = nn.Sequential(nn.Linear(width, hidden), QuickGelu(), nn.Linear(hidden, width))
+
+    def forward(self, x):
+        y = self.ln_1(x)
+        middle = x + self.attn(y, y, y, need_weights=False)[0] + self.adapter_time(x, self.frames)
+        return middle + self.mlp(self.ln_2(middle)) + self.adapter_mlp(middle)
+
+
 class Vit(nn.Module):
     def __init__(self, *, width, depth, heads, patch, projection, grid):
         super().__init__()

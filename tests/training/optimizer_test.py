@@ -158,6 +158,28 @@ def test_frozen_stages_stay_and_the_rest_of_the_trunk_learns_by_its_factor():
             np.testing.assert_allclose(ratio, expected, rtol=1e-6, err_msg=name)
 
 
+def test_a_frozen_vit_learns_in_its_adapters_and_factors_of_biases_and_new_modules_multiply():
+    def of(*names):
+        return jax.tree.map(lambda x: x, {name: {'kernel': jnp.ones(2), 'bias': jnp.ones(2)} for name in names})
+
+    tree = {'visual': {'block0': of('mlp', 'adapter_mlp')}, 'tmd': of('message'), 'head_token': of('x')}
+    cfg = config.Optim(frozen_stages=(0,), bias_rate=2.0, tenfold=('tmd',), weight_decay=0.1)
+    plain, fine = (
+        optimizer.build(one, steps_per_epoch=STEPS_PER_EPOCH, epochs=EPOCHS)
+        for one in (config.Optim(weight_decay=0.1), cfg)
+    )
+    gradient = jax.tree.map(lambda x: 0.5 * x, tree)
+    one, many = (tx.update(gradient, tx.init(tree), tree)[0] for tx in (plain, fine))
+    ratios = jax.tree.map(lambda a, b: float((a / b)[0]), many, one)
+    expected = {
+        'visual': {'block0': {'mlp': {'kernel': 0, 'bias': 0}, 'adapter_mlp': {'kernel': 1, 'bias': 2}}},
+        'tmd': {'message': {'kernel': 10, 'bias': 20}},
+        'head_token': {'x': {'kernel': 1, 'bias': 2}},
+    }
+    for found, wanted in zip(jax.tree.leaves(ratios), jax.tree.leaves(expected), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-6)
+
+
 def test_a_longer_run_says_what_its_learning_rate_does():
     say = functools.partial(optimizer.lengthened, steps_per_epoch=STEPS_PER_EPOCH, before=5, now=10, at=20)
     for schedule in ('step', 'constant'):

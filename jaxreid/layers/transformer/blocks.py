@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 EPSILON = 1e-5  # of LayerNorm
+ADAPTER_HEADS = 4  # of VSLA-CLIP's attention over time
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -61,16 +62,42 @@ class Mlp(nn.Module):
         return dense(x.shape[-1], self.dtype, name='proj')(y)
 
 
-class Block(nn.Module):
-    """x + MSA(LN x), then x + MLP(LN x), the MLP four times as wide: [R, N, D] -> [R, N, D]."""
+class TimeAdapter(nn.Module):
+    """up(MHA(down x)) over the T frames of a clip, each token by itself, without positions (VSLA-CLIP, ECCV 2024)."""
 
-    heads: int
+    hidden: int
+    frames: int  # T: of the R rows, T side by side are a clip
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x + SelfAttention(self.heads, dtype=self.dtype, name='attn')(layer_norm(x, name='ln_1'))
-        return x + Mlp(4 * x.shape[-1], dtype=self.dtype, name='mlp')(layer_norm(x, name='ln_2'))
+        rows, tokens, d = x.shape
+        y = dense(self.hidden, self.dtype, name='down')(x).reshape(-1, self.frames, tokens, self.hidden)
+        y = y.swapaxes(1, 2).reshape(-1, self.frames, self.hidden)  # [B N, T, hidden]
+        y = SelfAttention(ADAPTER_HEADS, dtype=self.dtype, name='attn')(y)
+        y = y.reshape(-1, tokens, self.frames, self.hidden).swapaxes(1, 2).reshape(rows, tokens, self.hidden)
+        return dense(d, self.dtype, name='up')(y)
+
+
+class Block(nn.Module):
+    """x + MSA(LN x), then x + MLP(LN x), the MLP four times as wide: [R, N, D] -> [R, N, D].
+
+    With adapters (VSLA-CLIP) `TimeAdapter(x)` is added to the first sum, and up(QuickGELU(down x)) of what that gives
+    to the second; nothing is normalised in front of them.
+    """
+
+    heads: int
+    dtype: jnp.dtype = jnp.float32
+    adapter: int = 0  # hidden channels of the adapters, 0: none
+    frames: int = 1  # T, for the adapter over time
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x + SelfAttention(self.heads, dtype=self.dtype, name='attn')(layer_norm(x, name='ln_1'))
+        if self.adapter:
+            y = y + TimeAdapter(self.adapter, self.frames, dtype=self.dtype, name='adapter_time')(x)
+        z = y + Mlp(4 * x.shape[-1], dtype=self.dtype, name='mlp')(layer_norm(y, name='ln_2'))
+        return z + Mlp(self.adapter, dtype=self.dtype, name='adapter_mlp')(y) if self.adapter else z
 
 
 def resized_positions(positions: jax.Array, grid: tuple[int, int], wanted: tuple[int, int]) -> jax.Array:

@@ -32,5 +32,6 @@ TABLES = {
         TableRow('all frames at test time', 'all_frames'),
         TableRow('no camera embeddings at test time', 'no_cameras_at_test'),
         TableRow('no camera embeddings', 'no_cameras'),
+        TableRow("VSLA-CLIP's adapters on the frozen tower", 'vsla'),
     ),
 }
