@@ -28,7 +28,7 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import fingerprint, network
 from jaxreid.models import build
 from jaxreid.process import array_file, cache, metrics_log, whole
-from jaxreid.training import step
+from jaxreid.training import checkpoint, step
 
 PART = 256  # tracklets of a file [choice]
 
@@ -140,5 +140,5 @@ def _network(variables, plain, dataset, mesh):
     model = build.build(plain, num_ids=num_ids, dtype=step.compute_dtype(plain.train.compute_dtype))
     own = jax.eval_shape(lambda: step.init_variables(model, plain, jax.random.key(0)))
     taken = {kind: {name: variables[kind][name] for name in own[kind]} for kind in own}
-    meta = {'config': config.to_dict(plain), 'labels': {}}
+    meta: checkpoint.Meta = {'config': config.to_dict(plain), 'labels': {}}
     return network.Network(plain, model, sharding.copy_to_all(taken, mesh), meta, 0, mesh)

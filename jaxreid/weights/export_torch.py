@@ -29,7 +29,7 @@ def state_dict(variables: Any, experiment: config.Experiment, *, source: str | N
     import had added.
     """
     flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(variables).items()}
-    flat.pop(torch_names.MEMORY, None)  # TF-CLIP's code makes it anew for every training, and saves none
+    flat.pop(torch_names.CLIP_MEMORY, None)  # TF-CLIP's code makes it anew for every training, and saves none
     if source == 'torchvision_resnet50':
         flat = {path: value for path, value in flat.items() if 'neck' not in path}
         names = torch_names.torchvision(experiment.backbone.depths)

@@ -96,8 +96,8 @@ def imported(
     data = experiment.data
     shapes = cost.shapes(model, frames=experiment.sampler.frames, height=data.height, width=data.width)
     variables = fit(shapes, tensors, published_names(experiment, source), label=f'{path} as {source!r}')
-    if memory := shapes['batch_stats'].get(torch_names.MEMORY[1]):
-        variables['batch_stats'][torch_names.MEMORY[1]] = jnp.zeros(memory.shape, memory.dtype)
+    if memory := shapes['batch_stats'].get(torch_names.CLIP_MEMORY[1]):
+        variables['batch_stats'][torch_names.CLIP_MEMORY[1]] = jnp.zeros(memory.shape, memory.dtype)
     return experiment, model, variables
 
 

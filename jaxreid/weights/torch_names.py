@@ -220,7 +220,7 @@ TFCLIP_SSP_LAYER: Table = {
     'mlp.3': ('proj', DENSE),
 }
 SSP_LAYERS = 2
-MEMORY: Path = ('batch_stats', 'memory')  # of TF-CLIP: no network's file holds it
+CLIP_MEMORY: Path = ('batch_stats', 'memory')  # of TF-CLIP: no network's file holds it
 
 Names = dict[str, Entry]
 

@@ -72,14 +72,14 @@ def batches(
         start_step=start_step,
         slots=np.arange(clips) if mesh is None else sharding.local_slots(clips, mesh),
     )
-    known = {'labels': np.asarray([labels[one.pid] for one in tracklets], np.int32)}
+    row_labels, cameras = np.asarray([labels[one.pid] for one in tracklets], np.int32), None
     if config.with_cameras(experiment, train=True):
-        known['cameras'] = np.asarray([one.camera for one in tracklets], np.int32)
+        cameras = np.asarray([one.camera for one in tracklets], np.int32)
     load: Callable[[_Item], batch_lib.TrainBatch | batch_lib.TrainRows]
     if isinstance(store, device_store.DeviceStore):
-        load = functools.partial(_rows, store.packing, known)
+        load = functools.partial(_rows, store.packing, row_labels, cameras)
     else:
-        load = functools.partial(_load, store, known, experiment.data.flow != 'off')
+        load = functools.partial(_load, store, row_labels, cameras, experiment.data.flow != 'off')
     return batch_iterator.BatchIterator(
         items,
         load,
@@ -121,21 +121,28 @@ class _Items:
         return _Item(tracklets=tracklets, frames=np.stack(frames), index=self.slots.astype(np.int32))
 
 
-def _load(store: frame_store.Store, known: dict, with_flow: bool, item: _Item) -> batch_lib.TrainBatch:
+def _load(
+    store: frame_store.Store, labels: np.ndarray, cameras: np.ndarray | None, with_flow: bool, item: _Item
+) -> batch_lib.TrainBatch:
     wanted = [(int(row), frames) for row, frames in zip(item['tracklets'], item['frames'], strict=True)]
     batch = batch_lib.TrainBatch(
         clips=np.stack([store.read(row, frames) for row, frames in wanted]),
+        labels=labels[item['tracklets']],
         index=item['index'],
-        **{name: of_tracklet[item['tracklets']] for name, of_tracklet in known.items()},
     )
+    if cameras is not None:
+        batch['cameras'] = cameras[item['tracklets']]
     if with_flow:
         batch['flow'] = np.stack([store.read_flow(row, frames) for row, frames in wanted])
     return batch
 
 
-def _rows(packing: packed_frames.Packing, known: dict, item: _Item) -> batch_lib.TrainRows:
-    return batch_lib.TrainRows(
-        rows=packing.rows(item['tracklets'], item['frames']),
-        index=item['index'],
-        **{name: of_tracklet[item['tracklets']] for name, of_tracklet in known.items()},
+def _rows(
+    packing: packed_frames.Packing, labels: np.ndarray, cameras: np.ndarray | None, item: _Item
+) -> batch_lib.TrainRows:
+    batch = batch_lib.TrainRows(
+        rows=packing.rows(item['tracklets'], item['frames']), labels=labels[item['tracklets']], index=item['index']
     )
+    if cameras is not None:
+        batch['cameras'] = cameras[item['tracklets']]
+    return batch
