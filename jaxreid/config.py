@@ -620,6 +620,11 @@ def with_cameras(c: Experiment, *, train: bool) -> bool:
     return c.system == 'tfclip' and c.tfclip.cameras > 0 and (train or c.tfclip.cameras_at_test)
 
 
+def has_fixed_length(c: Experiment) -> bool:
+    """Whether the network takes clips of exactly `sampler.frames` frames: it has weights for each."""
+    return {'stmn': c.stmn.tm != 'off', 'sinet': bool(c.sinet.idm)}.get(c.system, False)
+
+
 def deciding(c: Experiment, what: Affects) -> dict[str, Any]:
     """The settings, by path, that decide what the network is, how it is trained (with the former), or a test's result.
 
@@ -836,10 +841,10 @@ def _system_problems(c: Experiment) -> Iterator[str]:
     for name, kinds in (('clips', (c.test.clips, *c.test.also_clips)), ('monitor_clips', (c.test.monitor_clips,))):
         if 'whole' in kinds and c.system != 'star':
             yield f"config.test.{name} = 'whole' (one sequence per tracklet) belongs to system = 'star'"
-    if c.system == 'stmn' and c.stmn.tm != 'off' and c.test.frames != c.sampler.frames:
+    if c.test.frames != c.sampler.frames and has_fixed_length(c):
         yield (
-            f'STMN weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = {c.test.frames} '
-            'must be the same'
+            f'{c.system} weighs exactly sampler.frames = {c.sampler.frames} frames; config.test.frames = '
+            f'{c.test.frames} must be the same'
         )
     if c.system == 'sinet':
         yield from _sinet_problems(c)
@@ -871,8 +876,6 @@ def _system_problems(c: Experiment) -> Iterator[str]:
 
 def _sinet_problems(c: Experiment) -> Iterator[str]:
     frames, tested = c.sampler.frames, c.test.frames
-    if c.sinet.idm and tested != frames:
-        yield f'IDM mixes exactly sampler.frames = {frames} frames; config.test.frames = {tested} must be the same'
     fours = [name for name, used in (('sbm', c.sinet.sbm), ('contrast_weight', c.sinet.contrast_weight)) if used]
     if fours and (frames % 4 or tested % 4):
         yield (

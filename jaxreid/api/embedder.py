@@ -162,8 +162,8 @@ def load(path: str | os.PathLike, *, settings: config.Experiment | None = None) 
         return _load_exported(path)
     network = network_lib.Network.load(path, experiment=settings)
     experiment = network.experiment
-    fixed = experiment.system == 'stmn' and experiment.stmn.tm != 'off'
-    return Embedder(experiment, experiment.sampler.frames if fixed else None, network, network.embed)
+    frames = experiment.sampler.frames if config.has_fixed_length(experiment) else None
+    return Embedder(experiment, frames, network, network.embed)
 
 
 class _Input(TypedDict):

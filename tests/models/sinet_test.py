@@ -115,6 +115,8 @@ def test_a_clip_of_another_length_is_refused_where_positions_have_weights():
         run(clips(frames=8))
     free = build.build(experiment(**{'sinet.idm': ()}), num_ids=NUM_IDS, dtype=jnp.float32)
     shapes = cost.shapes(free, frames=T, height=64, width=48)
+    assert config.has_fixed_length(e)
+    assert not config.has_fixed_length(experiment(**{'sinet.idm': ()}))
     longer = jax.eval_shape(functools.partial(free.apply, train=False), shapes, clips(frames=8))
     assert longer.extras['attention'].shape == (B, 8, 4, 3)
 
@@ -122,7 +124,7 @@ def test_a_clip_of_another_length_is_refused_where_positions_have_weights():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'test.frames': 8}, 'IDM mixes exactly sampler.frames = 4 frames'),
+        ({'test.frames': 8}, 'sinet weighs exactly sampler.frames = 4 frames'),
         ({'sinet.idm': (), 'sampler.frames': 6}, r'sinet\.sbm takes frames by fours'),
         ({'sinet.sbm': (), 'sampler.frames': 6, 'test.frames': 6}, r'sinet\.contrast_weight takes frames by fours'),
         ({'sinet.sbm': (1, 0)}, 'at most three bottlenecks in rising order'),
