@@ -2,10 +2,12 @@
 
 Whoever is seen in two places at one time is two people. The similarities of such pairs say how alike strangers are
 here, under these lamps and in the clothes of this season, which no test set of other places can say. And what the
-tracklets of one place have in common makes everybody alike: features are whitened by their own covariance first.
+tracklets of one camera have in common makes everybody there alike, and everybody elsewhere different: it is taken away,
+and features are whitened by their own covariance.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,20 +17,26 @@ from jaxreid.search import calibration_file
 
 RATE = 0.02  # of the pairs of strangers that may reach the threshold
 FEWEST = 50  # pairs of strangers that a threshold is taken from: one of them is RATE
+_FEW = 1.0  # tracklets in a camera that its mean is trusted half with: one alone is not all that the camera does
 _RIDGE = 0.5  # added to the variances, of their mean: rows are few beside columns, and small variances are chance
 
 
-def whitened(embedding: np.ndarray, distance: str) -> np.ndarray:
-    """[N, K] float64 of features [N, D], K the smaller of N and D: their principal components about their mean, each
-    over the root of its variance and of a ridge. They are compared by cosine, whatever `distance` the features had.
+def whitened(embedding: np.ndarray, distance: str, camera: Sequence[str]) -> np.ndarray:
+    """[N, K] float64 of features [N, D], K the smaller of N and D: their principal components about the mean of their
+    `camera` [N], each over the root of its variance and of a ridge. They are compared by cosine, whatever `distance`
+    the features had.
     """
     x = embedding.astype(np.float64)
     if distance == 'cosine':
         x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), ranking.SHORTEST)
     x = x - x.mean(axis=0)
-    rows, size, _ = np.linalg.svd(x, full_matrices=False)
+    for one in sorted(set(camera)):
+        rows = np.array(camera) == one
+        x[rows] -= x[rows].sum(axis=0) / (rows.sum() + _FEW)
+    x = x - x.mean(axis=0)
+    left, size, _ = np.linalg.svd(x, full_matrices=False)
     variance = size**2 / len(x)
-    return rows * size / np.sqrt(variance + _RIDGE * variance.mean() + np.finfo(float).tiny)
+    return left * size / np.sqrt(variance + _RIDGE * variance.mean() + np.finfo(float).tiny)
 
 
 def check(cannot: np.ndarray) -> None:
@@ -50,7 +58,7 @@ def calibrated(asked: people.Asked) -> tuple[people.Asked, calibration_file.Cali
     """
     cannot, _ = constraints.pairs(asked.seen, overlap=asked.overlap)
     check(cannot)
-    x = whitened(asked.embedding, asked.distance)
+    x = whitened(asked.embedding, asked.distance, asked.seen.camera)
     strangers = np.sort(people.similarities(x, 'cosine')[np.triu(cannot, 1)])
     threshold = np.unique(np.append(strangers, np.nextafter(strangers[-1], np.inf)))
     rate = 1 - np.searchsorted(strangers, threshold) / len(strangers)

@@ -34,9 +34,13 @@ def render(
     """The page of tracklets whose `person` is known; pictures while `budget_mb` MiB last, doubtful joins first."""
     album = page.Album(int(budget_mb * 2**20))
 
+    def at(row, seconds):
+        text = inputs.moment_text(moments.clock[row], seconds).replace('T', ' ')
+        return f'{text} s' if moments.clock[row] == 'seconds' else text
+
     def side(row):
         return {'name': of.name[row], 'person': of.person[row], 'film': album.film(of, row, tracklets.FILM),
-                'facts': [of.camera[row], of.time[row].replace('T', ' ', 1)]}  # fmt: skip
+                'facts': [of.camera[row], at(row, moments.first[row])]}  # fmt: skip
 
     def pair(join):
         return {'similarity': f'{join.similarity:.3f}', 'rate': rate(calibration, join.similarity),
@@ -73,9 +77,7 @@ def render(
     ) + [f'{album.unreadable} pictures could not be read; their files have moved or are damaged.'] * bool(
         album.unreadable
     )
-    ends = [inputs.moment_text(moments.clock[known[0]], at).replace('T', ' ') for at in (begin, begin + span)] * bool(
-        known
-    )
+    ends = [at(known[0], seconds) for seconds in (begin, begin + span)] if known else []
     template, asset = report_page.template('global_ids.html', 'jaxreid.global_ids', 'jaxreid.evaluation.report')
     return template.render(
         entries=entries,

@@ -161,14 +161,15 @@ def export(
     return done
 
 
-def serve(client: Any, collection: str, *, patience: float = 600.0) -> bool:
+def serve(client: Any, collection: str, *, patience: float = 3600.0) -> bool:
     """Waits until the index answers searches, and not a makeshift one of the server or one of a part of the rows.
 
     A server builds its index behind an export, and answers from one that is worse until then and until the collection
-    is loaded again. Milvus Lite says nothing of that; there the load waits.
+    is loaded again. It counts the rows of a segment when all of them are done, which are half a million at 256
+    dimensions. Milvus Lite says nothing of that; there the load waits.
 
     Args:
-      patience: seconds without a further row, after which the waiting ends.
+      patience: seconds without a further segment, after which the waiting ends.
 
     Returns:
       Whether the index serves; otherwise the terminal says what is missing.

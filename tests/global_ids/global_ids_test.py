@@ -74,7 +74,9 @@ def test_everybody_gets_one_id_in_all_files_and_again_the_same_bytes(given, caps
     assert len(files) >= 9
     for path in files:
         assert (out / path).read_bytes() == (folder / 'again' / path).read_bytes(), path
-    assert 'door/door:&lt;b&gt;3' in (out / 'people.html').read_text()
+    page = (out / 'people.html').read_text()
+    assert 'door/door:&lt;b&gt;3' in page
+    assert 'yard · 30.00 s' in page
 
 
 def test_ids_stay_when_an_hour_is_added_and_corrections_are_kept(given):

@@ -9,14 +9,21 @@ from jaxreid.global_ids import constraints, own_footage, people
 def test_whitened_rows_are_projections_by_a_ridged_covariance():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 7)) @ rng.normal(size=(7, 7)) + 9
+    camera = ['a'] * 25 + ['b'] * 14 + ['c']
     unit = np.stack([row / np.sqrt((row * row).sum()) for row in x])
     centred = unit - unit.mean(0)
+    centred[:25] -= centred[:25].sum(0) / 26
+    centred[25:39] -= centred[25:39].sum(0) / 15
+    centred[39] /= 2  # a camera of one tracklet keeps half of it
+    centred -= centred.mean(0)
     covariance = np.array([[(a * b).mean() for b in centred.T] for a in centred.T])
     ridged = covariance + 0.5 * np.trace(covariance) / 7 * np.eye(7)
     wanted = centred @ np.linalg.inv(ridged) @ centred.T
-    made = own_footage.whitened(x.astype(np.float32), 'cosine')
+    made = own_footage.whitened(x.astype(np.float32), 'cosine', camera)
     np.testing.assert_allclose(made @ made.T, wanted, atol=2e-4 * np.abs(wanted).max())
-    assert np.isfinite(own_footage.whitened(np.ones((5, 3)), 'cosine')).all()  # all the same: nothing to tell apart
+    assert np.isfinite(
+        own_footage.whitened(np.ones((5, 3)), 'cosine', ['a'] * 5)
+    ).all()  # all the same: nothing to tell apart
 
 
 def test_the_threshold_is_what_so_many_strangers_reach():

@@ -35,6 +35,10 @@ class Town:
     passes: tuple[int, int] = (3, 5)  # fewest, most, of one person before cameras
     arrive_s: float = 200.0  # within which people come
     way_s: tuple[float, float] = (12.0, 25.0)  # shortest, longest way between neighbours
+    # How far cameras are off beyond those of the benchmark: white balance, as a share of each channel, and the largest
+    # factor of gamma. 0 and 1 draw what version 1 of the town was.
+    cast: float = 0.2
+    gamma: float = 1.25
     seed: int = 0
 
 
@@ -88,7 +92,7 @@ def write(folder: pathlib.Path, town: Town) -> list[str]:
 
 def _write_camera(folder, name, town, plan, number, passes, frames):
     rng = np.random.default_rng((town.seed, 1, number))
-    camera = camera_lib.draw_camera(rng)
+    camera = _off(camera_lib.draw_camera(rng), town, np.random.default_rng((town.seed, 2, number)))
     scene = scene_lib.draw_scene(rng, pixels_per_metre=_SCALE)[:, :_WIDTH]
     tones = camera_lib.tone_table(camera, (1.0, 1.0, 1.0))
     grain = np.clip(rng.normal(0, camera.noise, (scene.shape[0] + 16, _WIDTH + 16, 3)), -40, 40).astype(np.int16)
@@ -127,6 +131,12 @@ def _write_camera(folder, name, town, plan, number, passes, frames):
     writer.release()
     for suffix, text in lines.items():
         (folder / f'{name}.{suffix}').write_text('\n'.join(text) + '\n', encoding='ascii')
+
+
+def _off(camera, town, rng):
+    """A camera as installers leave it: of another white balance and exposure than the next one."""
+    gain = tuple(float(one) for one in np.array(camera.gain) * rng.uniform(1 - town.cast, 1 + town.cast, 3))
+    return dataclasses.replace(camera, gain=gain, gamma=camera.gamma * float(rng.uniform(1 / town.gamma, town.gamma)))
 
 
 def _figure(person, one, camera, height):
