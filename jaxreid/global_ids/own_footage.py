@@ -15,8 +15,8 @@ from jaxreid.evaluation.ordering import ranking
 from jaxreid.global_ids import constraints, people
 from jaxreid.search import calibration_file
 
-RATE = 0.02  # of the pairs of strangers that may reach the threshold
-FEWEST = 50  # pairs of strangers that a threshold is taken from: one of them is RATE
+RATE = 0.04  # of the pairs of strangers that may reach the threshold; of 300 pairs a smaller one is chance
+FEWEST = 50  # pairs of strangers that a threshold is taken from: two of them are RATE
 _FEW = 1.0  # tracklets in a camera that its mean is trusted half with: one alone is not all that the camera does
 _RIDGE = 0.5  # added to the variances, of their mean: rows are few beside columns, and small variances are chance
 
