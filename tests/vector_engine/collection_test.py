@@ -56,9 +56,10 @@ def engine(request, tmp_path_factory, gallery):
     uri = str(folder / 'test.db')
     with contextlib.ExitStack() as stack:
         if request.param == 'server':
-            server = pytest.importorskip('milvus').MilvusServer(data_dir=str(folder))
+            server = pytest.importorskip('milvus').MilvusServer(data_dir=str(folder), wait_for_started=False)
             stack.callback(server.stop)
             server.start()
+            server.wait_started(timeout=600_000)  # milliseconds; a busy machine takes minutes
             uri = f'http://127.0.0.1:{server.listen_port}'
         client = stack.enter_context(vector_engine.connect(uri))
         for distance in ('cosine', 'euclidean'):
