@@ -77,11 +77,8 @@ def test_every_system_runs_with_jax_only(tmp_path, monkeypatch):
     monkeypatch.setattr(export, '_runs_here', lambda platforms: False)  # it is run below
     folders = []
     for system in ('strf', 'stmn', 'sta', 'star', 'ap3d:ap3d', 'sinet', 'tfclip'):
-        fours = {
-            'sampler__frames': 4,
-            'test__frames': 4,
-            'backbone__strides': (1, 1, 1, 1),
-        }  # and a map that is wide enough
+        # SINet takes frames by fours, and a map that is wide enough.
+        fours = {'sampler__frames': 4, 'test__frames': 4, 'backbone__strides': (1, 1, 1, 1)}
         experiment, _, variables = small(system, **(fours if system == 'sinet' else {}))
         place = tmp_path / system.replace(':', '-')
         folders.append(place / 'out')
