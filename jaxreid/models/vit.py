@@ -45,10 +45,10 @@ class Vit(nn.Module):
         own = patch_grid(self.size, v.patch)
         positions = self.param('positions', near_zero, (1 + own[0] * own[1], v.width), wide)
 
-        x = frames.astype(self.dtype).reshape(len(frames), grid[0], v.patch, grid[1], v.patch, 3)
-        x = jnp.einsum('rhpwqc,pqcd->rhwd', x, kernel.astype(self.dtype)).reshape(len(frames), -1, v.width)
+        x = frames.astype(self.dtype).reshape(frames.shape[0], grid[0], v.patch, grid[1], v.patch, 3)
+        x = jnp.einsum('rhpwqc,pqcd->rhwd', x, kernel.astype(self.dtype)).reshape(frames.shape[0], -1, v.width)
         first = class_token[None] if beside is None else class_token[None] + beside
-        first = jnp.broadcast_to(first.astype(self.dtype)[:, None], (len(frames), 1, v.width))
+        first = jnp.broadcast_to(first.astype(self.dtype)[:, None], (frames.shape[0], 1, v.width))
         positions = blocks.resized_positions(positions, own, grid).astype(self.dtype)
         x = blocks.layer_norm(jnp.concatenate([first, x], axis=1) + positions[None], name='ln_pre')
         block = nn.remat(blocks.Block) if self.remat else blocks.Block
