@@ -140,24 +140,33 @@ def _normalise_forward(x, scale, bias, mean, variance, shortcut, relu, groups, a
     if shortcut is not None:
         # XLA would make the sum again from all bottlenecks of the stage, or keep it in float32 (seen for an H200).
         y = lax.optimization_barrier(y)
-    return y, (x, scale, mean, variance, y if relu else None, shortcut is not None)
+    return y, (x, scale, bias, mean, variance, y if relu else None, shortcut is not None)
 
 
 def _normalise_backward(relu, groups, axis_name, kept, g):
-    x, scale, mean, variance, y, has_shortcut = kept
+    x, scale, bias, mean, variance, y, has_shortcut = kept
+    inverse = lax.rsqrt(variance + EPSILON)
+    gain = scale[None] * inverse
+
+    def centred(x):
+        return x.astype(mean.dtype) - mean[:, None]
+
+    # Behind a barrier: XLA would keep x in float32, twice the bytes, from the forward until the backward pass.
+    x = x_again = lax.optimization_barrier(x)
     again = g
     if relu and has_shortcut:
         g = again = jnp.where(y > 0, g, 0)
     elif relu:
-        # Two arrays for two passes: to write what is rectified and read it twice is more than to rectify twice.
+        # Each of the two passes rectifies for itself: to write what is rectified and read it twice is more. The second
+        # asks x, which it reads anyway.
         g = lax.optimization_barrier(g)
-        g, again = jnp.where(y > 0, g, 0), jnp.where(y > 0, lax.optimization_barrier(g), 0)
+        x_again, again = lax.optimization_barrier((x, g))
+        g = jnp.where(y > 0, g, 0)
+        again = jnp.where(centred(x_again) * gain[:, None] + bias[None, None] > 0, again, 0)
     to_shortcut = g if has_shortcut else None
     g, again = g.astype(mean.dtype), again.astype(mean.dtype)
-    centred = x.astype(mean.dtype) - mean[:, None]
-    inverse = lax.rsqrt(variance + EPSILON)
     # An einsum: XLA takes sums of products for something else on CPU, and fifty times as long.
-    total, slope = g.sum(1), jnp.einsum('src,src->sc', g, centred, precision='highest') * inverse  # [S, C]
+    total, slope = g.sum(1), jnp.einsum('src,src->sc', g, centred(x), precision='highest') * inverse  # [S, C]
     to_scale, to_bias = slope.sum(0), total.sum(0)
     rows = x.shape[1]
     if axis_name is not None and (sharers := _sharers(groups, axis_name)) > 1:
@@ -165,8 +174,8 @@ def _normalise_backward(relu, groups, axis_name, kept, g):
         both = _own(both, slices=x.shape[0], groups=groups, axis_name=axis_name)
         total, slope = jnp.split(both, 2, 1)
         rows *= sharers
-    gain = scale[None] * inverse
-    to_x = gain[:, None] * again - (gain * total / rows)[:, None] - centred * (gain * inverse * slope / rows)[:, None]
+    offset = centred(x_again) * (gain * inverse * slope / rows)[:, None]
+    to_x = gain[:, None] * again - (gain * total / rows)[:, None] - offset
     return to_x.astype(x.dtype), to_scale, to_bias, jnp.zeros_like(mean), jnp.zeros_like(variance), to_shortcut
 
 

@@ -10,6 +10,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import lax
 
 from jaxreid import config
@@ -55,12 +56,52 @@ def strided(x: jax.Array, *, axis: int, extent: int, average: bool) -> jax.Array
     )
 
 
-def stem_max(x: jax.Array, *, padding: int = 1) -> jax.Array:
-    """ResNet's 3x3 maximum with stride 2 over axes 2 and 3 of [B, T, H, W, C]."""
-    for axis in (3, 2):
-        pads = {'low': padding, 'high': padding}
-        x = _over_slices(x, average=False, counts_padding=False, axis=axis, extent=3, stride=2, **pads)
-    return x
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def stem_max(x: jax.Array, relu: bool, padding: int = 1) -> jax.Array:
+    """ResNet's 3x3 maximum with stride 2 over axes 2 and 3 of [B, T, H, W, C], rectified if asked to.
+
+    For the gradient a byte per result is kept that says where in its window it was found: of equal numbers the first
+    in the first row that has it, as by a pass over each axis.
+    """
+    return _stem_forward(x, relu, padding)[0]
+
+
+_NOWHERE = 9  # behind the nine places of a window
+
+
+def _stem_forward(x, relu, padding):
+    windows = {'extent': 3, 'stride': 2, 'low': padding, 'high': padding, 'fill': -jnp.inf}
+
+    def larger(a, b):  # as numerics.larger, with what belongs to them
+        first = (a[0] >= b[0]) | (a[0] != a[0])
+        return tuple(jnp.where(first, *both) for both in zip(a, b, strict=True))
+
+    rows = []
+    for r, row in enumerate(_slices(x, axis=2, **windows)):
+        columns = _slices(row, axis=3, **windows)
+        places = [jnp.full(columns[0].shape, 3 * r + c, jnp.uint8) for c in range(3)]
+        rows.append(functools.reduce(larger, zip(columns, places, strict=True)))
+    largest, place = functools.reduce(larger, rows)
+    if relu:
+        largest, place = nn.relu(largest), jnp.where(largest > 0, place, _NOWHERE)
+    return largest, (place, x.shape[2:4])
+
+
+def _stem_backward(relu, padding, kept, g):
+    del relu
+    place, sizes = kept
+
+    def spread(v, k, axis):  # puts results where the k-th number of their windows lies
+        low, span = k - padding, 2 * v.shape[axis] - 1
+        pads = [(0, 0, 0)] * v.ndim
+        pads[axis] = low, sizes[axis - 2] - low - span, 1
+        return lax.pad(v, jnp.zeros((), v.dtype), pads)
+
+    columns = [spread(sum(spread(jnp.where(place == 3 * r + c, g, 0), r, 2) for r in range(3)), c, 3) for c in range(3)]
+    return (sum(columns),)
+
+
+stem_max.defvjp(_stem_forward, _stem_backward)
 
 
 def whole(x: jax.Array, *, axes: tuple[int, ...], average: bool) -> jax.Array:

@@ -199,16 +199,19 @@ def _triplet(stream: Stream, labels: jax.Array, cfg: config.Loss, axis_name: str
         *mined, has_positive, valid = ring_mining.hardest(features, labels, distance, axis_name)
         farthest, nearest = (jax.vmap(lambda a, b: distance(a[None], b[None])[0, 0])(features, m) for m in mined)
         loss = triplet.of_hardest(farthest, nearest, has_positive, valid, margin=margin, no_positive=to_itself)
+        anchors = sharding.add_up(valid.sum(dtype=loss.dtype), axis_name)
     else:
         all_features, all_labels = sharding.all_rows((features, labels), axis_name)  # [N, D], [N]
         self_index = sharding.row_numbers(labels.shape[0], axis_name)
         loss, valid = triplet.batch_hard(
             distance(features, all_features), labels, all_labels, self_index, margin=margin, no_positive=to_itself
         )
+        # All rows have a negative, or none: no sum over the devices, which the gradient would wait for.
+        anchors = jnp.where((all_labels != all_labels[0]).any(), float(len(all_labels)), 0).astype(loss.dtype)
     active = (loss > inactive) & valid
-    total, anchors, num_active = (sharding.add_up(x.sum(dtype=loss.dtype), axis_name) for x in (loss, valid, active))
     anchors = jnp.maximum(anchors, 1)
-    return total / anchors, num_active / anchors
+    mean, share = (sharding.add_up(x.sum(dtype=loss.dtype) / anchors, axis_name) for x in (loss, active))
+    return mean, share
 
 
 def _mean(values: jax.Array, axis_name: str | None) -> jax.Array:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from jaxreid import config
 from jaxreid.layers import (
@@ -39,9 +40,8 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = spatial_conv.SpatialConv(self.width, 7, 2, dtype=self.dtype, name='conv1')(x)
-        x = self.norm(name='bn1')(x)
-        # Not in the norm, whose gradient rectifies twice: that of the maximum would be made twice with it.
-        return pooling.stem_max(nn.relu(x) if self.relu else x, padding=self.padding)
+        # The maximum rectifies: in front of it are four times as many numbers.
+        return pooling.stem_max(self.norm(name='bn1')(x), self.relu, self.padding)
 
 
 class Bottleneck(nn.Module):
@@ -67,7 +67,11 @@ class Bottleneck(nn.Module):
         """
         conv = functools.partial(spatial_conv.SpatialConv, dtype=self.dtype)
         width = EXPANSION * self.planes
-        y = self.norm(relu=True, name='bn1')(conv(self.planes, 1, name='conv1')(x))
+        into = x
+        if self.stride != 1:
+            # The gradient of the strided shortcut is then added where both are read, and not written among zeros.
+            into = lax.optimization_barrier(x)
+        y = self.norm(relu=True, name='bn1')(conv(self.planes, 1, name='conv1')(into))
         y, seen = self._middle(y)
         y = self.norm(relu=True, name='bn2')(y)
         y = conv(width, 1, name='conv3')(y)

@@ -241,16 +241,18 @@ class Program:
         for move in self.moves:
             one = move.instruction
             op = _collective(one, self._inner(one))
-            if one.name.startswith(_TPU_DONE):
+            starts, ends = one.name.startswith(_TPU_START), one.name.startswith(_TPU_DONE)
+            carries_on = ends or (started and one.op == 'fusion' and not starts)
+            if ends:
                 started = started[1:]
-            elif started and not one.name.startswith(_TPU_START):
+            elif started and not starts:
                 for i in started:
                     found[i] = dataclasses.replace(found[i], blocking=False)
-            elif op:
+            if op and not carries_on:
                 done = next(
                     (x for x in everywhere.values() if x.op.endswith('-done') and x.operands[:1] == (one.name,)), one
                 )
-                if one.name.startswith(_TPU_START):
+                if starts:
                     started.append(len(found))
                     done = next(x for x in self._inner(one).values() if x.op == op)
                 by_dtype: dict[str, float] = {}

@@ -17,8 +17,9 @@ from jaxreid.losses import objective
 from jaxreid.training import augment
 
 # Of the training step, by platform. On GPUs XLA's own (Triton) products leave additions to other kernels; cuBLAS adds
-# the gradient of the shortcut to that of the branch: compiled for an H200, a bottleneck moves a seventh less.
-COMPILER_OPTIONS = {'gpu': {'xla_gpu_enable_triton_gemm': False}}
+# the gradient of the shortcut to that of the branch: compiled for an H200, a bottleneck moves a seventh less. Products
+# of one input that are merged have results to be cut apart and gradients to be joined: 0.2 GB of a step.
+COMPILER_OPTIONS = {'gpu': {'xla_gpu_enable_triton_gemm': False, 'xla_gpu_dot_merger_threshold_mb': 0}}
 # Clips draw from their positions in the global batch, loss and dropout from positions no clip has.
 LOSS_DRAWS, DROPOUT_DRAWS = 2**31 - 1, 2**31 - 2
 
@@ -118,6 +119,14 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
     return gradient
 
 
+def _in_place(gradient: jax.Array) -> jax.Array:
+    """The gradient, behind a barrier where it is of a kernel that sees several positions.
+
+    cuDNN gives those in a layout of its own; XLA would update the state in that layout and copy it back.
+    """
+    return jax.lax.optimization_barrier(gradient) if max(gradient.shape[:-2], default=1) > 1 else gradient
+
+
 def make_train_step(
     model: nn.Module, experiment: config.Experiment, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> Callable:
@@ -127,7 +136,7 @@ def make_train_step(
     other; metrics are [S] floats. `frames` is the array of a `DeviceStore` where `batches` holds rows of it, else None.
     """
     gradient = make_gradient(model, experiment, axis_name=sharding.AXIS)
-    data = experiment.data
+    data, platform = experiment.data, mesh.devices.flat[0].platform
     read = functools.partial(
         device_read.read,
         height=data.height, width=data.width, with_flow=data.flow != 'off', axis_name=sharding.AXIS,
@@ -138,6 +147,8 @@ def make_train_step(
         batch = jax.lax.optimization_barrier(batch)  # what makes the batch is not fused into the step
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         gradients, batch_stats, metrics = gradient(state.params, state.batch_stats, key, batch)
+        if platform == 'gpu':
+            gradients = jax.tree.map(_in_place, gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics['gradient_norm'] = optax.tree.norm(gradients)
         return (
@@ -170,8 +181,7 @@ def make_train_step(
         in_specs=(sharding.COPIED, sharding.SPLIT_STEPS, sharding.SPLIT),
         out_specs=(sharding.COPIED, sharding.COPIED),
     )
-    options = COMPILER_OPTIONS.get(mesh.devices.flat[0].platform)
-    return jax.jit(mapped, donate_argnums=0, compiler_options=options)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=COMPILER_OPTIONS.get(platform))
 
 
 @functools.lru_cache(maxsize=4)

@@ -26,6 +26,14 @@ def test_sums_over_processes_need_no_memory_that_grows_with_their_number(process
         assert found['grown'] < found['bytes'] / 2, found['grown']  # gathered, it would be P times the bytes
 
 
+def test_an_extraction_needs_as_much_memory_on_two_processes_as_on_four(processes):
+    clips = 4 * host_worker.CLIPS * len(processes)
+    for found in processes:
+        assert found['extracted'] == [*range(clips), 0]  # of all processes' clips
+        # Sums, and the means that are made of them. Gathered, there would be P times the sums beside them.
+        assert found['extraction_grown'] < 2.5 * found['bytes'], found['extraction_grown']
+
+
 def test_processes_of_a_host_decode_each_frame_once_into_one_memory(processes):
     frames = sum(host_worker.LENGTHS)
     for found in processes:

@@ -53,14 +53,36 @@ def test_strided_windows_cover_the_axis_and_the_last_may_be_short(average, t, ex
 def test_the_stem_pool_is_pytorchs_with_its_gradient(hw):
     torch = pytest.importorskip('torch')
     x = draw((2, 3, *hw, 4))
-    y = pooling.stem_max(x)
+    y = pooling.stem_max(x, False)
     np.testing.assert_array_equal(y, torch_pool(x, False, kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)))
     weight = draw(y.shape)
     x_torch = torch.tensor(x).requires_grad_()
     y_torch = torch.nn.functional.max_pool3d(x_torch.movedim(-1, 1), (1, 3, 3), (1, 2, 2), (0, 1, 1)).movedim(1, -1)
     (y_torch * torch.tensor(weight)).sum().backward()
-    grad = jax.grad(lambda x: (pooling.stem_max(x) * weight).sum())(x)
+    grad = jax.grad(lambda x: (pooling.stem_max(x, False) * weight).sum())(x)
     np.testing.assert_allclose(grad, x_torch.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(('dtype', 'padding'), [(jnp.float32, 1), (jnp.bfloat16, 1), (jnp.float32, 0)])
+def test_of_equal_numbers_the_stem_pool_takes_the_first_of_the_first_row_that_has_it(dtype, padding):
+    windows = {'extent': 3, 'stride': 2, 'low': padding, 'high': padding}
+
+    def by_axes(x):  # a pass over each, of which each takes the first
+        x = jax.nn.relu(x)
+        for axis in (3, 2):
+            x = pooling._over_slices(x, average=False, counts_padding=False, axis=axis, **windows)
+        return x
+
+    x = jnp.round(2 * draw((2, 3, 7, 6, 4))).astype(dtype)
+    weight = jnp.asarray(draw(by_axes(x).shape), dtype)
+    results, gradients = zip(
+        *(
+            jax.jit(jax.value_and_grad(lambda x, f=f: (f(x) * weight).astype(jnp.float32).sum()))(x)
+            for f in (by_axes, lambda x: pooling.stem_max(x, True, padding))
+        )
+    )
+    assert results[0] == results[1]
+    np.testing.assert_array_equal(*gradients)
 
 
 def test_compiled_gradients_of_maxima_are_those_of_the_formula():
@@ -80,7 +102,7 @@ def test_compiled_gradients_of_maxima_are_those_of_the_formula():
 def test_not_a_number_is_not_pooled_away():
     x = jnp.zeros((1, 1, 4, 4, 1)).at[0, 0, 1, 2, 0].set(jnp.nan)
     assert jnp.isnan(pooling.frames(x, kind='max')).all()
-    assert jnp.isnan(pooling.stem_max(x)).sum() == 2
+    assert jnp.isnan(pooling.stem_max(x, False)).sum() == 2
     assert jnp.isnan(pooling.same(x, axis=2, extent=3, average=False)).sum() == 3
 
 

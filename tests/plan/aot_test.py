@@ -51,6 +51,14 @@ def test_the_gradient_is_sent_once(step):
     assert 36 * MIB < sent < 38 * MIB  # 9,566,897 parameters in float32 are 36.5
 
 
+def test_with_norms_of_each_chip_a_step_sums_three_times(compiler):
+    """Labels, the gradient through the gathered features, and all the rest. Small maps and few channels: the same sums."""
+    small = ['--config.train.bn_groups=16', '--config.backbone.width=16', '--config.data.height=64']
+    e = command_line.read_config('strf_mars', [*small, '--config.data.width=32'])
+    step = outcome.in_child(e, targets.parse('v5e:4x4'), 'train', True, False)
+    assert sum(one.count for one in step.sends if one.op == 'all-reduce') <= 3  # 4 with a sum of anchors
+
+
 @pytest.mark.parametrize(('target', 'singly'), [('v5e:4x4', True), ('v6e:8x8', True), ('v5e:8x8', False)])
 def test_frames_in_the_memory_of_chips_travel_once_and_are_not_copied(target, singly, compiler):
     """All training frames of MARS, two clips for each chip."""

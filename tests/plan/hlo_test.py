@@ -220,3 +220,10 @@ def test_what_a_tpu_sends_in_pieces_beside_other_work_counts_once(program):
     assert (beside.op, beside.dtype, beside.bytes, beside.blocking) == ('all-reduce', 'f32', 256, False)
     (one,) = [move for move in program.moves if move.instruction.name == 'beside']
     assert one.kind == 'products'
+
+
+def test_a_sum_while_a_tpu_has_another_under_way_counts_too():
+    between = '  %between = f32[8,8]{1,0} all-reduce(%out), channel_id=2, to_apply=%add\n  %beside = '
+    waited, beside, third = hlo.Program(TEXT.replace('  %beside = ', between)).collectives[4:]
+    assert (waited.blocking, beside.blocking) == (True, False)
+    assert (third.op, third.bytes, third.blocking) == ('all-reduce', 256, True)
