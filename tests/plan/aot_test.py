@@ -52,7 +52,7 @@ def test_the_gradient_is_sent_once(step):
 
 
 def test_with_norms_of_each_chip_a_step_sums_three_times(compiler):
-    """Labels, the gradient through the gathered features, and all the rest. Small maps and few channels: the same sums."""
+    """Labels, the gradient through the gathered features, and all the rest; small maps change nothing."""
     small = ['--config.train.bn_groups=16', '--config.backbone.width=16', '--config.data.height=64']
     e = command_line.read_config('strf_mars', [*small, '--config.data.width=32'])
     step = outcome.in_child(e, targets.parse('v5e:4x4'), 'train', True, False)
