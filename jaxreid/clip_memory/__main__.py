@@ -38,17 +38,22 @@ def make(experiment: config.Experiment) -> np.ndarray:
     return np.asarray(variables['batch_stats']['memory'])
 
 
+def parse(argv: Sequence[str]) -> config.Experiment:
+    """The settings that the command line names."""
+    parser = commands.parser('clip-memory', __doc__)
+    parser.add_argument('--config', required=True, metavar='NAME', help='config of TF-CLIP')
+    parser.epilog = 'Settings are changed with --config.section.field=value, as of jaxreid.main.'
+    options, rest = parser.parse_known_args(argv)
+    if unknown := [argument for argument in rest if not re.match(r'--config\.[\w.]+=', argument)]:
+        parser.error(f'unexpected argument {unknown[0]!r}; settings are written --config.section.field=value')
+    return command_line.read_config(options.config, rest)
+
+
 def run(argv: Sequence[str]) -> int:
     """Parses, computes, says what there is; expected errors become one message and an exit status."""
 
     def act() -> int:
-        parser = commands.parser('clip-memory', __doc__)
-        parser.add_argument('--config', required=True, metavar='NAME', help='config of TF-CLIP')
-        parser.epilog = 'Settings are changed with --config.section.field=value, as of jaxreid.main.'
-        options, rest = parser.parse_known_args(argv)
-        if unknown := [argument for argument in rest if not re.match(r'--config\.[\w.]+=', argument)]:
-            parser.error(f'unexpected argument {unknown[0]!r}; settings are written --config.section.field=value')
-        memory = make(command_line.read_config(options.config, rest))
+        memory = make(parse(argv))
         print(f'the CLIP memory of {len(memory)} identities is there, {memory.shape[1]} numbers each')
         return 0
 

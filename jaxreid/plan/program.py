@@ -27,11 +27,12 @@ def on_accelerators(experiment: config.Experiment, platform: str) -> config.Expe
 
 
 def quick(experiment: config.Experiment) -> config.Experiment:
-    """The same settings with one bottleneck per stage, followed by a non-local block where the stage has any."""
+    """The same settings with one bottleneck per stage, and one module behind it where the stage has any."""
     e = copy.deepcopy(experiment)
     e.backbone.depths = (1, 1, 1, 1)
     blocks = e.nonlocal_blocks
     blocks.stage2, blocks.stage3 = blocks.stage2 and (0,), blocks.stage3 and (0,)
+    e.sinet.idm, e.sinet.sbm = e.sinet.idm and (0,), e.sinet.sbm and (0,)
     return e
 
 

@@ -121,7 +121,7 @@ def test_the_footage_itself_says_how_alike_strangers_are(tmp_path, capsys):
         np.savez(tmp_path / f'{camera}.npz', **arrays)
     for name in ('ids', 'again'):
         assert command.main([*paths[:2], str(tmp_path / name)]) == 0
-    assert re.search(r'joined from a similarity of 0\.\d+ on; [12][.\d]*% of other people', capsys.readouterr().out)
+    assert re.search(r'joined from a similarity of 0\.\d+ on; [34][.\d]*% of other people', capsys.readouterr().out)
     found = people(tmp_path / 'ids')
     assert (tmp_path / 'ids' / 'state.json').read_bytes() == (tmp_path / 'again' / 'state.json').read_bytes()
     for person in range(12):
