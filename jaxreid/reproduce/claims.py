@@ -141,12 +141,12 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Pair]:
 
 
 def _run(
-    options: argparse.Namespace, overrides: list[str], system: str, variant: str, seed: int, whole: bool
+    options: argparse.Namespace, overrides: list[str], system: str, variant: str, seed: int, whole_training: bool
 ) -> one_run.Run:
     stem = f'{system}_{options.dataset}'
     spec = f'configs/{stem}.py:{variant}'
     added = [f'--config.data.root={options.root}'] if options.root else []
-    if catalogue.find(options.dataset).rendered and not whole:
+    if catalogue.find(options.dataset).rendered and not whole_training:
         experiment = command_line.read_config(spec, added)
         steps = claims.LONGER.get(experiment.data.preset, claims.STEPS)
         epochs = max(round(steps / (dry_run.steps_per_epoch(experiment) or steps)), 2)
@@ -156,7 +156,7 @@ def _run(
             *([f'--config.optim.lr={claims.RATES[system]}'] if system in claims.RATES else []),
         ]  # fmt: skip
     added += [*overrides, f'--config.train.seed={seed}']
-    folder = options.workdir / f'{stem}-{variant}-{"whole-" if whole else ""}seed{seed}'
+    folder = options.workdir / f'{stem}-{variant}-{"whole-" if whole_training else ""}seed{seed}'
     return one_run.Run(0, spec, command_line.read_config(spec, added), folder, tuple(added))
 
 

@@ -61,12 +61,7 @@ def fit(variables: Any, tensors: Mapping[str, np.ndarray], experiment: config.Ex
             problems.append(f'{name}: shape {tensors[name].shape} does not fit {"/".join(entry.path)} {target.shape}')
         else:
             flat[entry.path] = jnp.asarray(value, target.dtype)
-    if problems:
-        listed = '\n  '.join(problems)
-        raise state_file.WeightsError(
-            f'{source} does not fit a ViT of {experiment.vit.depth} blocks ({naming} names):\n  {listed}\nUse weights '
-            'of the same network, or a random start with --config.backbone.init=random.'
-        )
+    state_file.refuse(problems, f'{source} does not fit a ViT of {experiment.vit.depth} blocks ({naming} names)')
     return traverse_util.unflatten_dict(flat)
 
 

@@ -102,12 +102,7 @@ def fit(variables: Any, tensors: Mapping[str, np.ndarray], *, depths: tuple[int,
                 problems.append(f'{name}: shape {tensors[name].shape} does not fit {"/".join(path)} {flat[path].shape}')
             else:
                 flat[path] = jnp.asarray(fitted, flat[path].dtype)
-    if problems:
-        listed = '\n  '.join(problems)
-        raise state_file.WeightsError(
-            f'{source} does not fit a ResNet with {depths} bottlenecks per stage:\n  {listed}\nUse weights of the same '
-            'network, or a random start with --config.backbone.init=random.'
-        )
+    state_file.refuse(problems, f'{source} does not fit a ResNet with {depths} bottlenecks per stage')
     return traverse_util.unflatten_dict(flat)
 
 

@@ -27,6 +27,16 @@ class WeightsError(ValueError):
     """Weights cannot be found, read, or fitted to the model; the message says what to do."""
 
 
+def refuse(problems: list[str], found: str) -> None:
+    """Raises WeightsError with what was `found` and every one of the problems; does nothing without any."""
+    if problems:
+        listed = '\n  '.join(problems)
+        raise WeightsError(
+            f'{found}:\n  {listed}\nUse weights of the same network, or a random start with '
+            '--config.backbone.init=random.'
+        )
+
+
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Tensors by name, all float32, without WRAPPERS and PREFIXES, and without TRUNK where the trunk has no other name.
 
