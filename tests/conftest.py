@@ -1,5 +1,6 @@
 """Settings of the whole suite: eight CPU devices, quick compilation, and no silent broadcasting between ranks."""
 
+import gc
 import os
 import pathlib
 
@@ -19,6 +20,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+gc.set_threshold(
+    100_000, 20, 20
+)  # compiled programs stay: walking over them for every 700 objects is a tenth of the time
 
 INTEGRATION = pathlib.Path(__file__).resolve().parent / 'integration'
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'

@@ -70,6 +70,7 @@ def pixels(names):
     return np.stack([np.asarray(Image.open(name)) for name in names])
 
 
+@pytest.mark.slow
 def test_features_are_those_of_extraction(run, net, shop, tmp_path):
     manifest, names = shop
     settings = config.from_dict(config.to_dict(net.experiment))
@@ -169,6 +170,7 @@ def test_an_exported_folder_is_loaded_like_a_checkpoint(run, net, tmp_path, caps
         jaxreid.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_network_that_sees_motion_is_given_it_or_computes_it(tmp_path, monkeypatch):
     experiment = star_synthetic.get_config('tiny')
     monkeypatch.setattr(optical_flow, 'tv_l1', lambda first, second: second[..., :2] / 8 - first[..., :2] / 8)

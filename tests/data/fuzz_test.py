@@ -86,6 +86,7 @@ def attempt(function):
         return None, str(error) or repr(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', IMAGES)
 def test_damaged_images_are_named_or_replaced_and_counted(tmp_path, kind):
     rng = np.random.default_rng(list(IMAGES).index(kind))

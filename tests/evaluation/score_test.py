@@ -305,6 +305,7 @@ def test_scoring_starts_without_jax_flax_or_scipy(tmp_path):
     assert out.splitlines()[-1] == '[]'
 
 
+@pytest.mark.slow
 def test_the_rules_differ_on_mars_as_they_do_in_public_code(tmp_path):
     """Shape of the table of one feature set under the rules of different repositories; counts are exact."""
     made = mars_size.on_metadata(public_tables.write_mars_info(tmp_path)) | {'meta': {}, 'embedding_before_neck': None}

@@ -180,6 +180,7 @@ def test_every_flipped_bit_of_an_exported_program_is_named(fixed, tmp_path):
     exported.load(folder)
 
 
+@pytest.mark.slow
 def test_what_computes_something_else_is_not_kept_and_an_empty_folder_is_filled(strf, tmp_path, monkeypatch, capsys):
     (tmp_path / 'out').mkdir()
     with monkeypatch.context() as patched:
@@ -249,6 +250,7 @@ def pictures(strf, count):
     return images, np.asarray(views[0] + views[1]) / 2
 
 
+@pytest.mark.slow
 def test_pictures_of_trackers_are_clips_that_stand_still(strf, tmp_path):
     meta = export.export(strf[0], tmp_path / 'export', platforms=['cpu'], frames_dtype='images')
     shape = ['batch', 3, 32, 16]

@@ -54,6 +54,7 @@ def pictures(drawn, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_is_cut_as_the_video_of_the_same_frames(drawn, pictures, boxes, tmp_path):
     assert command.run([str(drawn[0]), str(tmp_path / 'a'), f'--detections={boxes}']) == 0
     assert command.run([str(pictures), str(tmp_path / 'b'), f'--detections={boxes}', '--fps=10']) == 0
@@ -113,6 +114,7 @@ class Stream:
         self._thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('share', [1.0, 0.55])
 def test_a_stream_is_cut_as_people_leave_and_ends_with_what_was_seen(drawn, tmp_path, share):
     out, came = tmp_path / 'out', []

@@ -57,6 +57,7 @@ def test_every_frame_has_the_time_that_it_was_recorded_at(tmp_path, suffix):
         assert np.abs(frame.image[..., ::-1].astype(int) - image).mean() < 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'how'),
     [

@@ -96,6 +96,7 @@ def test_lsta_of_zeros_scales_by_a_quarter_where_gates_are_sigmoids():
     np.testing.assert_allclose(apply(module, params, x)[0], x / 4, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', KINDS)
 def test_every_gate_starts_as_the_identity_and_can_leave_it(name):
     module, x = KINDS[name][0], jnp.asarray(np.abs(maps()) * 5, jnp.float32)

@@ -77,6 +77,7 @@ def test_the_loss_is_the_sum_of_its_terms_from_loops(cfg):
     assert 0 < active < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cfg', CONFIGS + RINGS, ids=NAMES + [f'ring-{name}' for name in NAMES[:3]])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(np.float32, 1e-5), (np.float64, 1e-9)])
 def test_one_two_and_eight_devices_give_value_and_gradient_of_the_whole_batch(cfg, dtype, tolerance):

@@ -83,6 +83,7 @@ def test_a_batch_of_one_identity_costs_nothing():
     assert all(np.isfinite(g).all() and not g.any() for g in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mine', ['stripe', 'embedding'])
 def test_eight_devices_give_the_loss_and_gradient_of_one(mine):
     with jax.enable_x64(True):

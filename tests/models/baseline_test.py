@@ -58,6 +58,7 @@ WHOLE_NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', WHOLE_NETS)
 def test_the_whole_network_and_its_gradients_are_those_of_pytorchs_3d_layers(name):
     torch = pytest.importorskip('torch')
@@ -132,6 +133,7 @@ def test_i3d_with_three_equal_slices_is_c2d_inside_a_constant_clip():
     assert np.abs(got[:, 0] - expected[:, 0]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block', ['c2d', 'p3dc'])
 @pytest.mark.parametrize('last_stride', [1, 2])
 def test_maps_have_the_sizes_of_the_paper(block, last_stride):

@@ -79,6 +79,7 @@ def test_folded_networks_give_the_same_features(experiment, kept):
     np.testing.assert_allclose(found, expected, atol=1e-5 * scale, rtol=0)
 
 
+@pytest.mark.slow
 @SYSTEMS
 def test_folded_networks_in_float16_give_features_to_a_hundredth_and_finer_than_in_bfloat16(experiment, kept):
     del kept

@@ -22,6 +22,7 @@ def features(dtype=np.float32):
     return np.random.default_rng(0).normal(size=(2, 3, 6, 4, 8)).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('location', ['3x1x1', '1x3x3'])
 @pytest.mark.parametrize('block', BLOCKS_3D)
 def test_a_bottleneck_and_its_gradients_are_those_of_pytorchs_3d_layers(block, location):

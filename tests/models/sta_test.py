@@ -98,6 +98,7 @@ def torch_network(torch, p, stats, x):
     return g, embedding, embedding @ p['head/classifier']
 
 
+@pytest.mark.slow
 def test_the_whole_network_and_its_gradients_are_those_of_pytorch():
     torch = pytest.importorskip('torch')
     with jax.enable_x64(True):

@@ -179,6 +179,7 @@ def test_outputs_at_full_size_have_the_shapes_of_the_paper():
     assert {k: a.shape for k, a in out.extras['stripes'].items()} == {g: (2, 3, int(g), 2048) for g in '124'}
 
 
+@pytest.mark.slow
 def test_whole_clips_in_pieces_and_with_padding_give_what_they_give_alone():
     model, (clips, flow) = model_of(attention_stages=(4,)), inputs(b=2, t=5)
     v = random_variables(model, clips, flow)

@@ -135,6 +135,7 @@ SAME = {  # what is the identity at the start; all kinds of gates are in frame_a
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SAME)
 def test_what_starts_as_the_identity_changes_no_feature(name):
     assert kept(SAME[name]) > 0.99999
@@ -144,6 +145,7 @@ def test_random_gates_on_the_trunk_do_change_features():
     assert kept(experiment('star', star__gates='sigmoid')) < 0.99
 
 
+@pytest.mark.slow
 def test_units_in_front_of_a_trained_convolution_leave_features_recognisable():
     letter = config.from_dict(config.to_dict(P3DA))
     letter.strf.cov_norm = 'none'

@@ -65,6 +65,7 @@ def named(out):
     return streams | out.extras
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('released', [False, True])
 def test_the_whole_network_and_its_gradients_are_pytorchs(released):
     torch = pytest.importorskip('torch')

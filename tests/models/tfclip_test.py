@@ -57,6 +57,7 @@ def theirs():
     return torch_vit.shaken(net.to(torch.float64))
 
 
+@pytest.mark.slow
 def test_features_logits_loss_and_gradients_are_those_of_pytorch():
     torch = pytest.importorskip('torch')
     from tests.oracles import torch_tfclip

@@ -102,6 +102,7 @@ def test_one_ctrl_c_is_one_line_and_status_130():
     assert stop('time.sleep(60)', times=1) == (130, '\njaxreid: interrupted; run the same command again\n')
 
 
+@pytest.mark.slow
 def test_a_second_one_ends_what_compiled_code_holds_up():
     # Python hears of signals between two of its own steps, and this is one.
     begun = time.monotonic()

@@ -16,6 +16,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('place', list(PLACES))
 def test_what_cannot_be_fetched_is_named_within_seconds(place, tmp_path):
     folder, module, call = PLACES[place]

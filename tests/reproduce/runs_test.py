@@ -76,6 +76,7 @@ def test_the_list_names_every_table_and_row(capsys):
         assert all(f'  {row.variant}' in printed for row in table.rows)
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_commands_and_costs_and_makes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert reproduce.run(['strf-location', '--dataset=synthetic', '--dry-run', '--seeds=0,1']) == 0

@@ -81,6 +81,7 @@ def check_means(found):
         assert r['protocol']['ap'] == 'step'
 
 
+@pytest.mark.slow
 def test_ten_splits_run_in_folders_of_their_own_and_their_mean_and_spread_are_written(experiment, runs, tmp_path):
     check_means(splits.train(experiment, tmp_path / 'run'))
     assert runs == [(split, f'split{split}') for split in range(10)]

@@ -214,6 +214,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['photo.jpg']
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_gives_another_gallery(tmp_path):
     gallery.append(tmp_path, some(40, dim=8))
     held, draw, named = gallery.open_folder(tmp_path), random.Random(0), []

@@ -70,6 +70,7 @@ def run(made, *arguments, out=None):
     return command.run([str(made / a) if i < 2 else a for i, a in enumerate(arguments)] + [*files])
 
 
+@pytest.mark.slow
 def test_a_folder_of_crops_is_searched_for_in_the_tracklets_of_a_video(made, capsys):
     net = f'--checkpoint={made / "net"}'
     assert run(made, 'door', 'visitors', net, '--top=3', out='answers') == 0
@@ -90,6 +91,7 @@ def test_a_folder_of_crops_is_searched_for_in_the_tracklets_of_a_video(made, cap
         assert {hit for hit, _ in hits} == {'door/0002', 'door/0003'} - {name}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not browser.available(), reason=browser.MISSING)
 @pytest.mark.parametrize('width', [1280, 390])
 def test_the_page_opens_without_errors_and_fits_the_view(made, opened, width):
@@ -246,6 +248,7 @@ def test_nothing_but_an_earlier_answer_is_overwritten(made, extracted, tmp_path,
     assert command.run(again) == command.run(again) == 0
 
 
+@pytest.mark.slow
 def test_an_add_that_was_stopped_is_repeated_and_one_that_cannot_be_done_is_not_begun(
     made, tmp_path, capsys, monkeypatch
 ):
@@ -359,6 +362,7 @@ def test_two_tracklets_get_a_verdict(made, tmp_path, capsys):
     assert 'visitors holds 2 tracklets; expected one' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_damaged_crop_of_a_gallery_does_not_stop_a_search_and_is_said(made, tmp_path, capsys):
     shutil.copytree(made / 'visitors' / 'ann', tmp_path / 'g' / 'ann')
     for path in sorted((tmp_path / 'g' / 'ann').glob('*.jpg'))[1:]:

@@ -4,6 +4,7 @@ import pathlib
 
 import cv2
 import numpy as np
+import pytest
 
 from jaxreid.search import __main__ as command
 from jaxreid.search import feature_rows, gallery, sources, tracklets
@@ -27,6 +28,7 @@ def by_colours(path, role, network, *, frames_root='', each=''):
     )
 
 
+@pytest.mark.slow
 def test_who_leaves_is_sought_then_added(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sources, 'open_any', by_colours)
     monkeypatch.setattr(sources, 'network_loader', lambda checkpoint: (lambda: None) if checkpoint else None)

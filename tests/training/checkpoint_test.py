@@ -87,6 +87,7 @@ def values(step):
     return sorted((step / 'state' / 'ocdbt.process_0' / 'd').iterdir(), key=lambda file: -file.stat().st_size)
 
 
+@pytest.mark.slow
 def test_a_bit_that_is_no_longer_what_was_written_is_named_whatever_it_is_part_of(tmp_path):
     noise = {'params': {'kernel': np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)}}
     checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
@@ -112,6 +113,7 @@ def test_a_changed_bit_beside_the_state_is_named(folder):
         checkpoint.read_meta(folder / 'checkpoints', 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'break_it',
     [

@@ -45,6 +45,7 @@ def features(model, state):
     return model.apply({'params': state.params, 'batch_stats': state.batch_stats}, clips, train=False).embedding
 
 
+@pytest.mark.slow
 def test_its_network_gives_the_features_that_it_gave(old):
     model, meta, state = old
     assert meta['labels'] == {str(pid): pid - 1 for pid in range(1, 13)}

@@ -49,6 +49,7 @@ def test_twenty_steps_are_those_of_the_loop():
         np.testing.assert_allclose(found[:, i], expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('weight_decay', [0.0, 5e-4, 0.5])
 def test_twenty_steps_with_decays_are_those_of_torch(weight_decay):
     torch = pytest.importorskip('torch')

@@ -84,6 +84,7 @@ def same(answered, found, row, wanted):
     np.testing.assert_allclose([hit.similarity for hit in hits], [s for _, s in wanted], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('distance', ['cosine', 'euclidean'])
 def test_the_engine_answers_as_a_loop_over_all_pairs(engine, gallery, queries, distance):
     answered, found = vector_engine.search(engine, distance, queries, top=5, filters=results.Filters())
@@ -225,6 +226,7 @@ def test_an_unreachable_server_and_a_wrong_file_are_one_sentence(tmp_path):
     assert logging.getLogger('pymilvus').level == logging.CRITICAL
 
 
+@pytest.mark.slow
 def test_recall_of_an_approximate_index_is_measured_against_exact_search(engine):
     """4,000 random directions in 64 dimensions: hard for HNSW, so that few candidates show."""
     rng = np.random.default_rng(5)

@@ -107,6 +107,7 @@ def tensors(net):
     return {k: v.numpy() for k, v in net.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block', ['c2d', 'i3d', 'p3db', 'p3dc'])
 def test_features_are_those_of_the_pytorch_network(net, block):
     import torch

@@ -98,6 +98,7 @@ def test_tensors_of_all_kinds_become_arrays_or_are_named(tmp_path):
             state_file.read(path)
 
 
+@pytest.mark.slow
 def test_compressed_tensors_that_become_gigabytes_are_refused(tmp_path):
     torch = pytest.importorskip('torch')
     torch.save({'x': torch.zeros(100 * 2**20)}, tmp_path / 'whole.pth')

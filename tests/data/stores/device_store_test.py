@@ -286,6 +286,7 @@ def trained():
     }
 
 
+@pytest.mark.slow
 def test_losses_and_parameters_are_the_same_bits_wherever_frames_come_from(trained):
     metrics, state, _ = trained['folder']
     ours, our_state, _ = trained['device']

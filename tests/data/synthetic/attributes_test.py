@@ -190,6 +190,7 @@ def test_people_of_the_outfits_preset_change_their_clothes_and_nothing_else():
     assert synthetic_plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+@pytest.mark.slow
 def test_colours_find_people_in_the_same_clothes_and_not_in_others(tmp_path):
     """The three rules come apart: colour is enough for the same clothes and nearly worthless where they change."""
     preset = dataclasses.replace(synthetic.PRESETS['outfits'], name='few', train_ids=1, test_ids=14, max_frames=12)

@@ -61,6 +61,7 @@ def names(root, split):
     return (root / 'info' / f'{split}_name.txt').read_text().split()
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tiny, tmp_path):
     alone = render.ensure(tmp_path / 'alone', 'tiny', workers=1, progress=False)
     assert digests(alone) == digests(tiny)
@@ -417,6 +418,7 @@ def test_a_killed_render_leaves_no_half_data_set_and_the_next_one_cleans_up(tmp_
     assert [p.name for p in tmp_path.iterdir()] == ['data']
 
 
+@pytest.mark.slow
 def test_concurrent_callers_get_one_whole_data_set(tmp_path, tiny):
     script = (
         'import sys\n'
