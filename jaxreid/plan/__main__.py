@@ -13,9 +13,6 @@ import pathlib
 import sys
 from typing import NamedTuple
 
-import jax
-
-import jaxreid
 from jaxreid import command_line, config
 from jaxreid.plan import outcome, program, targets
 from jaxreid.process import commands, whole
@@ -69,8 +66,7 @@ def main() -> int:
         print(text(found, experiment, target), flush=True)
         rows.append({'config': options.config, 'settings': settings} | outcome.as_json(found))
         if options.json:
-            versions = {'jaxreid': jaxreid.__version__, 'jax': jax.__version__}
-            whole.write_json(options.json, {'versions': versions, 'rows': rows})
+            whole.write_json(options.json, {'versions': targets.versions(), 'rows': rows})
     return int(failed)
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+import jaxreid
 from jaxreid import config
 
 GPUS = pathlib.Path(__file__).parent / 'gpus'  # what XLA's compiler asks of a GPU, a text proto of each
 # JAX takes so much of a GPU's memory where XLA_PYTHON_CLIENT_MEM_FRACTION says nothing else.
 GPU_SHARE = 0.75
 GPUS_PER_HOST = 8
+COMPILERS = re.compile('jax|jaxlib|libtpu|jax-cuda[0-9]+-pjrt')  # distributions
 # Nothing is asked over the network, no second libtpu is waited for, and no driver of a GPU is looked for.
 ENVIRONMENT = {
     'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1', 'TPU_STDERR_LOG_LEVEL': '3',
@@ -121,6 +123,12 @@ def check_compiler(target: Target) -> None:
             f'this target needs the compiler {module.removeprefix("jax_plugins.")}, which is not installed: '
             f"pip install 'jax[{extra}]=={importlib.metadata.version('jax')}' (the device itself is not needed)"
         )
+
+
+def versions() -> dict[str, str]:
+    """What a plan depends on, by distribution: jaxreid, JAX, and the compilers that are installed."""
+    found = {one.name: one.version for one in importlib.metadata.distributions() if COMPILERS.fullmatch(one.name or '')}
+    return {'jaxreid': jaxreid.__version__} | dict(sorted(found.items()))
 
 
 def devices(target: Target, description: str = '') -> list[jax.Device]:

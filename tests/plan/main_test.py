@@ -65,7 +65,9 @@ def test_everything_is_printed_and_kept(monkeypatch, capsys, tmp_path):
     command = ['--config', 'strf_synthetic:tiny', '--target', 'h200:8', '--json', str(tmp_path / 'out.json'), '--once']
     assert run(monkeypatch, *command, *small) == 0
     printed = capsys.readouterr().out
-    (row,) = json.loads((tmp_path / 'out.json').read_text())['rows']
+    written = json.loads((tmp_path / 'out.json').read_text())
+    assert written['versions'].items() >= {'jax': jax.__version__, 'jaxlib': jax.lib.__version__}.items()
+    (row,) = written['rows']
     assert printed.startswith('h200:8: training step of 32 clips, ')
     for word in ('memory      fits', 'arithmetic', 'traffic', 'all-reduce f32', 'waited for', 'at best', 'recipe'):
         assert f'  {word}' in printed or f' {word}' in printed, word
