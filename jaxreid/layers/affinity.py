@@ -48,33 +48,17 @@ def mix(
     return mixed, {name: sum(values) / len(values) for name, values in means.items()}
 
 
-def masks(
-    rows: Sequence[jax.Array],
-    vectors: Sequence[jax.Array],
-    positions: jax.Array,
-    kappa: float,
-    *,
-    kernels: bool = False,
-):
+def masks(rows: Sequence[jax.Array], vectors: Sequence[jax.Array], positions: jax.Array, kappa: float):
     """Of every branch the rows [B, R, P] of its mask that belong to `rows` [B, R, d] of its `vectors` [B, P, d].
 
     They have the dtype of the vectors. With them comes what they show, for every branch: summed over the rows entropy
     [] (of every 16th row), weight of their own `positions` [1, R], [], and weights [B, P].
-
-    `kernels`: `rows` are all rows, and on GPUs the kernels that are made for them are taken.
     """
 
     def mask(r, v):
         return jax.nn.softmax(kappa * _product('bpd,bqd->bpq', r, v), -1).astype(v.dtype)
 
-    def mask_of_all(v):
-        kernel = functools.partial(affinity_kernels.mask, kappa=kappa)
-        return lax.platform_dependent(v, cuda=kernel, default=lambda v: mask(v, v))
-
-    made = [
-        mask_of_all(v) if kernels and affinity_kernels.fit(v) else mask(r, v)
-        for r, v in zip(rows, vectors, strict=True)
-    ]
+    made = [mask(r, v) for r, v in zip(rows, vectors, strict=True)]
     # XLA must not keep what they are rounded from, which is twice as large.
     made = lax.optimization_barrier(made)
     own = positions[..., None] == jnp.arange(vectors[0].shape[1])[None, None]  # [1, R, P]
@@ -97,29 +81,59 @@ def _forward(features, vectors, kappa, transposed, kernels=True):
     kernels = kernels and features.shape[1] <= MAX_POSITIONS
     vectors = [v.astype(features.dtype) for v in vectors]
 
-    def tile(x, rows, positions):
-        made, shown = masks(rows, vectors, positions, kappa, kernels=kernels)
-        total = functools.reduce(jnp.add, made)  # M X + N X = (M + N) X: one product for all branches
-        if transposed:
-            return (jnp.einsum('bpq,bpd->bqd', total, x), shown), None, made
-        return (None, shown), jnp.einsum('bpq,bqd->bpd', total, features), made
+    def added(made, shown, vectors):
+        del vectors
+        return functools.reduce(jnp.add, made), shown
 
-    (everywhere, shown), here, made = _by_rows(tile, features, vectors, _positions(features))
+    def by_kernel(made, shown, vectors):  # who takes these needs no masks: XLA does not make them
+        del made, shown
+        total, shown = affinity_kernels.mixture(vectors, kappa=kappa)
+        shown = [(entropy[:, ::ENTROPY_STRIDE].sum(), own.sum(), columns) for entropy, own, columns in shown]
+        return total, tuple(map(list, zip(*shown, strict=True)))
+
+    def tile(x, rows, positions):
+        # M X + N X = (M + N) X: one product for all branches
+        made, shown = masks(rows, vectors, positions, kappa)
+        if kernels and affinity_kernels.fit(vectors):
+            total, shown = lax.platform_dependent(made, shown, vectors, cuda=by_kernel, default=added)
+        else:
+            total, shown = added(made, shown, vectors)
+        if transposed:
+            return (jnp.einsum('bpq,bpd->bqd', total, x), shown), None, (made, total)
+        return (None, shown), jnp.einsum('bpq,bqd->bpd', total, features), (made, total)
+
+    (everywhere, shown), here, whole = _by_rows(tile, features, vectors, _positions(features))
     mixed = (everywhere if transposed else here).astype(features.dtype)
-    return (mixed, shown), (features, vectors, made)
+    return (mixed, shown), (features, vectors, whole)
 
 
 def _backward(kappa, transposed, kept, slopes):
-    features, vectors, made = kept
+    features, vectors, whole = kept
     slope, _ = slopes  # of what the masks show nobody asks a gradient
 
     def through_softmax(mask, mask_slope):
         m, s = (z.astype(jnp.promote_types(z.dtype, jnp.float32)) for z in (mask, mask_slope))
         return (kappa * m * (s - (m * s).sum(-1, keepdims=True))).astype(mask.dtype)
 
+    def through_each(masks, slope, vectors):
+        del vectors
+        return [through_softmax(mask, slope) for mask in masks]
+
+    def by_kernel(masks, slope, vectors):
+        del masks
+        return affinity_kernels.through_softmax(vectors, slope, kappa=kappa)
+
+    def added(masks, total):
+        del total
+        return functools.reduce(jnp.add, masks)
+
     def tile(x, y_slope, rows, positions):
-        here = made or masks(rows, vectors, positions, kappa)[0]
-        total = functools.reduce(jnp.add, here)
+        here, total = whole or (masks(rows, vectors, positions, kappa)[0], None)
+        kernels = whole and affinity_kernels.fit(vectors)
+        if kernels:
+            total = lax.platform_dependent(here, total, cuda=lambda here, total: total, default=added)
+        else:
+            total = added(here, total)
         if transposed:
             mask_slope = jnp.einsum('bpd,bqd->bpq', x, slope)
             x_here, x_everywhere = jnp.einsum('bpq,bqd->bpd', total, slope), None
@@ -127,12 +141,11 @@ def _backward(kappa, transposed, kept, slopes):
             mask_slope = jnp.einsum('bpd,bqd->bpq', y_slope, features)
             x_here, x_everywhere = None, jnp.einsum('bpq,bpd->bqd', total, y_slope)
         v_here, v_everywhere = [], []
-        for mask, r, v in zip(here, rows, vectors, strict=True):
-            if made and affinity_kernels.fit(v):
-                kernel = functools.partial(affinity_kernels.through_softmax, kappa=kappa)
-                g = lax.platform_dependent(mask, mask_slope, cuda=kernel, default=through_softmax)
-            else:
-                g = through_softmax(mask, mask_slope)
+        if kernels:
+            slopes = lax.platform_dependent(here, mask_slope, vectors, cuda=by_kernel, default=through_each)
+        else:
+            slopes = through_each(here, mask_slope, vectors)
+        for g, r, v in zip(slopes, rows, vectors, strict=True):
             # (G + G^T) V as two products: their sum would be an array more, written and read.
             v_here.append(_product('bpq,bqd->bpd', g, v))
             v_everywhere.append(_product('bpq,bpd->bqd', g, r))

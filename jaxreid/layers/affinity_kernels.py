@@ -1,10 +1,10 @@
-"""Kernels of `affinity` for NVIDIA's GPUs, in Pallas: whole rows of a mask stay in registers.
+"""Kernels of `affinity` for NVIDIA's GPUs, in Pallas: whole rows of the masks stay in registers.
 
-XLA writes the covariance in float32 and reads it again, and reads twice what it differentiates. (Compiled for an H200,
-these two kernels take a quarter off what a STRF unit of 512 positions moves.)
+XLA writes the covariance in float32 and reads it again, writes and reads every mask, and reads twice what it
+differentiates. Of all masks here only their sum is written; the backward pass makes them again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,56 +13,106 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 POSITIONS = (16, 1024)  # a row must fit the registers, and Triton's arrays have powers of two
-_BLOCK = 16_384  # numbers of a block of rows
+_BLOCK = 8192  # numbers of a block of rows, of which there are 16 at least
 
 
-def fit(vectors: jax.Array) -> bool:
-    """Whether the kernels take masks of vectors [B, P, d]: of 16 bits, P a power of two that is not too large."""
-    p = vectors.shape[1]
-    return vectors.dtype.itemsize == 2 and POSITIONS[0] <= p <= POSITIONS[1] and p.bit_count() == 1
+def fit(vectors: Sequence[jax.Array]) -> bool:
+    """Whether the kernels take masks of all `vectors` [B, P, d]: of 16 bits, P a power of two that is not too large."""
+    p = vectors[0].shape[1]
+    small = all(v.dtype.itemsize == 2 for v in vectors)
+    return small and POSITIONS[0] <= p <= POSITIONS[1] and p.bit_count() == 1
 
 
-def mask(vectors: jax.Array, *, kappa: float, interpret: bool = False) -> jax.Array:
-    """softmax(kappa V V^T) [B, P, P] of V [B, P, d], in its dtype."""
-    d = vectors.shape[2]
-    wide = jnp.pad(vectors, ((0, 0), (0, 0), (0, max(16, 1 << (d - 1).bit_length()) - d)))
+def mixture(
+    vectors: Sequence[jax.Array], *, kappa: float, interpret: bool = False
+) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array, jax.Array]]]:
+    """Sum of the masks softmax(kappa V V^T) of all `vectors` V [B, P, d], [B, P, P] in their dtype.
 
-    def kernel(rows, columns, out):
-        product = (((1,), (1,)), ((), ()))
-        logits = kappa * lax.dot_general(rows[...], columns[...], product, preferred_element_type=jnp.float32)
-        weights = jnp.exp(logits - logits.max(1, keepdims=True))
-        out[...] = (weights / weights.sum(1, keepdims=True)).astype(out.dtype)
+    With it comes of every mask, in float32: of its rows the entropy and the weight of their own position, [B, P] each,
+    and summed over rows the weights [B, P].
+    """
+    b, p, _ = vectors[0].shape
 
-    whole = pl.BlockSpec((None, *wide.shape[1:]), lambda b, i: (b, 0, 0))
-    return _by_rows(kernel, wide, wide, whole=whole, interpret=interpret)
+    def kernel(first_row, inputs, slopes, outs):
+        del slopes
+        total, *shown = outs
+        here = jnp.zeros(total.shape, jnp.float32)
+        for k, (rows, columns) in enumerate(inputs):
+            m = _weights(rows, columns, kappa)
+            here += m
+            row, column = (lax.broadcasted_iota(jnp.int32, m.shape, axis) for axis in (0, 1))
+            shown[3 * k][...] = -jnp.where(m > 0, m * jnp.log(jnp.where(m > 0, m, 1)), 0).sum(1)
+            shown[3 * k + 1][...] = jnp.where(row + first_row == column, m, 0).sum(1)
+            shown[3 * k + 2][...] = m.sum(0)
+        total[...] = here.astype(total.dtype)
+
+    blocks = p // _rows(p)
+    of_rows = ((b, p), (None, _rows(p)), lambda b, i: (b, i))
+    of_columns = ((b, blocks, p), (None, None, p), lambda b, i: (b, i, 0))
+    total, *shown = _by_rows(kernel, vectors, [], 1, [of_rows, of_rows, of_columns] * len(vectors), interpret=interpret)
+    return total, [(x, own, columns.sum(1)) for x, own, columns in zip(*(shown[k::3] for k in range(3)), strict=True)]
 
 
-def through_softmax(mask: jax.Array, slope: jax.Array, *, kappa: float, interpret: bool = False) -> jax.Array:
-    """Gradient [B, P, P] with respect to V V^T of a mask of it, from that with respect to the mask, in its dtype."""
+def through_softmax(
+    vectors: Sequence[jax.Array], slope: jax.Array, *, kappa: float, interpret: bool = False
+) -> list[jax.Array]:
+    """Gradients [B, P, P] with respect to V V^T of all masks, from that with respect to their sum, in its dtype."""
 
-    def kernel(mask, slope, out):
-        m, s = mask[...].astype(jnp.float32), slope[...].astype(jnp.float32)
-        out[...] = (kappa * m * (s - (m * s).sum(1, keepdims=True))).astype(out.dtype)
+    def kernel(first_row, inputs, slopes, outs):
+        del first_row
+        s = slopes[0][...].astype(jnp.float32)
+        for (rows, columns), out in zip(inputs, outs, strict=True):
+            m = _weights(rows, columns, kappa)
+            out[...] = (kappa * m * (s - (m * s).sum(1, keepdims=True))).astype(out.dtype)
 
-    return _by_rows(kernel, mask, slope, interpret=interpret)
+    return list(_by_rows(kernel, vectors, [slope], len(vectors), [], interpret=interpret))
+
+
+def _weights(rows, columns, kappa):  # of a block of rows, rounded as they are where there are no kernels
+    product = (((1,), (1,)), ((), ()))
+    logits = kappa * lax.dot_general(rows[...], columns[...], product, preferred_element_type=jnp.float32)
+    weights = jnp.exp(logits - logits.max(1, keepdims=True))
+    return (weights / weights.sum(1, keepdims=True)).astype(rows.dtype).astype(jnp.float32)
+
+
+def _rows(p: int) -> int:
+    return max(16, min(p, _BLOCK // p))
 
 
 def _by_rows(
-    kernel: Callable[..., None], a: jax.Array, b: jax.Array, *, whole: pl.BlockSpec | None = None, interpret: bool
-) -> jax.Array:
-    """[B, P, P] from two arrays [B, P, n], a block of rows at a time; of the second `whole`, if given."""
-    count, p, _ = a.shape
-    rows = min(p, _BLOCK // p)
+    kernel: Callable[..., None], vectors: Sequence[jax.Array], slopes: list[jax.Array], masks: int, shown: list, *,
+    interpret: bool,
+) -> Sequence[jax.Array]:  # fmt: skip
+    """As many masks [B, P, P], and what is `shown` (shape, block and its place), a block of rows at a time.
+
+    kernel: gets the number of its first row and references to rows and all of every V, to `slopes` and to the results.
+    """
+    b, p, _ = vectors[0].shape
+    rows, n = _rows(p), len(vectors)
+    wide = [
+        jnp.pad(v, ((0, 0), (0, 0), (0, max(16, 1 << (v.shape[2] - 1).bit_length()) - v.shape[2]))) for v in vectors
+    ]
 
     def block(width):
         return pl.BlockSpec((None, rows, width), lambda b, i: (b, i, 0))
 
+    def whole(width):
+        return pl.BlockSpec((None, p, width), lambda b, i: (b, 0, 0))
+
+    def result(shape, dtype):
+        return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(vectors[0]).manual_axis_type)
+
+    def on_references(*references):
+        pairs = [references[2 * k : 2 * k + 2] for k in range(n)]
+        ends = 2 * n + len(slopes)
+        kernel(pl.program_id(1) * rows, pairs, references[2 * n : ends], references[ends:])
+
     return pl.pallas_call(
-        kernel,
-        grid=(count, p // rows),
-        in_specs=[block(a.shape[2]), whole or block(b.shape[2])],
-        out_specs=block(p),
-        out_shape=jax.ShapeDtypeStruct((count, p, p), a.dtype, manual_axis_type=jax.typeof(a).manual_axis_type),
+        on_references,
+        grid=(b, p // rows),
+        in_specs=[spec for v in wide for spec in (block(v.shape[2]), whole(v.shape[2]))] + [block(p)] * len(slopes),
+        out_specs=[block(p)] * masks + [pl.BlockSpec(part, place) for _, part, place in shown],
+        out_shape=[result((b, p, p), vectors[0].dtype)] * masks + [result(shape, jnp.float32) for shape, *_ in shown],
         compiler_params=triton.CompilerParams(num_warps=8),
         interpret=interpret,
-    )(a, b)
+    )(*(v for one in wide for v in (one, one)), *slopes)

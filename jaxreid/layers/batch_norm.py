@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 
 from jaxreid import sharding
-from jaxreid.layers import numerics
+from jaxreid.layers import batch_norm_kernels, numerics
 
 MOMENTUM = 0.1  # weight of the newest batch in the running statistics, as PyTorch counts it
 EPSILON = 1e-5
@@ -153,6 +153,7 @@ def _normalise_backward(relu, groups, axis_name, kept, g):
 
     # Behind a barrier: XLA would keep x in float32, twice the bytes, from the forward until the backward pass.
     x = x_again = lax.optimization_barrier(x)
+    rectifies = relu and not has_shortcut
     again = g
     if relu and has_shortcut:
         g = again = jnp.where(y > 0, g, 0)
@@ -161,12 +162,26 @@ def _normalise_backward(relu, groups, axis_name, kept, g):
         # asks x, which it reads anyway.
         g = lax.optimization_barrier(g)
         x_again, again = lax.optimization_barrier((x, g))
-        g = jnp.where(y > 0, g, 0)
         again = jnp.where(centred(x_again) * gain[:, None] + bias[None, None] > 0, again, 0)
     to_shortcut = g if has_shortcut else None
-    g, again = g.astype(mean.dtype), again.astype(mean.dtype)
-    # An einsum: XLA takes sums of products for something else on CPU, and fifty times as long.
-    total, slope = g.sum(1), jnp.einsum('src,src->sc', g, centred(x), precision='highest') * inverse  # [S, C]
+    again = again.astype(mean.dtype)
+
+    def sums(x, g, y, mean, gain, bias):
+        del gain, bias
+        g = (jnp.where(y > 0, g, 0) if rectifies else g).astype(mean.dtype)
+        # An einsum: XLA takes sums of products for something else on CPU, and fifty times as long.
+        return g.sum(1), jnp.einsum('src,src->sc', g, x.astype(mean.dtype) - mean[:, None], precision='highest')
+
+    of_all = x, g, y, mean, gain, jnp.broadcast_to(bias, gain.shape)
+    if rectifies and batch_norm_kernels.fit(x):
+
+        def kernel(x, g, y, *moments):
+            return batch_norm_kernels.sums(x, g, *moments)
+
+        total, slope = lax.platform_dependent(*of_all, cuda=kernel, default=sums)
+    else:
+        total, slope = sums(*of_all)
+    slope = slope * inverse
     to_scale, to_bias = slope.sum(0), total.sum(0)
     rows = x.shape[1]
     if axis_name is not None and (sharers := _sharers(groups, axis_name)) > 1:

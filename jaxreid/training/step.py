@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.experimental import layout
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
@@ -120,11 +121,13 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
 
 
 def _in_place(gradient: jax.Array) -> jax.Array:
-    """The gradient, behind a barrier where it is of a kernel that sees several positions.
+    """The gradient, laid out as the state is where it is of a kernel that sees several positions.
 
-    cuDNN gives those in a layout of its own; XLA would update the state in that layout and copy it back.
+    cuDNN gives those in a layout of its own; XLA would copy the kernel, and what Adam keeps of it, once more.
     """
-    return jax.lax.optimization_barrier(gradient) if max(gradient.shape[:-2], default=1) > 1 else gradient
+    if max(gradient.shape[:-2], default=1) == 1:
+        return gradient
+    return layout.with_layout_constraint(gradient, layout.Layout(tuple(range(gradient.ndim))))
 
 
 def make_train_step(

@@ -12,25 +12,27 @@ def vectors(p, d, dtype=jnp.bfloat16):
     return jnp.asarray(np.random.default_rng(p).normal(size=(2, p, d)) / d**0.5, dtype)
 
 
-@pytest.mark.parametrize(('p', 'd'), [(16, 5), (64, 32), (256, 8)])
+@pytest.mark.parametrize(('p', 'd'), [(16, 5), (64, 32), (256, 8), (1024, 16)])
 def test_the_kernels_make_the_masks_and_gradients_of_plain_softmax(p, d):
-    v = vectors(p, d)
-    exact = np.asarray(v, np.float64)
-    cov = KAPPA * np.einsum('bpd,bqd->bpq', exact, exact)
-    weights = np.exp(cov - cov.max(-1, keepdims=True))
-    expected = weights / weights.sum(-1, keepdims=True)
-    mask = affinity_kernels.mask(v, kappa=KAPPA, interpret=True)
-    assert mask.dtype == v.dtype
-    np.testing.assert_allclose(np.asarray(mask, np.float64), expected, atol=1 / 256)
-
+    branches = vectors(p, d), vectors(p, 2 * d + 1)
+    total, shown = affinity_kernels.mixture(branches, kappa=KAPPA, interpret=True)
     slope = vectors(p, p)
-    expected_slope = np.zeros_like(expected)
-    for i, row in np.ndindex(2, p):
-        m = expected[i, row]
-        expected_slope[i, row] = KAPPA * (np.diag(m) - np.outer(m, m)) @ np.asarray(slope[i, row], np.float64)
-    found = affinity_kernels.through_softmax(mask, slope, kappa=KAPPA, interpret=True)
-    off = np.abs(np.asarray(found, np.float64) - expected_slope).max()
-    assert off < 2e-2 * np.abs(expected_slope).max()
+    found = affinity_kernels.through_softmax(branches, slope, kappa=KAPPA, interpret=True)
+    assert {z.dtype for z in (total, *found)} == {slope.dtype}
+    expected_total = 0
+    for v, (entropy, own, columns), back in zip(branches, shown, found, strict=True):
+        exact = np.asarray(v, np.float64)
+        cov = KAPPA * np.einsum('bpd,bqd->bpq', exact, exact)
+        weights = np.exp(cov - cov.max(-1, keepdims=True))
+        m = weights / weights.sum(-1, keepdims=True)
+        expected_total += m
+        np.testing.assert_allclose(entropy, -(m * np.log(m)).sum(-1), rtol=1e-2)
+        np.testing.assert_allclose(own, np.einsum('bpp->bp', m), rtol=1e-2)
+        np.testing.assert_allclose(columns, m.sum(1), rtol=1e-2)
+        s = np.asarray(slope, np.float64)
+        expected = KAPPA * m * (s - np.einsum('bpq,bpq->bp', m, s)[..., None])
+        assert np.abs(np.asarray(back, np.float64) - expected).max() < 2e-2 * np.abs(expected).max()
+    np.testing.assert_allclose(np.asarray(total, np.float64), expected_total, atol=2 / 256)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,9 @@ def test_the_kernels_make_the_masks_and_gradients_of_plain_softmax(p, d):
      (96, jnp.bfloat16, False), (2048, jnp.bfloat16, False), (8, jnp.bfloat16, False), (1, jnp.bfloat16, False)],
 )  # fmt: skip
 def test_kernels_take_what_they_are_made_for(p, dtype, fits):
-    assert affinity_kernels.fit(jax.ShapeDtypeStruct((2, p, 32), dtype)) is fits
+    v = jax.ShapeDtypeStruct((2, p, 32), dtype)
+    assert affinity_kernels.fit([v, v]) is fits
+    assert not affinity_kernels.fit([v, jax.ShapeDtypeStruct((2, p, 32), jnp.float32)])
 
 
 @pytest.mark.slow
@@ -58,7 +62,8 @@ def test_compiled_for_a_gpu_no_covariance_is_written(gpu, p, transposed, uncache
         return out.astype(jnp.float32).sum(), shown
 
     text = jax.jit(jax.grad(loss, (0, 1), has_aux=True)).trace(x, v).lower().compile().as_text()
-    assert text.count('pallas_call') >= 4  # of two branches, forward and backward
+    assert text.count('pallas_call') >= 2  # forward and backward, all branches at once
     entry = text[text.index('ENTRY') :]
     assert f'bf16[2,{p},{p}]' in entry
+    assert 'exponential' not in text  # no mask is made outside of the kernels
     assert f'f32[2,{p},{p}]' not in entry
