@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxreid.layers import affinity_kernels
+from jaxreid.layers.kernels import affinity_kernels
 
 # Up to so many positions the masks are made whole, and kept for the backward pass. Above, ROWS rows are made at a time.
 MAX_POSITIONS = 1024

@@ -13,7 +13,8 @@ from flax import linen as nn
 from jax import lax
 
 from jaxreid import sharding
-from jaxreid.layers import batch_norm_kernels, numerics
+from jaxreid.layers import numerics
+from jaxreid.layers.kernels import batch_norm_kernels
 
 MOMENTUM = 0.1  # weight of the newest batch in the running statistics, as PyTorch counts it
 EPSILON = 1e-5

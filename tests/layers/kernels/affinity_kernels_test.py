@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.layers import affinity, affinity_kernels
+from jaxreid.layers import affinity
+from jaxreid.layers.kernels import affinity_kernels
 
 KAPPA = 1.7
 

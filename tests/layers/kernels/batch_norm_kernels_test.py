@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.layers import batch_norm, batch_norm_kernels
+from jaxreid.layers import batch_norm
+from jaxreid.layers.kernels import batch_norm_kernels
 
 
 def test_the_kernel_sums_what_is_rectified():
