@@ -23,7 +23,7 @@ SMALL: Changes = {
 }
 SIZES: dict[str, Changes] = {
     'demo': {},
-    'tiny': {'data.preset': 'tiny', 'data.num_ids': 12, 'train.epochs': 2},
+    'tiny': {'data.preset': 'tiny', 'data.num_ids': 12, 'train.epochs': 2, 'optim.warmup_epochs': 1.0},
     'gait': {'data.preset': 'gait', 'data.num_ids': 120},
     'occlusion': {'data.preset': 'occlusion', 'data.num_ids': 120},
     'distractors': {'data.preset': 'distractors', 'data.num_ids': 120},

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 import time
 
 import numpy as np
@@ -42,14 +43,18 @@ def finished(uninterrupted, tmp_path):
     return shutil.copytree(uninterrupted, tmp_path / 'finished')
 
 
-def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, uninterrupted, tmp_path):
-    process = command.start(tmp_path, STEPS, LONG, OFTEN)
+@pytest.mark.parametrize(
+    ('name', 'system'), [('uninterrupted', ()), ('uninterrupted-tfclip', commands.TFCLIP)], ids=['strf', 'tfclip']
+)
+def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, tmp_path, name, system):
+    uninterrupted = command.once(name, *system, *commands.LONG)
+    process = command.start(tmp_path, *system, STEPS, LONG, OFTEN)
     wait_for_step(tmp_path, 2, process, after_checkpoint=True)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = checkpoint.find(tmp_path)[1]
     assert before < LAST
-    output = command.run(tmp_path, STEPS, LONG, OFTEN)
+    output = command.run(tmp_path, *system, STEPS, LONG, OFTEN)
     assert f'start: checkpoint of step {before}' in output
     ours, theirs = checkpoint_arrays.read(tmp_path, LAST), checkpoint_arrays.read(uninterrupted, LAST)
     assert ours.keys() == theirs.keys()
@@ -62,6 +67,32 @@ def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, unint
     assert (
         f'over the steps of the training; at the end loss {loss(tmp_path):.3g}' in (tmp_path / 'curves.svg').read_text()
     )
+
+
+IN_PARTS = """
+import sys
+from jaxreid.clip_memory import __main__, centres
+centres.PART = 2
+sys.exit(__main__.run(sys.argv[1:]))
+"""
+
+
+def test_a_killed_command_of_the_clip_memory_goes_on_to_the_very_bits_of_one_never_killed(tmp_path):
+    command = commands.Command(tmp_path)
+    arguments = [sys.executable, '-c', IN_PARTS, *commands.TFCLIP]
+    process = command.launch(arguments)
+    while len(kept := {file: file.stat().st_mtime_ns for file in tmp_path.glob('clip_memory-*/*.npy')}) < 3:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    command.execute(arguments)
+    ours = {file: file.read_bytes() for file in tmp_path.glob('clip_memory-*/*.npy')}
+    assert len(ours) > len(kept)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    shutil.rmtree(next(iter(ours)).parent)
+    command.execute(arguments)
+    assert {file: file.read_bytes() for file in tmp_path.glob('clip_memory-*/*.npy')} == ours
 
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
