@@ -74,11 +74,17 @@ def test_the_coordinator_listens_at_the_address_asked_for_and_at_no_other(comman
 EXACT = '--config.train.compute_dtype=float64'
 
 
+@pytest.fixture(scope='module', params=[(), commands.TFCLIP], ids=['strf', 'tfclip'])
+def system(request):
+    """Arguments that choose the network: the later of two configs counts."""
+    return request.param
+
+
 @pytest.fixture(scope='module')
-def one(command):
+def one(command, system):
     """Workdir of ten steps on one device, with checkpoints of steps 5 and 10."""
     arguments = EXACT, '--config.train.max_steps=10', '--config.train.checkpoint_every_steps=5'
-    return command.once('one-device', *arguments, quick=True)
+    return command.once(f'one-device-{len(system)}', *system, *arguments, quick=True)
 
 
 def assert_same_state(ours, theirs, step):
@@ -88,8 +94,8 @@ def assert_same_state(ours, theirs, step):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-def test_two_processes_train_to_the_parameters_of_one(command, one, tmp_path):
-    arguments = [EXACT, '--config.train.max_steps=5']
+def test_two_processes_train_to_the_parameters_of_one(command, system, one, tmp_path):
+    arguments = [*system, EXACT, '--config.train.max_steps=5']
     address = f'--coordinator=127.0.0.1:{commands.free_port()}'
     running = [
         command.start(tmp_path, *arguments, address, '--num_processes=2', f'--process_id={i}', quick=True)
@@ -100,9 +106,9 @@ def test_two_processes_train_to_the_parameters_of_one(command, one, tmp_path):
     assert_same_state(tmp_path, one, 5)
 
 
-def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(command, one, tmp_path):
+def test_a_run_continues_on_another_number_of_devices_with_the_same_numbers(command, system, one, tmp_path):
     moved = shutil.copytree(one, tmp_path / 'moved')
     shutil.rmtree(moved / 'checkpoints' / '10')
-    output = command.run(moved, EXACT, '--config.train.max_steps=10', devices=8, quick=True)
+    output = command.run(moved, *system, EXACT, '--config.train.max_steps=10', devices=8, quick=True)
     assert 'start: checkpoint of step 5' in output
     assert_same_state(moved, one, 10)
