@@ -91,7 +91,12 @@ def assert_same_state(ours, theirs, step):
     ours, theirs = checkpoint_arrays.read(ours, step), checkpoint_arrays.read(theirs, step)
     assert ours.keys() == theirs.keys()
     for name in ours:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-6, err_msg=name)
+        both = ours[name], theirs[name]
+        if name.endswith(
+            "['qkv']['bias']"
+        ):  # softmax takes no notice of a bias of keys: Adam makes steps of its rounding
+            both = [np.delete(x, np.s_[len(x) // 3 : 2 * len(x) // 3]) for x in both]
+        np.testing.assert_allclose(*both, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_two_processes_train_to_the_parameters_of_one(command, system, one, tmp_path):
