@@ -90,13 +90,14 @@ def one(command, system):
 def assert_same_state(ours, theirs, step):
     ours, theirs = checkpoint_arrays.read(ours, step), checkpoint_arrays.read(theirs, step)
     assert ours.keys() == theirs.keys()
+    # dot_product_attention has its softmax in float32, and of the rounding of small gradients Adam makes larger steps. Of
+    # a bias of all keys softmax takes no notice: its gradient is nothing but rounding.
+    atol = 1e-5 if any("['qkv']" in name for name in ours) else 1e-6
     for name in ours:
         both = ours[name], theirs[name]
-        if name.endswith(
-            "['qkv']['bias']"
-        ):  # softmax takes no notice of a bias of keys: Adam makes steps of its rounding
+        if name.endswith("['qkv']['bias']"):
             both = [np.delete(x, np.s_[len(x) // 3 : 2 * len(x) // 3]) for x in both]
-        np.testing.assert_allclose(*both, rtol=1e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(*both, rtol=1e-6, atol=atol, err_msg=name)
 
 
 def test_two_processes_train_to_the_parameters_of_one(command, system, one, tmp_path):
