@@ -90,8 +90,8 @@ def one(command, system):
 def assert_same_state(ours, theirs, step):
     ours, theirs = checkpoint_arrays.read(ours, step), checkpoint_arrays.read(theirs, step)
     assert ours.keys() == theirs.keys()
-    # dot_product_attention has its softmax in float32, and of the rounding of small gradients Adam makes larger steps. Of
-    # a bias of all keys softmax takes no notice: its gradient is nothing but rounding.
+    # dot_product_attention has its softmax in float32, and of the rounding of small gradients Adam makes larger steps.
+    # Of a bias of all keys softmax takes no notice: its gradient is nothing but rounding.
     atol = 1e-5 if any("['qkv']" in name for name in ours) else 1e-6
     for name in ours:
         both = ours[name], theirs[name]
