@@ -20,9 +20,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-gc.set_threshold(
-    100_000, 20, 20
-)  # compiled programs stay: walking over them for every 700 objects is a tenth of the time
+# Compiled programs stay: to walk over them for every 700 new objects would be a tenth of the time.
+gc.set_threshold(100_000, 20, 20)
 
 INTEGRATION = pathlib.Path(__file__).resolve().parent / 'integration'
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared'
