@@ -4,6 +4,7 @@
     python -m benchmarks.global_ids runs/strf_rendered --calibration report.calibration.json --seeds 0
 
 Draws towns with true boxes (each about a minute on a free core), and gives their people ids with `jaxreid.global_ids`.
+Says at the end how much more the IDF1 is than that of every baseline, with a 95 % interval over the towns.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import tempfile
 from benchmarks import mars_size
 from jaxreid.data.synthetic import town
 from jaxreid.global_ids import __main__ as global_ids
+from jaxreid.reproduce import paired
 
 
 def main():
@@ -30,7 +32,14 @@ def main():
         for kind, one in _scores(options, seed).items():
             rows.append({'town': seed, 'ids': kind, **{key: round(value, 3) for key, value in one[''].items()}})
             print(rows[-1], flush=True)
-    print(mars_size.write('global_ids', rows))
+    idf1 = {kind: [row['idf1'] for row in rows if row['ids'] == kind] for kind in (row['ids'] for row in rows)}
+    for kind, theirs in idf1.items():
+        if kind != 'global ids':
+            lead = paired.compare(idf1['global ids'], theirs)
+            interval = lead.interval and [round(end, 3) for end in lead.interval]
+            rows.append({'lead over': kind, 'idf1': round(lead.mean, 3), 'interval': interval})
+            print(rows[-1], flush=True)
+    print(mars_size.write('global_ids_calibrated' if options.calibration else 'global_ids', rows))
 
 
 def _scores(options, seed):

@@ -83,7 +83,8 @@ def of_inputs(
       asked: what the ids were made of.
       person: [N] ids.
       films: [N] image files of each tracklet.
-      own: the threshold is that of `own_footage`, so that colours can have theirs by the same rule.
+      own: the threshold is that of `own_footage`, so that colours can have theirs by the same rule, whitened as well
+        and as they are.
     """
     if not truths:
         return {}
@@ -104,13 +105,15 @@ def of_inputs(
                 owner[rows_of[camera][track]] = who
     by_row = {'global ids': list(person), 'no re-identification': list(range(len(person)))}
     if all(films):
-        colours = dataclasses.replace(
-            asked, embedding=_colours(films, asked), distance='cosine', person=[people.NOBODY] * len(person),
-            corrected=(), following=1,
+        plain = dataclasses.replace(
+            asked, embedding=_colours(films), distance='cosine', person=[people.NOBODY] * len(person), corrected=(),
+            following=1,
         )  # fmt: skip
+        colours = dataclasses.replace(plain, embedding=_without_cameras(plain.embedding, asked.seen.camera))
         by_row['colours alone'] = _best(colours, owner)
         if own:
             by_row['colours alone, by the same rule'] = people.find(own_footage.calibrated(colours)[0]).person
+            by_row['plain colours'] = people.find(own_footage.as_they_are(plain)[0]).person
     found = {}
     for name, ids in by_row.items():
         given = {
@@ -207,14 +210,16 @@ def _best(asked: people.Asked, owner: Sequence[int | None]) -> list[int]:
     return best[1]
 
 
-def _colours(films: Sequence[Sequence[str]], asked: people.Asked) -> np.ndarray:
+def _colours(films: Sequence[Sequence[str]]) -> np.ndarray:
     """[N, K], of the image files of each tracklet."""
     frames = [[frame_decode.decode_as_stored(pathlib.Path(file).read_bytes()) for file in film] for film in films]
-    features = np.stack([_histogram(one) for one in frames])
-    cameras = np.unique(np.array(asked.seen.camera), return_inverse=True)[1]
-    for camera in np.unique(cameras):  # without it the camera outweighs the person
-        features[cameras == camera] -= features[cameras == camera].mean(0)
-    return features
+    return np.stack([_histogram(one) for one in frames])
+
+
+def _without_cameras(features: np.ndarray, camera: Sequence[str]) -> np.ndarray:
+    """[N, K] features less the mean of their camera [N], which would outweigh the person."""
+    which = np.unique(np.array(camera), return_inverse=True)[1]
+    return features - np.stack([features[which == one].mean(0) for one in range(which.max() + 1)])[which]
 
 
 def _histogram(images):

@@ -56,13 +56,19 @@ def calibrated(asked: people.Asked) -> tuple[people.Asked, calibration_file.Cali
     Raises:
       ValueError: as `check`.
     """
+    x = whitened(asked.embedding, asked.distance, asked.seen.camera)
+    return as_they_are(dataclasses.replace(asked, embedding=x, distance='cosine'))
+
+
+def as_they_are(asked: people.Asked) -> tuple[people.Asked, calibration_file.Calibration]:
+    """As `calibrated`, of features that stay as they are."""
     cannot, _ = constraints.pairs(asked.seen, overlap=asked.overlap)
     check(cannot)
-    x = whitened(asked.embedding, asked.distance, asked.seen.camera)
-    strangers = np.sort(people.similarities(x, 'cosine')[np.triu(cannot, 1)])
+    strangers = np.sort(people.similarities(asked.embedding, asked.distance)[np.triu(cannot, 1)])
     threshold = np.unique(np.append(strangers, np.nextafter(strangers[-1], np.inf)))
     rate = 1 - np.searchsorted(strangers, threshold) / len(strangers)
     nothing = np.full(len(threshold), np.nan)  # how alike one person is nobody can say
-    measured = calibration_file.Calibration('this footage', 'cosine', '', len(strangers), threshold, rate, nothing)
-    least = calibration_file.at(measured, RATE)
-    return dataclasses.replace(asked, embedding=x, distance='cosine', threshold=least), measured
+    measured = calibration_file.Calibration(
+        'this footage', asked.distance, '', len(strangers), threshold, rate, nothing
+    )
+    return dataclasses.replace(asked, threshold=calibration_file.at(measured, RATE)), measured

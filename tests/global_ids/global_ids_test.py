@@ -16,7 +16,7 @@ from jaxreid.data.synthetic import town
 from jaxreid.evaluation import feature_file
 from jaxreid.from_video import mot_file
 from jaxreid.global_ids import __main__ as command
-from jaxreid.global_ids import identity_scores
+from jaxreid.global_ids import identity_scores, own_footage
 from jaxreid.search import feature_rows, sources, tracklets
 from tests.fixtures import browser
 
@@ -211,9 +211,9 @@ def test_boxes_and_their_videos_get_ids_and_scores(drawn, monkeypatch, capsys):
     folder, names, _ = drawn
     monkeypatch.setattr(sources, 'open_any', by_colours)
     place = folder / 'town'
-    given = [f'{name}={place / name}.txt@{place / name}.avi' for name in names]
+    inputs = [f'{name}={place / name}.txt@{place / name}.avi' for name in names]
     truths = [f'--truth={name}={place / name}.gt.txt' for name in names]
-    assert command.main([*given, str(folder / 'ids'), '--threshold=-1', *truths]) == 0
+    assert command.main([*inputs, str(folder / 'ids'), '--threshold=-1', *truths]) == 0
     out = folder / 'ids'
     found = people(out)
     scores = json.loads((out / 'scores.json').read_text())
@@ -230,6 +230,10 @@ def test_boxes_and_their_videos_get_ids_and_scores(drawn, monkeypatch, capsys):
             assert len(set(after[frame].ids)) == len(boxes.ids)  # nobody twice at one time
         truth[name], given[name] = mot_file.read(place / f'{name}.gt.txt')[0], after
     assert identity_scores.score(truth, given)[''] == scores['global ids']['']
+    monkeypatch.setattr(own_footage, 'FEWEST', 1)  # this town tells fewer strangers apart
+    assert command.main([*inputs, str(folder / 'by_itself'), *truths]) == 0
+    by_itself = json.loads((folder / 'by_itself' / 'scores.json').read_text())
+    assert set(by_itself) == {*scores, 'colours alone, by the same rule', 'plain colours'}
     pictures = (out / 'people.html').read_text().count('<img ')
     out.rename(folder / 'moved')
     assert command.main(['add', str(folder / 'moved')]) == 0

@@ -1,5 +1,7 @@
 """What footage says of strangers, against loops and the definition of whitening."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,14 @@ def test_the_threshold_is_what_so_many_strangers_reach():
     reach = sum(value >= made.threshold - 1e-12 for value in strangers) / len(strangers)
     assert 0.04 - 1 / len(strangers) < reach <= 0.04
     assert made.distance == 'cosine'
+    plain, _ = own_footage.as_they_are(dataclasses.replace(asked, distance='euclidean'))
+    assert plain.embedding is asked.embedding
+    assert plain.distance == 'euclidean'
+    strangers = [
+        people.similarities(asked.embedding[[i, j]], 'euclidean')[0, 1]
+        for i in range(60) for j in range(i) if not (first[i] > first[j] + 9 or first[j] > first[i] + 9)
+    ]  # fmt: skip
+    assert 0.04 - 1 / len(strangers) < np.mean(np.array(strangers) >= plain.threshold - 1e-9) <= 0.04
 
 
 def test_footage_that_tells_nobody_apart_is_refused():
