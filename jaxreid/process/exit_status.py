@@ -23,7 +23,7 @@ def run(act: Callable[[], int | None]) -> int:
         try:
             return act() or 0
         except KeyboardInterrupt as e:
-            return fail(str(e) or 'interrupted; run the same command again', 128 + getattr(e, 'number', signal.SIGINT))
+            return interrupted(e)
         except (ValueError, OSError, ImportError) as e:
             if os.environ.get('JAXREID_TRACEBACK'):
                 raise
@@ -37,6 +37,11 @@ def fail(message: str, status: int) -> int:
     with contextlib.suppress(OSError):
         print(f'\njaxreid: {message}', file=sys.stderr)
     return status
+
+
+def interrupted(e: KeyboardInterrupt | None = None) -> int:
+    """Prints that the command was interrupted, and returns 128 plus the signal's number."""
+    return fail(str(e or '') or 'interrupted; run the same command again', 128 + getattr(e, 'number', signal.SIGINT))
 
 
 def stop(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:

@@ -22,10 +22,12 @@ import jax
 from jaxreid.process import exit_status
 
 _HEARTBEATS = 40  # seconds without one after which a process counts as gone [choice: named within a minute]
+_PATIENCE = 10.0  # seconds within which processes that are interrupted together end together
 _LATER = 1.0  # seconds within which what belongs together has been said
 _PIPE = 2**20  # bytes that may be said before they are read
 _FATAL, _ABOUT = b'JAX distributed service detected fatal errors', re.compile(rb'coordination_service|preemption_sync')
 _SILENT = re.compile(rb'stopped sending heartbeats\):\s*([\d,\s]+)')
+_interrupted = threading.Event()
 _BROKEN = re.compile(r'gloo|nccl|peer|socket|coordination|deadline', re.IGNORECASE)
 
 
@@ -42,20 +44,47 @@ def joined(coordinator: str | None, processes: int | None, number: int | None) -
         coordinator, processes, number, coordinator_bind_address=coordinator, heartbeat_timeout_seconds=_HEARTBEATS
     )
     try:
-        yield
-    except Exception as e:
-        said = str(e)
-        if jax.process_count() > 1 and isinstance(e, ValueError | RuntimeError) and _BROKEN.search(said):
-            print('\nthe connection to another process broke; which one is gone shows within a minute', file=sys.stderr)
-            time.sleep(_HEARTBEATS + 15)
-        if jax.process_count() == 1:
-            raise
-        if isinstance(e, ValueError | OSError | ImportError) and not os.environ.get('JAXREID_TRACEBACK'):
-            exit_status.fail(said, 1)
-        else:
-            traceback.print_exc()
+        try:
+            yield
+        except Exception as e:
+            _fail(e)
+    except KeyboardInterrupt as e:
+        if jax.process_count() > 1:
+            _leave(e)
+        raise
+
+
+def _fail(e: Exception) -> None:
+    """Says what went wrong and ends this process; raises it again where there is no other process."""
+    said = str(e)
+    if jax.process_count() > 1 and isinstance(e, ValueError | RuntimeError) and _BROKEN.search(said):
+        print('\nthe connection to another process broke; which one is gone shows within a minute', file=sys.stderr)
+        time.sleep(_HEARTBEATS + 15)
+    if jax.process_count() == 1:
+        raise e
+    if isinstance(e, ValueError | OSError | ImportError) and not os.environ.get('JAXREID_TRACEBACK'):
+        exit_status.fail(said, 1)
+    else:
+        traceback.print_exc()
+    exit_status.flush()
+    os._exit(1)
+
+
+def _leave(e: KeyboardInterrupt) -> None:
+    """Lets go of the others where they are interrupted too; ends this process where they wait for it in a sum."""
+    _interrupted.set()
+    alone = threading.Event()
+
+    def let_go() -> None:
+        with contextlib.suppress(RuntimeError):
+            jax.distributed.shutdown()
+            alone.set()
+
+    threading.Thread(target=let_go, daemon=True).start()
+    if not alone.wait(_PATIENCE):
+        status = exit_status.interrupted(e)
         exit_status.flush()
-        os._exit(1)
+        os._exit(status)
 
 
 def _hear() -> None:
@@ -94,6 +123,8 @@ def _relay(heard: int, terminal: int) -> None:
 
 
 def _end(said: bytes, terminal: int) -> None:
+    if _interrupted.is_set():  # the others go as well, and the coordinator may be the first
+        os._exit(exit_status.interrupted())
     silent = _SILENT.search(said)
     gone = ', '.join(silent[1].decode().split()) if silent else '0'  # nothing but the coordinator ends without a number
     line = f'\njaxreid: process {gone} is gone, and the others cannot go on without it; what it said last tells why. '

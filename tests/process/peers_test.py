@@ -13,20 +13,20 @@ from tests.fixtures import commands
 
 pytestmark = pytest.mark.slow
 
-# Sums over the processes, again and again, as training does; in number 1 `amid` is run at the fifth time.
+# Sums over the processes, again and again, as training does; the process `acting` runs `amid` at the fifth time.
 WORKER = """
 import sys
 import numpy as np
 from jax.experimental import multihost_utils
 from jaxreid.process import exit_status, peers
-port, number, amid = sys.argv[1:]
+port, number, acting, amid = sys.argv[1:]
 def act():
     with peers.joined(f'127.0.0.1:{port}', 2, int(number)):
         for time in range(10**9):
             multihost_utils.process_allgather(np.int32(time))
             if time == 5:
                 print('at work', flush=True)
-                if number == '1':
+                if number == acting:
                     exec(amid)
 sys.exit(exit_status.run(act))
 """
@@ -37,12 +37,12 @@ def pair():
     """Starts two processes, and returns when both are at work."""
     started = []
 
-    def start(amid=''):
+    def start(amid='', acting=1):
         port = commands.free_port()
         for number in range(2):
             started.append(
                 subprocess.Popen(
-                    [sys.executable, '-c', WORKER, str(port), str(number), amid],
+                    [sys.executable, '-c', WORKER, str(port), str(number), str(acting), amid],
                     env=os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(commands.ROOT)},
                     cwd=commands.ROOT,
                     stdout=subprocess.PIPE,
@@ -104,3 +104,15 @@ def test_processes_that_end_together_end_well(pair):
         said = rest(process)
         assert process.returncode == 130
         assert said == '\njaxreid: interrupted; run the same command again\n'
+
+
+@pytest.mark.parametrize('first', [0, 1], ids=['the coordinator first', 'a worker first'])
+def test_a_process_that_waits_for_one_that_was_interrupted_is_interrupted_too(pair, first):
+    running = pair(amid='raise KeyboardInterrupt', acting=first)
+    time.sleep(1)  # it waits in a sum that the other does not come to
+    running[1 - first].send_signal(signal.SIGINT)
+    for process in running:
+        said = rest(process)
+        assert process.returncode == 130, said
+        assert said.count('\njaxreid: interrupted; run the same command again\n') == 1
+        assert 'Traceback' not in said, said
