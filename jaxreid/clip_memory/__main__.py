@@ -5,7 +5,6 @@
 Training makes it where it is missing. What is there already is not made again, so that a stopped command goes on.
 """
 
-import functools
 import re
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,7 @@ import numpy as np
 from jaxreid import command_line, config, sharding
 from jaxreid.clip_memory import centres
 from jaxreid.data import source
-from jaxreid.data.tracklets import tracklet
-from jaxreid.models import build
 from jaxreid.process import commands
-from jaxreid.training import step
 from jaxreid.weights import start
 
 
@@ -31,11 +27,8 @@ def make(experiment: config.Experiment) -> np.ndarray:
     if not centres.wanted(experiment):
         raise config.ConfigError('this network has no CLIP memory; take a config of TF-CLIP with tfclip.memory=true')
     dataset = source.read(experiment.data)
-    num_ids = len(tracklet.label_map(dataset.train))
-    model = build.build(experiment, num_ids=num_ids, dtype=step.compute_dtype(experiment.train.compute_dtype))
-    untrained = functools.partial(start.first_variables, model, experiment)
-    variables, _ = centres.first_variables(untrained, experiment, dataset, sharding.make_mesh())
-    return np.asarray(variables['batch_stats']['memory'])
+    variables, _ = start.first_variables(centres.network_of(experiment, dataset), experiment)
+    return centres.of(variables, experiment, dataset, sharding.make_mesh())
 
 
 def parse(argv: Sequence[str]) -> config.Experiment:

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxreid import config, sharding
@@ -135,9 +136,14 @@ def plain(experiment: config.Experiment) -> config.Experiment:
     return e
 
 
-def _network(variables, plain, dataset, mesh):
+def network_of(experiment: config.Experiment, dataset: tracklet.Dataset) -> nn.Module:
+    """The network of an experiment, whose classifier knows the training identities of a data set."""
     num_ids = len(tracklet.label_map(dataset.train))
-    model = build.build(plain, num_ids=num_ids, dtype=step.compute_dtype(plain.train.compute_dtype))
+    return build.build(experiment, num_ids=num_ids, dtype=step.compute_dtype(experiment.train.compute_dtype))
+
+
+def _network(variables, plain, dataset, mesh):
+    model = network_of(plain, dataset)
     own = jax.eval_shape(lambda: step.init_variables(model, plain, jax.random.key(0)))
     taken = {kind: {name: variables[kind][name] for name in own[kind]} for kind in own}
     meta: checkpoint.Meta = {'config': config.to_dict(plain), 'labels': {}}

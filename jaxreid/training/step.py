@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +87,11 @@ def create_state(variables: dict, optimizer: optax.GradientTransformation, seed:
     )
 
 
+def _those(*names: str, of: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of these names that are there."""
+    return {name: of[name] for name in names if name in of}
+
+
 def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name: str | None) -> Callable:
     """`(params, batch_stats, key, batch) -> (gradient, batch_stats, metrics)` of one (local part of a) batch.
 
@@ -98,13 +104,12 @@ def make_gradient(model: nn.Module, experiment: config.Experiment, *, axis_name:
         sample = batch['clips'], key, batch['index'], experiment.augment, dtype
         inputs = augment.augment(*sample, flow=batch['flow']) if 'flow' in batch else (augment.augment(*sample),)
         loss_key = jax.random.fold_in(key, LOSS_DRAWS)
-        cameras = {k: batch[k] for k in ('cameras',) if k in batch}
 
         def loss(params):
             params = sharding.varying(params, axis_name)
             output, changed = model.apply(
                 {'params': params, 'batch_stats': batch_stats}, *inputs, train=True, mutable=['batch_stats'],
-                rngs={'dropout': jax.random.fold_in(key, DROPOUT_DRAWS)}, **cameras,
+                rngs={'dropout': jax.random.fold_in(key, DROPOUT_DRAWS)}, **_those('cameras', of=batch),
             )  # fmt: skip
             value, metrics = objective.objective(
                 output, batch['labels'], experiment, index=batch['index'], key=loss_key, axis_name=axis_name
@@ -207,7 +212,7 @@ def make_eval_step(
     def apply(variables, inputs):
         motion = {'flow': augment.normalise_flow(inputs['flow'], model.dtype)} if 'flow' in inputs else {}
         whole = {'lengths': inputs['lengths'], 'chunk': chunk} if 'lengths' in inputs else {}
-        whole |= {k: inputs[k] for k in ('cameras',) if k in inputs}
+        whole |= _those('cameras', of=inputs)
         return model.apply(variables, augment.normalise(inputs['clips'], model.dtype), **motion, train=False, **whole)
 
     def local_step(variables, inputs):
@@ -220,21 +225,16 @@ def make_eval_step(
             motion = {'flow': augment.mirror_flow(inputs['flow'])} if 'flow' in inputs else {}
             views.append(inputs | {'clips': augment.mirror(inputs['clips'])} | motion)
         outputs = [apply(variables, v) for v in views]
-        items = {
-            k: outputs[0].extras[f'{k}_match'] for k in ('spatial', 'temporal') if f'{k}_match' in outputs[0].extras
-        }
-        weights = (
-            {}
-            if 'lengths' in inputs
-            else {k: outputs[0].extras[k] for k in ('frame_weights',) if k in outputs[0].extras}
-        )
+        extras = outputs[0].extras
+        items = _those('spatial_match', 'temporal_match', of=extras)
+        weights = {} if 'lengths' in inputs else _those('frame_weights', of=extras)
         return (
             weights
             | {
                 'embedding': sum(o.embedding for o in outputs) / len(outputs),
                 'embedding_before_neck': sum(o.embedding_before_neck for o in outputs) / len(outputs),
             }
-            | {f'{k}_items': memory_match.item_counts(match) for k, match in items.items()}
+            | {k.replace('match', 'items'): memory_match.item_counts(match) for k, match in items.items()}
         )
 
     return jax.jit(
