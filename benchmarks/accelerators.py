@@ -16,7 +16,7 @@ import sys
 
 from jaxreid import command_line
 from jaxreid.plan import program, targets
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 RESULTS = pathlib.Path(__file__).parent / 'results' / 'plan'
 SYSTEMS: dict[str, tuple[str, program.Mode]] = {
@@ -65,9 +65,9 @@ def make(system: str, target: str, *, quick: bool) -> None:
         said = [line for line in done.stderr.split('\n') if line.startswith('jaxreid: ')] or done.stderr.split('\n')
         if 'is not installed' in said[0]:
             sys.exit(said[0])
-        whole.write_json(out, {'error': said[0].removeprefix('jaxreid: ')})
+        atomic.write_json(out, {'error': said[0].removeprefix('jaxreid: ')})
     row = json.loads(out.read_text())
-    whole.write_json(out, {'command': 'python -m jaxreid.plan ' + ' '.join(arguments)} | row)
+    atomic.write_json(out, {'command': 'python -m jaxreid.plan ' + ' '.join(arguments)} | row)
     print(f'{out.name}: {row.get("error", "done")}', flush=True)
 
 

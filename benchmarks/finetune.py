@@ -16,7 +16,7 @@ import jax
 
 from benchmarks import mars_size
 from configs import finetune_manifest
-from jaxreid import command_line, config, loop
+from jaxreid import command_line, config, training_loop
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, results
@@ -79,7 +79,7 @@ def main():
             })  # fmt: skip
             folder = options.workdir / f'{start}-{options.epochs}-{seed}'.replace(' ', '_')
             kept = results.read(folder / 'results.json')  # of what an earlier command ended
-            scores[start].append((kept or loop.train_and_evaluate(config.validate(e), folder))[0])
+            scores[start].append((kept or training_loop.train_and_evaluate(config.validate(e), folder))[0])
         scores[AS_IT_IS] = [untrained(options.workdir, dataset)] * (seed + 1)
         made = [table_row(start, of, scores['random'], rows) for start, of in scores.items()]
         print(mars_size.write('finetune', made))

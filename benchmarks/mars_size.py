@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.io
 
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 
@@ -101,7 +101,7 @@ def write(name: str, rows: list[dict[str, Any]]) -> pathlib.Path:
         'commit': commit.stdout.strip() or 'unknown',
         'rows': rows,
     }
-    whole.write_json(path, made)
+    atomic.write_json(path, made)
     return path
 
 
@@ -110,7 +110,7 @@ def main():
     parser.add_argument('info', type=pathlib.Path, help='folder with tracks_test_info.mat and query_IDX.mat')
     parser.add_argument('out', type=pathlib.Path, help='the feature file (.npz)')
     options = parser.parse_args()
-    with whole.file(options.out) as file:
+    with atomic.file(options.out) as file:
         np.savez(file, **on_metadata(options.info))
 
 

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from jaxreid.data.flow import optical_flow, tv_l1_jax
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 SIZES = {(64, 32): 512, (256, 128): 64}  # height, width: pairs on an accelerator
 CPU_SHARE = 16  # a CPU computes one of so many
@@ -174,7 +174,7 @@ def main() -> None:
             f'  {row["mean_difference_px"]:.4f} px, {row["difference_px_of_99_percent"]:.3f} px'
         )
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    whole.write_json(given.out, report)
+    atomic.write_json(given.out, report)
 
 
 if __name__ == '__main__':

@@ -31,7 +31,7 @@ from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import listing, manifest
 from jaxreid.data.tracklets import hash_order
-from jaxreid.process import commands, exit_status, paths, whole
+from jaxreid.process import atomic, commands, exit_status, paths
 from jaxreid.weights import imagenet
 
 _CONFIG = 'configs/strf_manifest.py'
@@ -213,7 +213,7 @@ def write(out: str | os.PathLike, listed: Sequence[Listed]) -> None:
             text = buffer.getvalue()
         case suffix:
             raise ValueError(f'{path} ends in {suffix!r}; a manifest is a .csv or a .jsonl file.')
-    whole.write(path, text)
+    atomic.write(path, text)
 
 
 def _told(path: str) -> str:

@@ -20,7 +20,7 @@ import tqdm
 from array_record.python import array_record_module
 
 from jaxreid.data.stores import record_files, record_index
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 Job = Callable[[record_index.Shard, Callable[[int], None]], None]  # writes a shard, reporting records as they are done
 
@@ -34,7 +34,7 @@ def publish(folder: str, name: str, write: Callable[[pathlib.Path], object]) -> 
     files, path = record_files.file_system(folder)
     advice = 'make space or choose another OUT, and run this again'
     if '://' not in folder:
-        with whole.file(pathlib.Path(path, name), advice=advice, durable=True) as file:
+        with atomic.file(pathlib.Path(path, name), advice=advice, durable=True) as file:
             write(pathlib.Path(file.name))
         return
     try:
@@ -179,6 +179,6 @@ def alone(folder: str) -> Iterator[None]:
     def refuse() -> None:
         raise OSError(f'another build is writing into {folder}; wait for it, or stop it')
 
-    with whole.lock(pathlib.Path(folder), busy=refuse):
-        whole.remove_stale(pathlib.Path(folder))
+    with atomic.lock(pathlib.Path(folder), busy=refuse):
+        atomic.remove_stale(pathlib.Path(folder))
         yield

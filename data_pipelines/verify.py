@@ -21,7 +21,7 @@ import numpy as np
 from jaxreid import config
 from jaxreid.data.datasets import catalogue, contents
 from jaxreid.data.tracklets import tracklet
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 
 from . import image_check
 
@@ -309,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(as_text(report))
             status = 1 if report['problems'] else 0
         if options.json:
-            whole.write_json(options.json, report)
+            atomic.write_json(options.json, report)
     except OSError as error:  # of the report's file
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ import jax
 
 from jaxreid import config
 from jaxreid.models import build, cost
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from jaxreid.training import step
 
 
@@ -53,7 +53,7 @@ def compute(experiment: config.Experiment) -> Summary:
 def write(experiment: config.Experiment, workdir: pathlib.Path) -> None:
     """Prints the table and writes `<workdir>/summary.json`."""
     summary = compute(experiment)
-    whole.write_json(workdir / 'summary.json', summary)
+    atomic.write_json(workdir / 'summary.json', summary)
     for part, number in summary['parameters_by_part'].items():
         print(f'{part:<28}{number:>14,}')
     print(f'{"trainable parameters":<28}{summary["trainable_parameters"]:>14,}  ({summary["num_ids"]} training ids)')

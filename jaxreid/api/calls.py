@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxreid import command_line, config, loop
+from jaxreid import command_line, config, training_loop
 from jaxreid.api.embedder import load as load
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
@@ -83,7 +83,7 @@ def train(
       ValueError, OSError: as the command would say.
     """
     experiment, folder = _prepared(settings, workdir)
-    act = ten_splits.train if experiment.data.split == 'all' else loop.train_and_evaluate
+    act = ten_splits.train if experiment.data.split == 'all' else training_loop.train_and_evaluate
     with transcript.kept(folder):
         return act(experiment, folder, recipe=settings if isinstance(settings, str) else recipe)
 

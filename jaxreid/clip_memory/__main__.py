@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreid import command_line, config, sharding
-from jaxreid.clip_memory import centres
+from jaxreid.clip_memory import identity_memory
 from jaxreid.data import source
 from jaxreid.process import commands
 from jaxreid.weights import start
@@ -24,11 +24,11 @@ def make(experiment: config.Experiment) -> np.ndarray:
     Raises:
       ConfigError: its network is taught by none.
     """
-    if not centres.wanted(experiment):
+    if not identity_memory.wanted(experiment):
         raise config.ConfigError('this network has no CLIP memory; take a config of TF-CLIP with tfclip.memory=true')
     dataset = source.read(experiment.data)
-    variables, _ = start.first_variables(centres.network_of(experiment, dataset), experiment)
-    return centres.of(variables, experiment, dataset, sharding.make_mesh())
+    variables, _ = start.first_variables(identity_memory.network_of(experiment, dataset), experiment)
+    return identity_memory.of(variables, experiment, dataset, sharding.make_mesh())
 
 
 def parse(argv: Sequence[str]) -> config.Experiment:

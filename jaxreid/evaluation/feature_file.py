@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from jaxreid.evaluation import frame_weights
-from jaxreid.process import array_file, json_file, whole
+from jaxreid.process import array_file, atomic, json_file
 
 NECKS = ('after', 'before')
 OUTFIT = 'outfit'  # the attribute that tells a person's outfits apart: equal for one outfit of one person
@@ -104,7 +104,7 @@ class Features:
         arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del arrays['meta'], arrays['attributes']
         arrays |= {_ATTRIBUTE + name: column for name, column in self.attributes.items()}
-        with whole.file(path) as file:
+        with atomic.file(path) as file:
             np.savez(file, **{k: v for k, v in arrays.items() if v is not None}, meta=np.array(json.dumps(self.meta)))
 
 

@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 
 from jaxreid.evaluation import feature_file, frame_weights, protocols, uncertainty
 from jaxreid.evaluation import strata as strata_lib
-from jaxreid.process import exit_status, json_file, whole
+from jaxreid.process import atomic, exit_status, json_file
 
 
 class SplitScore(TypedDict):
@@ -138,4 +138,4 @@ def append(path: pathlib.Path, rows: Sequence[Result]) -> None:
 
     new = {identity(r) for r in rows}
     kept = [r for r in old if identity(r) not in new]
-    whole.write_json(path, [*kept, *rows])
+    atomic.write_json(path, [*kept, *rows])

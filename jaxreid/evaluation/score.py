@@ -15,7 +15,7 @@ import numpy as np
 from jaxreid import config
 from jaxreid.evaluation import feature_file, protocols, refinement, rule_scores, rules, sanity, strata, uncertainty
 from jaxreid.evaluation.ordering import ranking
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 
 Scores = dict[str, rule_scores.RuleScore | str]  # by the name of the rule; a text is why there is none
 
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores = run(options)
         if options.json:
             kept = {name: score for name, score in scores.items() if not isinstance(score, str)}
-            whole.write_json(options.json, kept)
+            atomic.write_json(options.json, kept)
 
     return exit_status.run(act)
 

@@ -32,7 +32,7 @@ from jaxreid.data import source
 from jaxreid.evaluation import feature_file
 from jaxreid.evaluation import network as network_lib
 from jaxreid.export import load as exported
-from jaxreid.process import commands, digest, exit_status, metrics_log, whole
+from jaxreid.process import atomic, commands, digest, exit_status, metrics_log
 from jaxreid.training import augment
 
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
@@ -198,7 +198,7 @@ def export(
         np.savez(partial / exported.SAMPLE, allow_pickle=False, **sample, embedding=expected)
         files = sorted(path for path in partial.rglob('*') if path.is_file())
         meta['files'] = {path.relative_to(partial).as_posix(): exported.digest(path.read_bytes()) for path in files}
-        whole.write_json(partial / exported.META, digest.signed(meta))
+        atomic.write_json(partial / exported.META, digest.signed(meta))
         if kind == 'stablehlo' and _runs_here(platforms):
             outputs = exported.load(partial)(*sample.values())
         if outputs is not None:
@@ -260,7 +260,7 @@ def _runs_here(platforms: Sequence[str]) -> bool:
 def _folder(out: pathlib.Path):
     """A folder that is at `out` when the block ends without an error."""
     try:
-        with whole.folder(out) as partial:
+        with atomic.folder(out) as partial:
             yield partial
     except OSError as e:
         raise OSError(f'cannot write {out}: {e}; make space or choose another folder') from e

@@ -17,7 +17,7 @@ import numpy as np
 from jaxreid.from_video import coco_file, csv_text, detect, footage, mot_file, onnx_detector
 from jaxreid.from_video import track as track_lib
 from jaxreid.from_video import video as video_lib
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 MANIFEST = 'tracklets.csv'
 TRACKS = 'tracks.txt'
@@ -132,7 +132,7 @@ def cut(
             moves = detect.Motion(images, min_height=min_height)
             find = _Tracked(lambda frame: moves(frame.image), max_gap=max_gap, merging=True)
         label = _Label(out.name, camera or video_lib.stem(video), begin)
-        with _growing(out) if leaving else whole.folder(out) as partial:
+        with _growing(out) if leaving else atomic.folder(out) as partial:
             seen = _Seen(partial)
             if leaving:
                 made, crops = _as_they_leave(frames, seen, find, every, min_frames, label, came or (lambda left: None))
@@ -153,7 +153,7 @@ def cut(
 def _growing(out):
     """A folder that others read while it is written; what is not finished lies in one of its own, which goes."""
     out.mkdir(parents=True, exist_ok=True)
-    with whole.alone(out, doing='cutting a stream into'):
+    with atomic.alone(out, doing='cutting a stream into'):
         try:
             yield out
         finally:

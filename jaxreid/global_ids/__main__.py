@@ -36,7 +36,7 @@ from jaxreid.global_ids import (
     people,
     tables,
 )
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 from jaxreid.search import calibration_file, sources
 
 _RATE = '1%'  # false-accept rate where a calibration is given and no threshold
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     truths = _by_camera(options.truth, given, '--truth', pathlib.Path, 'gt.txt')
     out = pathlib.Path(options.out).expanduser()
     folder.prepare(out, adding=options.adding)
-    with whole.alone(out, doing='giving ids in'):
+    with atomic.alone(out, doing='giving ids in'):
         state, features = folder.read(out) if options.adding else (_begun(options, out, given), None)
         calibration = folder.calibration(out)
         opened = _opened(options, given, start, out, state)
@@ -83,10 +83,10 @@ def run(options: argparse.Namespace) -> None:
         for one, person in zip(state['sightings'], found.person, strict=True):
             one['person'] = person
         state['following'] = max(state['following'], *(person + 1 for person in found.person))
-        whole.write_json(out / folder.STATE, state)
+        atomic.write_json(out / folder.STATE, state)
         scores = identity_scores.of_inputs(opened, truths, asked, found.person, folder.films(out, state), own=own)
         if scores:
-            whole.write_json(out / folder.SCORES, scores)
+            atomic.write_json(out / folder.SCORES, scores)
         _write(out, state, features, asked, found, calibration, identity_scores.lines(scores), options.budget_mb)
 
 
@@ -96,7 +96,7 @@ def _begun(options, out, given):
     if options.calibration:
         calibration = calibration_file.read(options.calibration)
         threshold = calibration_file.threshold(options.threshold or _RATE, calibration)
-        whole.write(out / folder.CALIBRATION, pathlib.Path(options.calibration).read_bytes())
+        atomic.write(out / folder.CALIBRATION, pathlib.Path(options.calibration).read_bytes())
     elif options.threshold:
         threshold = calibration_file.threshold(options.threshold, None)
     cameras = [one.camera for one in given]
@@ -106,7 +106,7 @@ def _begun(options, out, given):
             raise ValueError(f'--overlap {",".join(pair)}: expected two of the cameras {", ".join(cameras)}, as A,B')
     if options.topology not in ('', 'learnt'):
         limits = constraints.read(options.topology, cameras)
-        whole.write(out / folder.TOPOLOGY, constraints.text(limits))
+        atomic.write(out / folder.TOPOLOGY, constraints.text(limits))
     return folder.State(
         version=1, made={}, distance='', threshold=threshold, overlap=overlap, following=1, own=own, sources=[],
         sightings=[],
@@ -148,7 +148,7 @@ def _topology(out, asked, *, learn):
     if learn:
         limits = constraints.learnt(asked.seen, np.array(people.find(asked).person))
         if limits:
-            whole.write(out / folder.TOPOLOGY, constraints.text(limits))
+            atomic.write(out / folder.TOPOLOGY, constraints.text(limits))
         else:
             print('no two cameras have walks enough to learn travel times from', file=sys.stderr)
     if not (out / folder.TOPOLOGY).is_file():
@@ -162,16 +162,16 @@ def _write(out, state, features, asked, found, calibration, said, budget_mb):
     for join in found.joins:
         weakest.setdefault(found.person[join.first], join.similarity)
     rows = tables.people(state, weakest, calibration)
-    whole.write(out / folder.PEOPLE, csv_text.of(rows))
+    atomic.write(out / folder.PEOPLE, csv_text.of(rows))
     similarity = people.similarities(asked.embedding, asked.distance)
-    whole.write(out / folder.TRACKLETS, csv_text.of(tables.tracklets(state, similarity)))
+    atomic.write(out / folder.TRACKLETS, csv_text.of(tables.tracklets(state, similarity)))
     written = tables.write_inputs(out, state)
     moments = page.Moments(*([one[key] for one in state['sightings']] for key in ('clock', 'first', 'last')))
     text = page.render(
         folder.as_tracklets(out, state, features), moments, found.joins, found.apart,
         calibration=calibration, threshold=asked.threshold, scores=said, budget_mb=budget_mb,
     )  # fmt: skip
-    whole.write(out / folder.PAGE, text)
+    atomic.write(out / folder.PAGE, text)
     cameras = collections.Counter(one for one, _ in set(zip(found.person, asked.seen.camera, strict=True)))
     several = sum(count > 1 for count in cameras.values())
     print(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxreid.from_video import csv_text
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 COLUMNS = ('join', 'first', 'second')
 _EXPECTED = (
@@ -71,7 +71,7 @@ def kept(place: pathlib.Path, given: str, keys: Sequence[str]) -> list[Correctio
     if len(both) > len(earlier):
         check(f'{given} with earlier corrections', both, keys)
         rows = [{'join': one.join, 'first': keys[one.first], 'second': keys[one.second]} for one in both]
-        whole.write(place, csv_text.of(rows))
+        atomic.write(place, csv_text.of(rows))
     return both
 
 

@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from jaxreid.global_ids import constraints, corrections, inputs, people
-from jaxreid.process import array_file, json_file, whole
+from jaxreid.process import array_file, atomic, json_file
 from jaxreid.search import calibration_file, feature_rows, tracklets
 
 STATE = 'state.json'
@@ -120,11 +120,11 @@ def sightings(out: pathlib.Path, source: inputs.Source) -> list[Sighting]:
 def keep(out: pathlib.Path, source: inputs.Source) -> tuple[Kept, np.ndarray]:
     """Writes an input's features, which it returns, and copies of its tables; what the state says of it."""
     features = source.held.features.take(np.array(source.rows, int)).astype(np.float32)
-    whole.write(out / FEATURES / source.camera / f'{source.name}.npy', array_file.with_digest(features))
+    atomic.write(out / FEATURES / source.camera / f'{source.name}.npy', array_file.with_digest(features))
     tables = []
     for table in source.tables:
         place = f'{source.camera}/{source.name}{table.path.suffix}'
-        whole.write(out / SOURCES / place, table.path.read_bytes())
+        atomic.write(out / SOURCES / place, table.path.read_bytes())
         tables.append([table.kind, place])
     return Kept(camera=source.camera, name=source.name, tables=tables, rows=len(features)), features
 

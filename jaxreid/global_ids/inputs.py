@@ -16,7 +16,7 @@ import numpy as np
 from jaxreid.data.datasets import manifest
 from jaxreid.evaluation import network as network_lib
 from jaxreid.from_video import coco_file, cut
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from jaxreid.search import nearest, sources, tracklets
 
 KINDS = (
@@ -123,7 +123,7 @@ def open_source(
         if kind == 'coco':  # which may be of other videos too
             held_boxes, _ = coco_file.of_video(place, given.video.stem)
             place = crops.with_name(f'{crops.name}{coco_file.SUFFIX}')
-            whole.write(place, json.dumps(held_boxes))
+            atomic.write(place, json.dumps(held_boxes))
         _, tracked = cut.given_boxes(place, given.video)
         shutil.rmtree(crops, ignore_errors=True)
         cut.cut(given.video, crops, camera=given.camera, detections=place, min_frames=1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxreid.from_video import coco_file
 from jaxreid.global_ids import folder, inputs
-from jaxreid.process import array_file, json_file, whole
+from jaxreid.process import array_file, atomic, json_file
 from jaxreid.search import calibration_file
 
 
@@ -74,7 +74,7 @@ def _boxes(source, target, person):
         number, _, rest = rest.partition(',')
         if number and (track := str(int(float(number)))) in person:
             lines.append(f'{frame},{person[track]},{rest}')
-    whole.write(target, '\n'.join(lines) + '\n')
+    atomic.write(target, '\n'.join(lines) + '\n')
 
 
 def _coco(source, target, person):
@@ -82,7 +82,7 @@ def _coco(source, target, person):
     kept = [one for one in held['annotations'] if str(coco_file.track(one)) in person]
     for one in kept:
         one['track_id' if 'track_id' in one else 'instance_id'] = person[str(coco_file.track(one))]
-    whole.write(target, json.dumps({**held, 'annotations': kept}))
+    atomic.write(target, json.dumps({**held, 'annotations': kept}))
 
 
 def _manifest(source, target, person):
@@ -90,21 +90,21 @@ def _manifest(source, target, person):
     if source.suffix.lower() != '.csv':
         rows = [json_file.parse(line, dict, where=str(source)) for line in held.splitlines() if line.strip()]
         kept = [row | {'pid': person[str(row['tracklet'])]} for row in rows if str(row['tracklet']) in person]
-        whole.write(target, ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in kept))
+        atomic.write(target, ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in kept))
         return
     table = csv.DictReader(io.StringIO(held))
     made = io.StringIO(newline='')
     writer = csv.DictWriter(made, fieldnames=list(table.fieldnames or ()), lineterminator='\n', extrasaction='ignore')
     writer.writeheader()
     writer.writerows(row | {'pid': person[row['tracklet']]} for row in table if row['tracklet'] in person)
-    whole.write(target, made.getvalue())
+    atomic.write(target, made.getvalue())
 
 
 def _features(source, target, person):
     arrays = array_file.npz(source)
     names = arrays['name'] if 'name' in arrays else np.array([f'row {i}' for i in range(len(arrays['pid']))])
     arrays['pid'] = np.array([person.get(name, -1) for name in names.tolist()])  # -1: of another camera, never ranked
-    with whole.file(target) as file:
+    with atomic.file(target) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from jaxreid import command_line, config
 from jaxreid.plan import outcome, program, targets
-from jaxreid.process import commands, whole
+from jaxreid.process import atomic, commands
 
 _GIB = 2**30
 
@@ -66,7 +66,7 @@ def main() -> int:
         print(text(found, experiment, target), flush=True)
         rows.append({'config': options.config, 'settings': settings} | outcome.as_json(found))
         if options.json:
-            whole.write_json(options.json, {'versions': targets.versions(), 'rows': rows})
+            atomic.write_json(options.json, {'versions': targets.versions(), 'rows': rows})
     return int(failed)
 
 

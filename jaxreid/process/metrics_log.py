@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import tqdm
 
-from jaxreid.process import json_file, whole
+from jaxreid.process import atomic, json_file
 
 if TYPE_CHECKING:
     import tensorboardX
@@ -30,7 +30,7 @@ class MetricsLog:
                 say(f'{self._path}: {damaged} damaged lines are taken out of it')
             kept = [(line, row['step']) for line, row in zip(lines, rows) if row and row['step'] <= start_step]
             self._again = {line.decode().rstrip() for line, at in kept if at == start_step}
-            whole.write(self._path, b''.join(line for line, _ in kept))
+            atomic.write(self._path, b''.join(line for line, _ in kept))
         try:
             self._file = self._path.open('a', buffering=1)
         except OSError as e:

@@ -31,7 +31,7 @@ from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import render
 from jaxreid.evaluation import feature_file, protocols, results, strata
 from jaxreid.evaluation.references import ceilings
-from jaxreid.process import commands, json_file, metrics_log, whole
+from jaxreid.process import atomic, commands, json_file, metrics_log
 from jaxreid.reproduce import claims_page, one_run, runs
 from jaxreid.reproduce import costs as dry_run
 from jaxreid.reproduce.published import claims
@@ -238,7 +238,7 @@ def help_by_oracles(run: one_run.Run, left: one_run.Finished, oracles: Set[str])
     if claims.SKELETONS in oracles and (description := _description(run)).groups['test']:
         bones = ceilings.skeletons(description, frames=run.experiment.test.frames)[claims.SKELETONS].accuracy
     made = Ceilings(row=left['row'], asked=sorted(oracles), views=views, skeletons=bones)
-    whole.write_json(run.folder / 'ceilings.json', made)
+    atomic.write_json(run.folder / 'ceilings.json', made)
 
 
 def ceiling(claim: claims.Claim, run: one_run.Run, left: one_run.Finished) -> float | None:

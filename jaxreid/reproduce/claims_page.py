@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import jax
 
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from jaxreid.reproduce import paired
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import claims
@@ -122,7 +122,7 @@ def write(path: pathlib.Path, dataset: str, entries: Sequence[Entry], steps: lis
         claims=list(entries),
     )
     text = markdown(page)
-    return text, whole.write_page(path, text, page)
+    return text, atomic.write_page(path, text, page)
 
 
 def markdown(page: Page) -> str:

@@ -6,9 +6,9 @@ import pathlib
 import shlex
 from typing import Any, TypedDict, cast
 
-from jaxreid import command_line, config, loop
+from jaxreid import command_line, config, training_loop
 from jaxreid.evaluation import evaluate, results
-from jaxreid.process import json_file, metrics_log, transcript, whole
+from jaxreid.process import atomic, json_file, metrics_log, transcript
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def execute(run: Run) -> Finished:
     source = donor(run)
     with transcript.kept(run.folder):
         if source is None:
-            rows = loop.train_and_evaluate(run.experiment, run.folder, recipe=run.spec)
+            rows = training_loop.train_and_evaluate(run.experiment, run.folder, recipe=run.spec)
         else:
             metrics_log.say(f'trained as {source.name}, whose last step is evaluated')
             rows = evaluate.run(run.experiment, run.folder, source, scored=True)
@@ -87,5 +87,5 @@ def execute(run: Run) -> Finished:
         row=rows[0],
         rows=rows,
     )
-    whole.write_json(run.folder / 'finished.json', left)
+    atomic.write_json(run.folder / 'finished.json', left)
     return left

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxreid import command_line, config
 from jaxreid.models import build, cost
-from jaxreid.process import commands, json_file, whole
+from jaxreid.process import atomic, commands, json_file
 from jaxreid.reproduce import table as report_table
 from jaxreid.reproduce.published import paper, tables
 from jaxreid.training import step
@@ -108,8 +108,8 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         counts[row.variant] = count(experiment)
     networks = points(table, options.dataset, parameters=counts, results=results)
     out = pathlib.Path(options.out)
-    whole.write(out, svg.document(chart(networks, OTHERS.get(options.dataset, {}))))
-    whole.write_json(out.with_suffix('.json'), networks)
+    atomic.write(out, svg.document(chart(networks, OTHERS.get(options.dataset, {}))))
+    atomic.write_json(out.with_suffix('.json'), networks)
     for p in networks:
         shown = ' '.join(f'{who} {p[who]:.1f}' for who in ('paper', 'ours') if p[who] is not None)
         print(f'{p["label"]:<28}{p["millions"]:>8.2f} M   {shown}')

@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 import jax
 
 from jaxreid.evaluation import protocols
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from jaxreid.reproduce import one_run
 from jaxreid.reproduce.published import paper, tables
 
@@ -80,7 +80,7 @@ def write(
     """
     report = collect(name, dataset, runs, results)
     text = markdown(report)
-    return text, whole.write_page(path, text, report)
+    return text, atomic.write_page(path, text, report)
 
 
 def collect(

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxreid import command_line
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 from jaxreid.search import calibration_file, gallery, nearest, page, results, sources, tracklets, watch
 
 _SHOWN = 20  # queries in the terminal
@@ -103,7 +103,7 @@ def same(options: argparse.Namespace) -> None:
 
 def _write(path, text):
     try:
-        whole.write(pathlib.Path(path), text)
+        atomic.write(pathlib.Path(path), text)
     except OSError as e:
         raise OSError(
             f'cannot write {path}: {e.__cause__}; make space, or choose a place that can be written to'

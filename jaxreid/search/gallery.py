@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 import tqdm
 
-from jaxreid.process import array_file, digest, json_file, whole
+from jaxreid.process import array_file, atomic, digest, json_file
 from jaxreid.search import feature_rows
 from jaxreid.search import tracklets as tracklets_lib
 
@@ -142,16 +142,16 @@ def append(folder: pathlib.Path, added: tracklets_lib.Tracklets) -> Appended:
     _check_names(added)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with whole.lock(folder / '.lock'):
+        with atomic.lock(folder / '.lock'):
             held, new = _made_or_checked(folder, added)
             if not len(new):
                 return Appended(0, len(added), held)
             _check_values(added, new)
             if not is_gallery(folder) or not held:  # or whoever wrote the header was killed before the first shard
                 header = {'format': _FORMAT, 'dim': added.features.dim, 'dtype': 'float32', 'made': added.made}
-                whole.write_json(folder / HEADER, digest.signed(header))
+                atomic.write_json(folder / HEADER, digest.signed(header))
             number = max((int(shard.name.removeprefix('shard-')) for shard in _shards(folder)), default=-1) + 1
-            with whole.folder(folder / f'shard-{number:08d}') as partial:
+            with atomic.folder(folder / f'shard-{number:08d}') as partial:
                 _write(partial, added, new)
             return Appended(len(new), len(added) - len(new), held + len(new))
     except OSError as e:
@@ -310,7 +310,7 @@ def _index(shard: pathlib.Path) -> np.ndarray:
         for start in range(0, len(index), _ROWS):
             index['features'][start : start + _ROWS] = digest.of_rows(features[start : start + _ROWS])
         with contextlib.suppress(OSError):
-            whole.write(shard / _INDEX, array_file.with_digest(index))
+            atomic.write(shard / _INDEX, array_file.with_digest(index))
         return index
     try:
         index = array_file.checked(shard / _INDEX)

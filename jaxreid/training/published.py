@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 import safetensors.numpy
 
-from jaxreid.process import digest, json_file, paths, whole
+from jaxreid.process import atomic, digest, json_file, paths
 from jaxreid.training import hub
 
 META, ARRAYS = 'jaxreid.json', 'model.safetensors'
@@ -88,6 +88,6 @@ def arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
 def write(folder: pathlib.Path, tensors: dict[str, np.ndarray], said: Published) -> None:
     """Writes both files; `sha256` is filled in."""
     content = safetensors.numpy.save(tensors)
-    whole.write(folder / ARRAYS, content)
+    atomic.write(folder / ARRAYS, content)
     said = {**said, 'sha256': hashlib.sha256(content).hexdigest()}
-    whole.write_json(folder / META, digest.signed(said))
+    atomic.write_json(folder / META, digest.signed(said))

@@ -24,7 +24,7 @@ import numpy as np
 import tqdm
 
 from jaxreid import command_line
-from jaxreid.process import commands, exit_status, json_file, whole
+from jaxreid.process import atomic, commands, exit_status, json_file
 from jaxreid.search import feature_rows, nearest, results, sources, tracklets
 
 METRICS = {'cosine': 'COSINE', 'euclidean': 'L2'}
@@ -530,7 +530,7 @@ def act(options: argparse.Namespace) -> None:
                 )
             print(results.table(answered, queries, answers, shown=_SHOWN, all_in='--json has', calibrate=''))
             if options.json:
-                whole.write_json(pathlib.Path(options.json), results.to_json(answered, queries, answers))
+                atomic.write_json(pathlib.Path(options.json), results.to_json(answered, queries, answers))
                 print(f'written    {options.json}')
 
 

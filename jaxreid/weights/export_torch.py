@@ -17,7 +17,7 @@ from flax import traverse_util
 
 from jaxreid import config
 from jaxreid.evaluation import network as network_lib
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 from jaxreid.weights import torch_names
 
 
@@ -60,7 +60,7 @@ def convert(path: pathlib.Path, out: pathlib.Path) -> dict[str, np.ndarray]:
     network = network_lib.Network.load(path)
     imported = network.meta.get('imported', {}).get('source')
     tensors = state_dict(network.variables, network.experiment, source=imported)
-    whole.write(out, safetensors.numpy.save(tensors))
+    atomic.write(out, safetensors.numpy.save(tensors))
     return tensors
 
 

@@ -26,7 +26,7 @@ from jaxreid import command_line, config
 from jaxreid.data.datasets import catalogue
 from jaxreid.evaluation import network as network_lib
 from jaxreid.evaluation import results
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 from jaxreid.training import checkpoint, hub, published, schedule
 from jaxreid.weights import state_file
 
@@ -162,11 +162,11 @@ def publish(
         versions={'jaxreid': jaxreid.__version__, 'jax': jax.__version__},
     )
     arrays = traverse_util.flatten_dict(checkpoint.read_arrays(*checkpoint.find(first.workdir)), sep='/')
-    with whole.folder(out) as folder:
+    with atomic.folder(out) as folder:
         published.write(folder, arrays, said)
-        whole.write(folder / SETTINGS, command_line.settings_text(experiment))
+        atomic.write(folder / SETTINGS, command_line.settings_text(experiment))
         said = published.read(folder)
-        whole.write(folder / CARD, card(said, experiment, sum(x.size for k, x in arrays.items() if k[:6] == 'params')))
+        atomic.write(folder / CARD, card(said, experiment, sum(x.size for k, x in arrays.items() if k[:6] == 'params')))
         network_lib.Network.load(folder)  # whoever gets the folder can load it
     return said
 

@@ -299,7 +299,7 @@ def test_scoring_starts_without_jax_flax_or_scipy(tmp_path):
     code = (
         'import sys; from jaxreid.evaluation import score; '
         f'score.main([{str(tmp_path / "a.npz")!r}, "--protocol", "all", "--resamples", "5"]); '
-        'print([m for m in ("jax", "flax", "scipy", "grain", "jaxreid.loop") if m in sys.modules])'
+        'print([m for m in ("jax", "flax", "scipy", "grain", "jaxreid.training_loop") if m in sys.modules])'
     )
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == '[]'

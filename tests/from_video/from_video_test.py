@@ -11,7 +11,7 @@ from jaxreid.data.datasets import manifest
 from jaxreid.from_video import __main__ as command
 from jaxreid.from_video import cut, detect, mot_file, track
 from jaxreid.from_video import video as video_lib
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from tests.fixtures import rendered_video
 
 FRAMES = 110
@@ -213,7 +213,7 @@ def test_what_a_killed_process_left_goes_and_what_a_running_one_makes_stays(vide
     running = tmp_path / '.cut.partial-12345678'
     for folder in (*left, running):
         (folder / 'track-1').mkdir(parents=True)
-    with whole.lock(running):
+    with atomic.lock(running):
         cut.cut(video[0], tmp_path / 'cut', detections=mot(tmp_path / 'mot.txt', video[1]))
     assert sorted(tmp_path.glob('.*')) == sorted([*left[1:], running])
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxreid import main
 from jaxreid.data.synthetic import render
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from tests.fixtures import commands
 
 MARS = f'--config={commands.ROOT / "configs" / "strf_mars.py"}'
@@ -90,7 +90,7 @@ def test_a_full_disk_is_reported_and_leaves_no_half_checkpoint(command, uninterr
 
 def test_a_second_training_in_one_workdir_is_refused_while_the_first_lives(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv('JAXREID_CACHE', str(tmp_path / 'cache'))
-    with whole.alone(tmp_path, doing='training in'):
+    with atomic.alone(tmp_path, doing='training in'):
         assert main.run(['main', commands.TINY, f'--workdir={tmp_path}']) == 1
     assert f'process {os.getpid()} on' in capsys.readouterr().err
     assert not {'settings.toml', 'metrics.jsonl', 'checkpoints', 'best'} & set(os.listdir(tmp_path))

@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from configs import finetune_manifest, strf_manifest
 from data_pipelines import manifest
-from jaxreid import command_line, config, loop, sharding
+from jaxreid import command_line, config, sharding, training_loop
 from jaxreid.evaluation import evaluate, results
 from jaxreid.training import checkpoint
 from jaxreid.weights import publish
@@ -43,7 +43,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
     monkeypatch.setattr(sharding, 'make_mesh', lambda: one)
     first = own(tmp_path / 'first', ['ann', 'bob', 'cem', 'dee'])
     second = own(tmp_path / 'second', range(1, 7))
-    rows = loop.train_and_evaluate(settings(first, also=(f'manifest={second}',)), tmp_path / 'run')
+    rows = training_loop.train_and_evaluate(settings(first, also=(f'manifest={second}',)), tmp_path / 'run')
     assert rows[0]['trained_on'] == 'manifest first/own.csv + manifest second/own.csv'
     assert rows[0]['tested_on'] == 'manifest first/own.csv'
     meta = checkpoint.read_meta(tmp_path / 'run' / 'checkpoints', 1)
@@ -74,7 +74,7 @@ def test_a_network_trained_on_two_data_sets_is_tested_on_a_third(tmp_path, monke
     with open(first, 'w') as file:
         file.write(text.replace(',query+gallery,', ',gallery,'))
     for act in (
-        lambda: loop.train_and_evaluate(settings(first), tmp_path / 'none'),
+        lambda: training_loop.train_and_evaluate(settings(first), tmp_path / 'none'),
         lambda: evaluate.run(settings(first), tmp_path / 'none', tmp_path / 'run', scored=True),
     ):
         with pytest.raises(ValueError, match='nothing can be scored'):
@@ -89,7 +89,7 @@ def test_a_network_of_others_goes_on_with_own_people_and_what_is_frozen_stays(tm
     one = sharding.make_mesh(jax.devices()[:1])
     monkeypatch.setattr(sharding, 'make_mesh', lambda *_: one)
     others, mine = own(tmp_path / 'others', range(1, 9)), own(tmp_path / 'mine', ['ann', 'bob', 'cem', 'dee', 'eve'])
-    loop.train_and_evaluate(settings(others), tmp_path / 'first')
+    training_loop.train_and_evaluate(settings(others), tmp_path / 'first')
     publish.publish([tmp_path / 'first'], tmp_path / 'shared')
     before = arrays(tmp_path / 'first')
 
@@ -101,7 +101,7 @@ def test_a_network_of_others_goes_on_with_own_people_and_what_is_frozen_stays(tm
     ends = []
     for name in ('first', 'shared'):
         e.backbone.init, e.backbone.weights = 'checkpoint', str(tmp_path / name)
-        loop.train_and_evaluate(config.validate(e), tmp_path / f'from-{name}')
+        training_loop.train_and_evaluate(config.validate(e), tmp_path / f'from-{name}')
         assert f'arrays from {tmp_path / name}; anew: head' in capsys.readouterr().out
         ends.append(arrays(tmp_path / f'from-{name}'))
     assert ends[0].keys() == before.keys()

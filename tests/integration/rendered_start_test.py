@@ -3,7 +3,7 @@
 import pytest
 
 from configs import strf_synthetic
-from jaxreid import config, loop
+from jaxreid import config, training_loop
 
 # Points of mAP that a unit may cost after 20 steps. On two machines it had +1 and -3 beside plain, 35 and 40; with
 # strf.cov_norm=none it has -15, and after 60 steps it is within three points again.
@@ -19,7 +19,7 @@ def trained(variant, folder, *, steps, start=None, seed=100):
     e.optim.warmup_epochs, e.optim.schedule, e.optim.lr = 0.0, 'constant', 3e-4 if start else 1e-3
     e.test.references, e.train.seed = False, seed
     e.backbone.init, e.backbone.weights = ('checkpoint', str(start)) if start else ('random', '')
-    return loop.train_and_evaluate(config.validate(e), folder / variant)[0]['mAP']
+    return training_loop.train_and_evaluate(config.validate(e), folder / variant)[0]['mAP']
 
 
 @pytest.mark.slow

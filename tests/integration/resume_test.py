@@ -71,8 +71,8 @@ def test_a_killed_run_ends_with_the_very_bits_of_one_never_killed(command, tmp_p
 
 IN_PARTS = """
 import sys
-from jaxreid.clip_memory import __main__, centres
-centres.PART = 2
+from jaxreid.clip_memory import __main__, identity_memory
+identity_memory.PART = 2
 sys.exit(__main__.run(sys.argv[1:]))
 """
 

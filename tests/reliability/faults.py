@@ -14,7 +14,7 @@ from data_pipelines import build
 from jaxreid import config
 from jaxreid.data import source
 from jaxreid.data.synthetic import render
-from jaxreid.process import whole
+from jaxreid.process import atomic
 from jaxreid.search import gallery
 from jaxreid.training import checkpoint
 from tests.fixtures import mars_folder
@@ -73,8 +73,8 @@ def _full_gallery(folder):
 
 
 def _full_results(folder):
-    whole.write_json(folder / 'results.json', [1, 2])
-    return refused(lambda: whole.write_json(folder / 'results.json', ['x' * 2000]), folder, names='results.json')
+    atomic.write_json(folder / 'results.json', [1, 2])
+    return refused(lambda: atomic.write_json(folder / 'results.json', ['x' * 2000]), folder, names='results.json')
 
 
 def _full_records(folder):
@@ -120,9 +120,9 @@ def _frame_vanishes(folder):
 
 
 def _two_runs(folder):
-    with whole.alone(folder, doing='training in'):
+    with atomic.alone(folder, doing='training in'):
         try:
-            with whole.alone(folder, doing='training in'):
+            with atomic.alone(folder, doing='training in'):
                 return ['the second is let in']
         except OSError as e:
             return [] if 'process' in str(e) else [str(e)]

@@ -29,10 +29,10 @@ from tests.reliability import outcome
 STAGES = {
     'training': ('jaxreid.training.in_flight', 'InFlight.add', 0.5),
     'saving': ('jaxreid.training.checkpoint', 'Checkpoints.save', 1.0),
-    'monitoring': ('jaxreid.loop', 'score_amid', 2.0),
+    'monitoring': ('jaxreid.training_loop', 'score_amid', 2.0),
     'saving the best': ('jaxreid.training.checkpoint', 'Best.offer', 1.0),
     'recording': ('jaxreid.evaluation.results', 'append', 0.05),
-    'final evaluation': ('jaxreid.loop', 'headline', 2.0),
+    'final evaluation': ('jaxreid.training_loop', 'headline', 2.0),
     'writing features': ('jaxreid.evaluation.feature_file', 'Features.save', 0.05),
 }
 LAST = 12

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from jaxreid import command_line, config, loop, main
+from jaxreid import command_line, config, main, training_loop
 from jaxreid.evaluation import evaluate, results
 from jaxreid.reproduce import ten_splits as splits
 from jaxreid.training import checkpoint
@@ -60,7 +60,7 @@ def runs(monkeypatch):
             results.append(workdir / 'results.json', rows)
         return rows
 
-    monkeypatch.setattr(loop, 'train_and_evaluate', fake)
+    monkeypatch.setattr(training_loop, 'train_and_evaluate', fake)
     monkeypatch.setattr(evaluate, 'run', fake)
     return asked
 
@@ -91,7 +91,7 @@ def test_ten_splits_run_in_folders_of_their_own_and_their_mean_and_spread_are_wr
 
 
 def test_finished_splits_are_read_and_the_others_continue(experiment, runs, tmp_path, monkeypatch):
-    whole = loop.train_and_evaluate
+    whole = training_loop.train_and_evaluate
 
     def stops(e, workdir, **how):
         if e.data.split == '4':
@@ -99,7 +99,7 @@ def test_finished_splits_are_read_and_the_others_continue(experiment, runs, tmp_
         return whole(e, workdir, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, 'train_and_evaluate', stops)
+        patch.setattr(training_loop, 'train_and_evaluate', stops)
         with pytest.raises(KeyboardInterrupt):
             splits.train(experiment, tmp_path / 'run')
     assert [split for split, _ in runs] == [0, 1, 2, 3]

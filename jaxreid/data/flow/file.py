@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from jaxreid.process import array_file, paths, whole
+from jaxreid.process import array_file, atomic, paths
 
 
 def path(folder: str, first: str, second: str, *, height: int, width: int, engine: str) -> pathlib.Path:
@@ -32,4 +32,4 @@ def read(file: pathlib.Path, *, height: int, width: int) -> np.ndarray | None:
 
 def write(file: pathlib.Path, flow: np.ndarray) -> None:
     """Stores a flow, whole and with its digest."""
-    whole.write(file, array_file.with_digest(flow))
+    atomic.write(file, array_file.with_digest(flow))

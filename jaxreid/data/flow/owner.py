@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
-from jaxreid.process import digest, json_file, whole
+from jaxreid.process import atomic, digest, json_file
 
 FILE = 'dataset.json'
 _FRAMES = 16  # whose digests are kept [choice]
@@ -36,7 +36,7 @@ def check(folder: str, paths: Sequence[str], read: Callable[[str], bytes], *, da
     except FileNotFoundError:
         step = max(1, len(paths) // _FRAMES)
         if made := _digests(paths[::step][:_FRAMES], read):
-            whole.write_json(file, digest.signed({'dataset': dataset, 'root': root, 'frames': made}))
+            atomic.write_json(file, digest.signed({'dataset': dataset, 'root': root, 'frames': made}))
         return
     owner, digests = f'{kept["dataset"]} in {kept["root"]}', kept['frames']
     if not digests:

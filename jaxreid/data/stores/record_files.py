@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 
 from jaxreid.data.flow import file as flow_file
-from jaxreid.process import cache, digest, json_file, paths, whole
+from jaxreid.process import atomic, cache, digest, json_file, paths
 
 # Name -> size of every other file, of small ones [size, digest]; written last: a set without it is not finished.
 MANIFEST = 'files.json'
@@ -58,7 +58,7 @@ class RecordFiles:
         files, folder = file_system(self.folder)
         advice = 'see whether it can be reached and the cache has space'
         with (
-            whole.file(path, doing=f'bring {self.folder}/{name} to', advice=advice) as copy,
+            atomic.file(path, doing=f'bring {self.folder}/{name} to', advice=advice) as copy,
             files.open(f'{folder}/{name}', 'rb') as source,
         ):
             shutil.copyfileobj(source, copy, 2**20)

@@ -26,7 +26,7 @@ from jaxreid.data.synthetic import camera as camera_lib
 from jaxreid.data.synthetic import person as person_lib
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import scene as scene_lib
-from jaxreid.process import cache, json_file, whole
+from jaxreid.process import atomic, cache, json_file
 
 Preset = plan_lib.Preset
 PRESETS = plan_lib.PRESETS
@@ -246,11 +246,11 @@ def ensure_preset(
         if progress:
             print(f'another process renders below {root.parent}: waiting for it', file=sys.stderr, flush=True)
 
-    with whole.lock(root.parent, busy=say):
+    with atomic.lock(root.parent, busy=say):
         if _is_rendered(root, preset, seed):  # by whoever held the lock
             return root
         try:
-            with whole.folder(root) as partial:
+            with atomic.folder(root) as partial:
                 render(partial, preset, seed=seed, workers=workers, progress=progress)
         except OSError:
             if not _is_rendered(root, preset, seed):  # where locks do not work, another run may have been first

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxreid.data.synthetic import plan as synthetic_plan
 from jaxreid.data.synthetic import render
-from jaxreid.process import commands, exit_status, whole
+from jaxreid.process import atomic, commands, exit_status
 
 
 def sheet(
@@ -55,7 +55,7 @@ def write(preset_name: str, path: pathlib.Path, *, height: int = 0) -> None:
     done, data = cv2.imencode(path.suffix or '.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise ValueError(f'OpenCV could not encode {path}')
-    whole.write(path, data.tobytes())
+    atomic.write(path, data.tobytes())
 
 
 def run(argv: Sequence[str]) -> int:

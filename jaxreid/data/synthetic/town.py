@@ -16,7 +16,7 @@ from jaxreid.data.synthetic import camera as camera_lib
 from jaxreid.data.synthetic import drawing
 from jaxreid.data.synthetic import plan as plan_lib
 from jaxreid.data.synthetic import scene as scene_lib
-from jaxreid.process import whole
+from jaxreid.process import atomic
 
 RATE = 10.0  # frames per second
 _SCALE = 56  # pixels per metre
@@ -83,7 +83,7 @@ def write(folder: pathlib.Path, town: Town) -> list[str]:
     passes = walks(town)
     names = [f'camera{camera + 1}' for camera in range(town.cameras)]
     seconds = max(one.start_s for one in passes) + _crossing_s() + 1
-    with whole.folder(folder) as partial:
+    with atomic.folder(folder) as partial:
         for camera, name in enumerate(names):
             own = sorted((one for one in passes if one.camera == camera), key=lambda one: one.start_s)
             _write_camera(partial, name, town, plan, camera, own, math.ceil(seconds * RATE))

@@ -26,7 +26,7 @@ from jaxreid.evaluation.report import network_figures as report_network
 from jaxreid.evaluation.report import page as report_page
 from jaxreid.evaluation.report import pictures as report_pictures
 from jaxreid.evaluation.report import ranked_lists
-from jaxreid.process import commands, digest, exit_status, metrics_log, whole
+from jaxreid.process import atomic, commands, digest, exit_status, metrics_log
 from jaxreid.visualize import panels, sheet, svg, training_curves
 
 CONFUSED = 12  # pairs of identities shown
@@ -108,11 +108,11 @@ def write(options: argparse.Namespace) -> pathlib.Path:
         'warnings': doubts,
     }
     for name, chart in made.items():
-        whole.write(files / f'{name}.svg', svg.document(chart))
+        atomic.write(files / f'{name}.svg', svg.document(chart))
     if footage is not None:
         _write_sheets(files, features, analysis, footage, drawn)
-    whole.write_json(out.with_name(out.stem + '.calibration.json'), digest.signed(about | analysis.calibration))
-    whole.write(out, text)
+    atomic.write_json(out.with_name(out.stem + '.calibration.json'), digest.signed(about | analysis.calibration))
+    atomic.write(out, text)
     return out
 
 
@@ -136,13 +136,13 @@ def _write_sheets(files, features, analysis, footage, drawn):
         ('best', 'Queries with the highest average precision', by_ap[::-1][:SHEET_QUERIES]),
     ):
         rows = report_pictures.list_rows(features, analysis, footage, queries)
-        whole.write(files / f'ranked_lists_{name}.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
+        atomic.write(files / f'ranked_lists_{name}.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
     rows = report_pictures.first_place_rows(features, analysis, footage)
     title = 'First places, from the lowest to the highest average precision'
-    whole.write(files / 'first_places.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
+    atomic.write(files / 'first_places.png', sheet.png(sheet.sheet(rows, title=title, height=96)))
     for panel in drawn:
         rows = [(row.heading, row.pictures) for row in panel.rows]
-        whole.write(files / f'{panel.name}.png', sheet.png(sheet.sheet(rows, title=panel.title)))
+        atomic.write(files / f'{panel.name}.png', sheet.png(sheet.sheet(rows, title=panel.title)))
 
 
 def _inputs(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None]:

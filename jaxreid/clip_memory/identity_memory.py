@@ -28,7 +28,7 @@ from jaxreid.data.stores import frame_store
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import fingerprint, network
 from jaxreid.models import build
-from jaxreid.process import array_file, cache, metrics_log, whole
+from jaxreid.process import array_file, atomic, cache, metrics_log
 from jaxreid.training import checkpoint, step
 
 PART = 256  # tracklets of a file [choice]
@@ -99,7 +99,7 @@ def of(variables: dict, experiment: config.Experiment, dataset: tracklet.Dataset
         made = trained.features(one, store=_Part(store, i * PART), label=label).embedding_before_neck
         features.append(made[:, -experiment.vit.projection :])
         if kept:
-            whole.write(file, array_file.with_digest(features[-1]))
+            atomic.write(file, array_file.with_digest(features[-1]))
     return centres(np.concatenate(features), dataset)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid import config, loop, sharding
+from jaxreid import config, sharding, training_loop
 from jaxreid.data.datasets import mars
 from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import feature_file
@@ -42,7 +42,7 @@ def settings(**changes):
 
 
 def opening(e, num_ids):
-    return loop.opening(e, dataset(), num_ids, 1.26)
+    return training_loop.opening(e, dataset(), num_ids, 1.26)
 
 
 def test_the_opening_says_what_is_trained_on_what_and_from_where():
@@ -53,7 +53,7 @@ def test_the_opening_says_what_is_trained_on_what_and_from_where():
     assert 'note:' not in text
     plan = schedule.Schedule(e.train, steps_per_epoch=5)
     mesh = sharding.make_mesh(jax.devices()[:2])
-    text = loop.outlook(e, plan, mesh, jnp.dtype('float32'), 'a random start')
+    text = training_loop.outlook(e, plan, mesh, jnp.dtype('float32'), 'a random start')
     assert '5 steps per epoch, 10 steps in all, 12 clips x 6 frames a step, 2 device(s)' in text
     assert text.endswith('float32; start: a random start')
 
@@ -67,7 +67,7 @@ def test_other_identities_than_the_config_expects_are_noted_where_the_number_is_
 
 def test_beside_a_checkpoint_stand_settings_labels_names_and_versions():
     e = settings()
-    meta = json.loads(json.dumps(loop.describe(e, dataset(), {3: 0, 5: 1}, 5)))
+    meta = json.loads(json.dumps(training_loop.describe(e, dataset(), {3: 0, 5: 1}, 5)))
     assert config.from_dict(meta['config']) == e
     assert meta['labels'] == {'3': 0, '5': 1}
     assert meta['pid_names'] == {'3': 'ann', '5': 'bob', '7': 'eve'}
@@ -102,18 +102,20 @@ class Trained:
 
 def test_a_score_amid_training_is_of_the_clips_for_monitoring():
     trained = Trained(settings(test__clips='all_frames', test__monitor_clips='rrs'))
-    score, row = loop.score_amid(trained, dataset())
+    score, row = training_loop.score_amid(trained, dataset())
     assert trained.asked == ['rrs']
     assert score == {'mAP': 100.0, 'rank1': 100.0, 'step': 8, 'clips': 'rrs'}
     assert (row['selected'], row['step'], row['protocol']['clips']) == ('monitoring', 8, 'rrs')
 
 
 def test_the_headline_has_references_where_the_data_set_is_rendered_and_they_are_asked_for(monkeypatch):
-    monkeypatch.setattr(loop.sharding, 'copy_to_all', lambda variables, mesh: variables)
-    monkeypatch.setattr(loop.references, 'compute', lambda trained, dataset, *, untrained, features: [untrained])
+    monkeypatch.setattr(training_loop.sharding, 'copy_to_all', lambda variables, mesh: variables)
+    monkeypatch.setattr(
+        training_loop.references, 'compute', lambda trained, dataset, *, untrained, features: [untrained]
+    )
     for name, asked, expected in (('synthetic', True, [{'w': 0}]), ('synthetic', False, None), ('mars', True, None)):
         trained = Trained(settings(data__dataset=name, test__references=asked))
-        _, rows = loop.headline(trained, dataset(), lambda: ({'w': 0}, 'as drawn'))
+        _, rows = training_loop.headline(trained, dataset(), lambda: ({'w': 0}, 'as drawn'))
         assert rows[0].get('references') == expected
         assert rows[0]['selected'] == 'last step'
 
@@ -123,40 +125,40 @@ def test_the_closing_tells_the_last_step_from_the_best_and_the_times_apart():
     row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': rule, 'step': 10, 'asked_people': 30}
     score = {'mAP': 65.0, 'rank1': 72.5, 'step': 5, 'clips': 'rrs'}
     best = types.SimpleNamespace(score=score, checkpoints=types.SimpleNamespace(directory='run/best'))
-    text = loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '3 damaged training frames')
+    text = training_loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '3 damaged training frames')
     assert 'mAP 61.24, rank-1 70.00 under mars-paper, last step 10' in text
     assert '\n3 damaged training frames\n' in text
     assert 'best monitored: mAP 65.00, rank-1 72.50 (rrs, selected on the test set), step 5: run/best' in text
     assert 'checkpoint  run/checkpoints/10' in text
     assert '30 s: data 3 s, training with compilation 20 s, evaluation 7 s' in text
     assert ' few: ' not in text
-    few = loop.closing(pathlib.Path('run'), row | {'asked_people': 3}, best, 3.0, 20.0, 30.0, '').split('\n')
+    few = training_loop.closing(pathlib.Path('run'), row | {'asked_people': 3}, best, 3.0, 20.0, 30.0, '').split('\n')
     assert few[2] == '3 people are few: other people may well give quite other numbers.'
     best.score = None
-    assert 'best monitored' not in loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '')
+    assert 'best monitored' not in training_loop.closing(pathlib.Path('run'), row, best, 3.0, 20.0, 30.0, '')
 
 
 def test_the_bar_of_a_run_counts_the_steps_that_are_made_and_says_how_it_goes():
-    with loop.progress_bar(10, 4, shown=True) as bar:
+    with training_loop.progress_bar(10, 4, shown=True) as bar:
         assert (bar.total, bar.n, bar.disable) == (10, 4, False)
-    assert loop.progress_bar(10, 4, shown=False).disable
+    assert training_loop.progress_bar(10, 4, shown=False).disable
     values = {
         'loss': 1.2345, 'cross_entropy': 1.0, 'triplet': 0.25, 'learning_rate': 3e-4, 'clips_per_second': 12.4,
         'waiting_for_data': 0.256,
     }  # fmt: skip
-    assert loop.progress(values) == 'loss 1.234 (ce 1.000, triplet 0.250), lr 3.0e-04, 12 clips/s, waiting 26%'
+    assert training_loop.progress(values) == 'loss 1.234 (ce 1.000, triplet 0.250), lr 3.0e-04, 12 clips/s, waiting 26%'
 
 
 @pytest.mark.parametrize('there', [False, True])
 def test_the_network_to_start_from_is_trained_where_it_is_missing(monkeypatch, tmp_path, there):
     monkeypatch.setenv('JAXREID_CACHE', str(tmp_path))
     trained, experiment = [], config.Experiment(backbone=config.Backbone(width=8, depths=(1, 1, 1, 1)))
-    monkeypatch.setattr(loop, 'train_and_evaluate', lambda e, folder: trained.append((e, folder)))
+    monkeypatch.setattr(training_loop, 'train_and_evaluate', lambda e, folder: trained.append((e, folder)))
     folder = rendered.folder(experiment)
     folder.mkdir()
     if there:
         (folder / 'results.json').write_text('[]')
-    loop.make_rendered_start(experiment)
+    training_loop.make_rendered_start(experiment)
     assert trained == ([] if there else [(rendered.experiment(experiment), folder)])
 
 
@@ -165,6 +167,6 @@ def test_tensorboard_is_mentioned_only_where_it_is_installed(monkeypatch):
     row = {'mAP': 61.24, 'cmc': {'1': 70.0}, 'protocol': rule, 'step': 10}
     for found in (None, 'a module'):
         monkeypatch.setattr(importlib.util, 'find_spec', lambda name, found=found: found)
-        text = loop.closing(pathlib.Path('run'), row, types.SimpleNamespace(score=None), 3.0, 20.0, 30.0, '')
+        text = training_loop.closing(pathlib.Path('run'), row, types.SimpleNamespace(score=None), 3.0, 20.0, 30.0, '')
         assert ('tensorboard --logdir run/tensorboard' in text) == (found is not None)
         assert 'curves      run/curves.svg' in text

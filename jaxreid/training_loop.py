@@ -13,7 +13,7 @@ import optax
 import tqdm
 
 from jaxreid import command_line, config, sharding
-from jaxreid.clip_memory import centres
+from jaxreid.clip_memory import identity_memory
 from jaxreid.data import source
 from jaxreid.data.batches import train_pipeline
 from jaxreid.data.datasets import catalogue
@@ -22,7 +22,7 @@ from jaxreid.data.tracklets import tracklet
 from jaxreid.evaluation import evaluate, feature_file, network, results, uncertainty
 from jaxreid.evaluation.references import compute as references
 from jaxreid.models import build
-from jaxreid.process import exit_status, freed_memory, interrupt, metrics_log, whole
+from jaxreid.process import atomic, exit_status, freed_memory, interrupt, metrics_log
 from jaxreid.training import checkpoint, optimizer, resume, schedule, step
 from jaxreid.training import in_flight as flight
 from jaxreid.visualize import svg, training_curves
@@ -53,7 +53,7 @@ def train_and_evaluate(
         make_rendered_start(experiment)
     workdir.mkdir(parents=True, exist_ok=True)
     # The processes of one run train together: the first of them keeps others out.
-    alone = whole.alone(workdir, doing='training in') if jax.process_index() == 0 else contextlib.nullcontext()
+    alone = atomic.alone(workdir, doing='training in') if jax.process_index() == 0 else contextlib.nullcontext()
     with alone:
         return _train_and_evaluate(experiment, workdir, recipe)
 
@@ -91,14 +91,14 @@ def _train_and_evaluate(experiment: config.Experiment, workdir: pathlib.Path, re
     untrained = functools.partial(start.first_variables, plain_model, experiment)
     state, start_step, came_from = resume.start_or_resume(
         plain_model, experiment, adam, newest, meta, mesh, last_step=plan.last_step,
-        first_variables=functools.partial(centres.first_variables, untrained, experiment, dataset, mesh),
+        first_variables=functools.partial(identity_memory.first_variables, untrained, experiment, dataset, mesh),
     )  # fmt: skip
     train_step = step.make_train_step(model, experiment, adam, mesh)
     metrics_log.say(outlook(experiment, plan, mesh, dtype, came_from))
 
     log = metrics_log.MetricsLog(workdir, start_step=start_step) if jax.process_index() == 0 else None
     if log:
-        whole.write(workdir / 'settings.toml', command_line.settings_text(experiment, recipe))
+        atomic.write(workdir / 'settings.toml', command_line.settings_text(experiment, recipe))
     in_flight = flight.InFlight(newest, dtype)
     window = flight.Window(clips_per_step)
 
@@ -185,7 +185,7 @@ def make_rendered_start(experiment: config.Experiment) -> None:
     folder = rendered.folder(experiment)
     folder.mkdir(parents=True, exist_ok=True)
     # The processes of one run train it together.
-    alone = whole.lock(folder) if jax.process_count() == 1 else contextlib.nullcontext()
+    alone = atomic.lock(folder) if jax.process_count() == 1 else contextlib.nullcontext()
     with alone:
         if not rendered.is_trained(experiment):
             metrics_log.say(f'the network that training starts from is trained first, once: {folder}')
@@ -236,7 +236,7 @@ def record(
 def draw_curves(workdir: pathlib.Path) -> None:
     """Makes `curves.svg` of all that metrics.jsonl holds."""
     if drawn := training_curves.charts(metrics_log.read(workdir)):
-        whole.write(workdir / 'curves.svg', svg.document(*drawn.values()))
+        atomic.write(workdir / 'curves.svg', svg.document(*drawn.values()))
 
 
 def headline(

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from jaxreid import config, sharding
-from jaxreid.clip_memory import centres
+from jaxreid.clip_memory import identity_memory
 from jaxreid.data import source
 from jaxreid.data.tracklets import tracklet
 from jaxreid.models import build, vit
@@ -63,16 +63,18 @@ def test_each_frame_clip_and_tracklet_counts_once_and_cameras_do_not(people):
     e = settings()
     variables = untrained(e)
     variables['params']['cameras'] = variables['params']['cameras'] + 1
-    found, said = centres.first_variables(lambda: (variables, 'so'), e, people, sharding.make_mesh(jax.devices()[:2]))
+    found, said = identity_memory.first_variables(
+        lambda: (variables, 'so'), e, people, sharding.make_mesh(jax.devices()[:2])
+    )
     np.testing.assert_allclose(found['batch_stats']['memory'], slow(variables, e, people), rtol=1e-4, atol=1e-5)
     assert said == 'so'
     assert not np.asarray(variables['batch_stats']['memory']).any()
     e.tfclip.memory = e.tfclip.ssp = False
-    assert centres.first_variables(lambda: (variables, ''), e, people, sharding.make_mesh())[0] is variables
+    assert identity_memory.first_variables(lambda: (variables, ''), e, people, sharding.make_mesh())[0] is variables
 
 
 def test_a_stopped_run_goes_on_and_what_is_there_is_not_made_again(people, monkeypatch):
-    monkeypatch.setattr(centres, 'PART', 2)
+    monkeypatch.setattr(identity_memory, 'PART', 2)
     e, mesh = settings(), sharding.make_mesh(jax.devices()[:1])
     variables = untrained(e)
     read, stop = source.store, [True]
@@ -93,24 +95,24 @@ def test_a_stopped_run_goes_on_and_what_is_there_is_not_made_again(people, monke
     seen: list[int] = []
     monkeypatch.setattr(source, 'store', stopping)
     with pytest.raises(KeyboardInterrupt):
-        centres.of(variables, e, people, mesh)
-    place = centres.folder({'visual': variables['params']['visual']}, centres.plain(e), people)
+        identity_memory.of(variables, e, people, mesh)
+    place = identity_memory.folder({'visual': variables['params']['visual']}, identity_memory.plain(e), people)
     assert [file.name for file in place.glob('*.npy')] == ['000000.npy']
     stop[0] = False
     seen.clear()
-    first = centres.of(variables, e, people, mesh)
+    first = identity_memory.of(variables, e, people, mesh)
     assert set(seen) == {2, 3, 4}
     np.testing.assert_allclose(first, slow(variables, e, people), rtol=1e-4, atol=1e-5)
     seen.clear()
-    np.testing.assert_array_equal(centres.of(variables, e, people, mesh), first)
+    np.testing.assert_array_equal(identity_memory.of(variables, e, people, mesh), first)
     assert not seen
 
 
 def test_the_folder_is_another_for_another_tower_size_or_tracklet(people):
     e = settings()
     own = {'visual': untrained(e)['params']['visual']}
-    first = centres.folder(own, e, people)
-    assert centres.folder(own, e, people) == first
+    first = identity_memory.folder(own, e, people)
+    assert identity_memory.folder(own, e, people) == first
     moved = jax.tree.map(lambda x: x + 1, own)
     fewer = tracklet.Dataset(people.root, people.train[1:], (), people.query, people.gallery)
     longer = settings()
@@ -119,9 +121,9 @@ def test_the_folder_is_another_for_another_tower_size_or_tracklet(people):
         len(
             {
                 first,
-                centres.folder(moved, e, people),
-                centres.folder(own, e, fewer),
-                centres.folder(own, longer, people),
+                identity_memory.folder(moved, e, people),
+                identity_memory.folder(own, e, fewer),
+                identity_memory.folder(own, longer, people),
             }
         )
         == 4
