@@ -5,8 +5,9 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks import contender, extract, gpu, mars_size, profile
+from benchmarks import commits, contender, extract, gpu, mars_size, profile
 from jaxreid.models import build
 from jaxreid.process import freed_memory
 from jaxreid.training import augment
@@ -41,6 +42,14 @@ def test_both_forms_of_the_peer_give_the_features_of_jaxreid(system, tmp_path):
 def test_a_training_step_counts_three_forwards_less_the_gradient_of_the_pixels():
     assert contender.gflop_per_frame(contender.Work(system='c2d'), training=False) == pytest.approx(8.107, abs=1e-3)
     assert contender.gflop_per_frame(contender.Work(system='c2d'), training=True) == pytest.approx(24.17, abs=0.01)
+
+
+def test_a_commit_is_compared_with_another_in_pairs():
+    rng = np.random.default_rng(0)
+    before, after = np.exp(rng.normal(size=(2, 8)))
+    paired = stats.ttest_1samp(np.log(after / before), 0).confidence_interval()
+    expected = [np.exp(np.log(after / before).mean()), np.exp(paired.low), np.exp(paired.high)]
+    np.testing.assert_allclose(commits.ratio(list(before), list(after)), expected, atol=5e-4)
 
 
 def test_drawn_lengths_are_those_of_mars():

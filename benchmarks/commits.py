@@ -1,0 +1,128 @@
+"""How long a training step takes at one commit beside another, in turns on one machine.
+
+    python -m benchmarks.commits 4760412 [fa57116] [--systems c2d strf] [--pairs 8] [--clips 4]
+
+Both commits are checked out into folders of their own, and each runs in a process of its own: `jax_train` of its own
+`benchmarks.contender`, from weights of one seed. In a pair each makes a step that does not count and then one that
+does; who begins alternates. Printed and kept is the geometric mean of the later commit's time over the earlier one's,
+with a paired 95 % interval (Student's t of the logarithms).
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from benchmarks import contender, mars_size
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Runs in the folder of a commit. What the network prints goes to the errors: the answers have the output to themselves.
+WORKER = """
+import json, os, pathlib, sys, time
+sys.path.insert(0, os.getcwd())
+from benchmarks import contender
+answers = os.fdopen(os.dup(1), 'w', buffering=1)
+os.dup2(2, 1)
+work, weights = contender.Work(**json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
+contender.draw_weights(work, weights)
+with contender.jax_train(work, weights) as act:
+    print(json.dumps({'loss': act()}), file=answers)
+    for _ in sys.stdin:
+        act()
+        wall, cpu = time.perf_counter(), time.process_time()
+        act()
+        print(json.dumps({'wall': time.perf_counter() - wall, 'cpu': time.process_time() - cpu}), file=answers)
+"""
+
+
+@contextlib.contextmanager
+def checked_out(commit: str, folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The files of a commit in `folder`, without a trace in the repository afterwards."""
+    subprocess.run(['git', 'worktree', 'add', '-q', '--detach', folder, commit], cwd=ROOT, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(['git', 'worktree', 'remove', '--force', folder], cwd=ROOT, check=True)
+
+
+@contextlib.contextmanager
+def started(tree: pathlib.Path, work: contender.Work) -> Iterator[subprocess.Popen]:
+    """The worker in `tree`, before its first answer."""
+    arguments = [sys.executable, '-c', WORKER, json.dumps(dataclasses.asdict(work)), str(tree / 'weights.npz')]
+    with subprocess.Popen(
+        arguments, cwd=tree, text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def answer(process: subprocess.Popen) -> dict[str, float]:
+    """The next line of a worker."""
+    line = process.stdout.readline()
+    if not line:
+        sys.exit(f'the step of a commit ended with status {process.wait()}; what it said stands above')
+    return json.loads(line)
+
+
+def ratio(before: list[float], after: list[float]) -> list[float]:
+    """Geometric mean of after / before, and the ends of its paired 95 % interval."""
+    logs = np.log(after) - np.log(before)
+    half = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs)
+    return [round(float(np.exp(logs.mean() + x)), 3) for x in (0, -half, half)]
+
+
+def compare(before: pathlib.Path, after: pathlib.Path, work: contender.Work, pairs: int) -> dict:
+    """A row: losses of the first step, CPU and wall seconds of every counted step, ratios with intervals."""
+    with started(before, work) as first, started(after, work) as second:
+        row: dict = {'system': work.system, 'loss': [answer(first)['loss'], answer(second)['loss']]}
+        times: dict[str, list[list[float]]] = {'cpu': [[], []], 'wall': [[], []]}
+        for pair in range(pairs):
+            for place in (0, 1) if pair % 2 == 0 else (1, 0):
+                process = (first, second)[place]
+                process.stdin.write('step\n')
+                for key, seconds in answer(process).items():
+                    times[key][place].append(round(seconds, 3))
+    return row | {key: {'seconds': both, 'after_over_before': ratio(*both)} for key, both in times.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('before')
+    parser.add_argument('after', nargs='?', default='HEAD')
+    parser.add_argument('--systems', nargs='+', choices=('c2d', 'strf'), default=['strf', 'c2d'])
+    parser.add_argument('--pairs', type=int, default=8)
+    parser.add_argument('--clips', type=int, default=4, help='of 4 frames')
+    parser.add_argument('--toy', action='store_true', help='a narrow network on small frames, to try the command')
+    options = parser.parse_args()
+    if options.pairs < 2:
+        parser.error('--pairs must be at least 2: the interval comes from what differs between them')
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as name,
+        checked_out(options.before, pathlib.Path(name) / 'before') as before,
+        checked_out(options.after, pathlib.Path(name) / 'after') as after,
+    ):
+        for system in options.systems:
+            work = contender.Work(system=system, clips=options.clips, **(contender.TOY if options.toy else {}))
+            rows.append(
+                {'before': options.before, 'after': options.after} | compare(before, after, work, options.pairs)
+            )
+            for key in ('cpu', 'wall'):
+                mean, low, high = rows[-1][key]['after_over_before']
+                print(f'{system} {key} after / before {mean} ({low} to {high})', flush=True)
+    if not options.toy:
+        print(mars_size.write('commits', rows))
+
+
+if __name__ == '__main__':
+    main()
