@@ -1,22 +1,24 @@
 """How long a training step takes at one commit beside another, in turns on one machine.
 
-    python -m benchmarks.commits 4760412 [fa57116] [--systems c2d strf] [--pairs 8] [--clips 4]
+    python -m benchmarks.commits 4760412 [fa57116] [--systems c2d strf] [--starts 5] [--pairs 2] [--clips 4]
 
 Both commits are checked out into folders of their own, and each runs in a process of its own: `jax_train` of its own
 `benchmarks.contender`, from weights of one seed. In a pair each makes a step that does not count and then one that
-does; who begins alternates. Printed and kept is the geometric mean of the later commit's time over the earlier one's,
-with a paired 95 % interval (Student's t of the logarithms).
+does; who begins alternates. Both processes are started anew several times: a process keeps the luck with which its
+memory was laid out, and that has been a fifth of its time. Printed and kept is the geometric mean of the later commit's
+time over the earlier one's, with a 95 % interval over the starts (Student's t of the logarithms).
 """
 
 import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import stats
@@ -57,8 +59,9 @@ def checked_out(commit: str, folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def started(tree: pathlib.Path, work: contender.Work) -> Iterator[subprocess.Popen]:
     """The worker in `tree`, before its first answer."""
     arguments = [sys.executable, '-c', WORKER, json.dumps(dataclasses.asdict(work)), str(tree / 'weights.npz')]
+    environment = os.environ | {'JAX_COMPILATION_CACHE_DIR': str(tree / 'compiled')}
     with subprocess.Popen(
-        arguments, cwd=tree, text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        arguments, cwd=tree, env=environment, text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         try:
             yield process
@@ -74,24 +77,30 @@ def answer(process: subprocess.Popen) -> dict[str, float]:
     return json.loads(line)
 
 
-def ratio(before: list[float], after: list[float]) -> list[float]:
-    """Geometric mean of after / before, and the ends of its paired 95 % interval."""
-    logs = np.log(after) - np.log(before)
+def ratio(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> list[float]:
+    """Geometric mean of after / before, seconds of [starts][pairs], and the ends of its 95 % interval over starts."""
+    logs = (np.log(after) - np.log(before)).mean(1)
     half = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs)
     return [round(float(np.exp(logs.mean() + x)), 3) for x in (0, -half, half)]
 
 
-def compare(before: pathlib.Path, after: pathlib.Path, work: contender.Work, pairs: int) -> dict:
+def compare(trees: Sequence[pathlib.Path], work: contender.Work, *, starts: int, pairs: int) -> dict:
     """A row: losses of the first step, CPU and wall seconds of every counted step, ratios with intervals."""
-    with started(before, work) as first, started(after, work) as second:
-        row: dict = {'system': work.system, 'loss': [answer(first)['loss'], answer(second)['loss']]}
-        times: dict[str, list[list[float]]] = {'cpu': [[], []], 'wall': [[], []]}
-        for pair in range(pairs):
-            for place in (0, 1) if pair % 2 == 0 else (1, 0):
-                process = (first, second)[place]
-                process.stdin.write('step\n')
-                for key, seconds in answer(process).items():
-                    times[key][place].append(round(seconds, 3))
+    row: dict = {'system': work.system}
+    times: dict[str, tuple[list, list]] = {'cpu': ([], []), 'wall': ([], [])}
+    for start in range(starts):
+        order = (0, 1) if start % 2 == 0 else (1, 0)
+        with contextlib.ExitStack() as stack:
+            processes = {place: stack.enter_context(started(trees[place], work)) for place in order}
+            row['loss'] = [answer(processes[place])['loss'] for place in (0, 1)]
+            for one in times.values():
+                for place in order:
+                    one[place].append([])
+            for pair in range(pairs):
+                for place in order if pair % 2 == 0 else order[::-1]:
+                    processes[place].stdin.write('step\n')
+                    for key, seconds in answer(processes[place]).items():
+                        times[key][place][-1].append(round(seconds, 3))
     return row | {key: {'seconds': both, 'after_over_before': ratio(*both)} for key, both in times.items()}
 
 
@@ -100,12 +109,13 @@ def main():
     parser.add_argument('before')
     parser.add_argument('after', nargs='?', default='HEAD')
     parser.add_argument('--systems', nargs='+', choices=('c2d', 'strf'), default=['strf', 'c2d'])
-    parser.add_argument('--pairs', type=int, default=8)
+    parser.add_argument('--starts', type=int, default=5)
+    parser.add_argument('--pairs', type=int, default=2, help='of each start')
     parser.add_argument('--clips', type=int, default=4, help='of 4 frames')
     parser.add_argument('--toy', action='store_true', help='a narrow network on small frames, to try the command')
     options = parser.parse_args()
-    if options.pairs < 2:
-        parser.error('--pairs must be at least 2: the interval comes from what differs between them')
+    if options.starts < 2:
+        parser.error('--starts must be at least 2: the interval comes from what differs between them')
     rows = []
     with (
         tempfile.TemporaryDirectory() as name,
