@@ -124,9 +124,8 @@ def main():
     ):
         for system in options.systems:
             work = contender.Work(system=system, clips=options.clips, **(contender.TOY if options.toy else {}))
-            rows.append(
-                {'before': options.before, 'after': options.after} | compare(before, after, work, options.pairs)
-            )
+            row = compare((before, after), work, starts=options.starts, pairs=options.pairs)
+            rows.append({'before': options.before, 'after': options.after} | row)
             for key in ('cpu', 'wall'):
                 mean, low, high = rows[-1][key]['after_over_before']
                 print(f'{system} {key} after / before {mean} ({low} to {high})', flush=True)
