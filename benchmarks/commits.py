@@ -5,7 +5,7 @@
 Both commits are checked out into folders of their own, and each runs in a process of its own: `jax_train` of its own
 `benchmarks.contender`, from weights of one seed. In a pair each makes a step that does not count and then one that
 does; who begins alternates. Both processes are started anew several times: a process keeps the luck with which its
-memory was laid out, and that has been a fifth of its time. Printed and kept is the geometric mean of the later commit's
+memory was laid out, and that has been a sixth of its time. Printed and kept is the geometric mean of the later commit's
 time over the earlier one's, with a 95 % interval over the starts (Student's t of the logarithms).
 """
 
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -21,9 +22,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 from benchmarks import contender, mars_size
+from jaxreid.reproduce import paired
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Runs in the folder of a commit. What the network prints goes to the errors: the answers have the output to themselves.
@@ -79,9 +80,8 @@ def answer(process: subprocess.Popen) -> dict[str, float]:
 
 def ratio(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> list[float]:
     """Geometric mean of after / before, seconds of [starts][pairs], and the ends of its 95 % interval over starts."""
-    logs = (np.log(after) - np.log(before)).mean(1)
-    half = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs)
-    return [round(float(np.exp(logs.mean() + x)), 3) for x in (0, -half, half)]
+    found = paired.compare(np.log(after).mean(1), np.log(before).mean(1))
+    return [round(math.exp(x), 3) for x in (found.mean, *found.interval)]
 
 
 def compare(trees: Sequence[pathlib.Path], work: contender.Work, *, starts: int, pairs: int) -> dict:
