@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
 
@@ -27,8 +28,8 @@ _LATER = 1.0  # seconds within which what belongs together has been said
 _PIPE = 2**20  # bytes that may be said before they are read
 _FATAL, _ABOUT = b'JAX distributed service detected fatal errors', re.compile(rb'coordination_service|preemption_sync')
 _SILENT = re.compile(rb'stopped sending heartbeats\):\s*([\d,\s]+)')
-_interrupted = threading.Event()
 _BROKEN = re.compile(r'gloo|nccl|peer|socket|coordination|deadline', re.IGNORECASE)
+_interrupted = threading.Event()  # by Ctrl-C or SIGTERM: what `_leave` tells `_end`
 
 
 @contextlib.contextmanager
@@ -47,21 +48,21 @@ def joined(coordinator: str | None, processes: int | None, number: int | None) -
         try:
             yield
         except Exception as e:
-            _fail(e)
+            if jax.process_count() > 1:
+                _fail(e)
+            raise
     except KeyboardInterrupt as e:
         if jax.process_count() > 1:
             _leave(e)
         raise
 
 
-def _fail(e: Exception) -> None:
-    """Says what went wrong and ends this process; raises it again where there is no other process."""
+def _fail(e: Exception) -> NoReturn:
+    """Says what went wrong, and which other process is gone if that is why; ends this one."""
     said = str(e)
-    if jax.process_count() > 1 and isinstance(e, ValueError | RuntimeError) and _BROKEN.search(said):
+    if isinstance(e, ValueError | RuntimeError) and _BROKEN.search(said):
         print('\nthe connection to another process broke; which one is gone shows within a minute', file=sys.stderr)
         time.sleep(_HEARTBEATS + 15)
-    if jax.process_count() == 1:
-        raise e
     if isinstance(e, ValueError | OSError | ImportError) and not os.environ.get('JAXREID_TRACEBACK'):
         exit_status.fail(said, 1)
     else:
